@@ -1,3 +1,3 @@
-//! Tells `ordersaga --version` which commit it is built from.
+//! Sets the commit that `ordersaga --version` prints.
 
 include!("commit.rs");

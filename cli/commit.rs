@@ -1,5 +1,5 @@
-// Tells a program which commit it is built from, for `--version`: the build scripts of `ordersaga`
-// and `shop` include this file.
+// Sets the commit that `--version` prints. The build scripts of `ordersaga` and `shop` include this
+// file.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,8 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=../cli/commit.rs");
     println!("cargo:rerun-if-env-changed=ORDERSAGA_COMMIT");
     let commit = match env::var("ORDERSAGA_COMMIT") {
-        // An image is built without the repository, and is told.
+        // A container image is built without the repository, so the commit comes from the
+        // environment.
         Ok(commit) if !commit.is_empty() => commit,
         _ => commit_of_checkout(),
     };
@@ -21,13 +22,13 @@ fn main() -> io::Result<()> {
 
 /// The commit of the checkout, with `-modified` where files differ from it; `unknown` outside one.
 ///
-/// Cargo is told to run this again when `HEAD` moves, and not at each build: `-modified` says how
-/// the checkout was when this last ran.
+/// Cargo runs this again when `HEAD` moves, not at each build: `-modified` describes the checkout
+/// at the time of the last run.
 fn commit_of_checkout() -> String {
     let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else {
         return "unknown".to_owned();
     };
-    // A file that is missing would have Cargo run this at every build.
+    // A missing file would make Cargo run this at every build.
     for moved in ["HEAD", "logs/HEAD"] {
         if let Some(file) = git(&["rev-parse", "--git-path", moved])
             && Path::new(&file).exists()
@@ -41,7 +42,7 @@ fn commit_of_checkout() -> String {
     }
 }
 
-/// What git says; nothing where there is no git, or no repository.
+/// The output of a git command; `None` if there is no git, or no repository.
 fn git(arguments: &[&str]) -> Option<String> {
     let said = Command::new("git").args(arguments).output().ok()?;
     if !said.status.success() {

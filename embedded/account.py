@@ -1,4 +1,4 @@
-"""The user that Postgres runs as: it refuses root, so root lends it another one."""
+"""The user that Postgres runs as: it refuses to run as root, so root starts it as another user."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Account:
 
 
 def account_for(database: Path) -> Account | None:
-    """None: the launcher is a normal user, and runs everything as itself."""
+    """Returns `None` for a normal user, who runs everything as themselves."""
     return choose_account(database) if os.geteuid() == 0 else None
 
 
 def choose_account(database: Path) -> Account:
-    """The owner of an existing database, else the user `postgres`, else `nobody`."""
+    """The owner of an existing database, otherwise the user `postgres`, otherwise `nobody`."""
     try:
         if database.stat().st_uid != 0:
             return _account(pwd.getpwuid(database.stat().st_uid))
@@ -46,14 +46,14 @@ def _account(entry: pwd.struct_passwd) -> Account:
 
 
 def as_account(account: Account | None) -> dict[str, Any]:
-    """The arguments that make `subprocess` start a program as that user."""
+    """Arguments that make `subprocess` start a program as that user."""
     if account is None:
         return {}
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 def is_open_to(account: Account, folder: Path) -> bool:
-    """Whether the account can reach the folder through all that exists above it."""
+    """Whether the account can reach the folder through all its parents."""
     for step in [folder, *folder.parents]:
         try:
             status = step.stat()

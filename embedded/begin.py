@@ -2,8 +2,8 @@
 
   begin.py PROGRAM [ARGS...]
 
-It is written so that any Python 3 can read it, while others of this folder use newer syntax, which
-an old Python would answer with a syntax error in the middle of a file.
+Any Python 3 can read this file. The others in this folder use newer syntax, on which an old Python
+would fail with a syntax error in the middle of a file.
 """
 
 import os

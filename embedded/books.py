@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Has hledger and beancount check a shop's books, and looks whether they agree with `prove`.
+"""Has hledger and beancount check a shop's books, and compares the results with `prove`.
 
-  books.py ORDERSAGA FOLDER    the program `ordersaga`, and where the exported books go
+  books.py ORDERSAGA FOLDER    the program `ordersaga`, and the folder for the exported books
 
-`stack.py books` starts a shop and runs the demo for it. Each of the two is also given the books
-with a cent more in one entry, and with a cent moved from one account to another, and has to refuse
-them. Ends with 1 if one does not, or does not agree.
+`stack.py books` starts a shop and runs the demo for it. Both programs must also reject the books
+with one entry a cent too high, and with a cent moved from one account to another. Exits with 1 if
+one does not, or if the results differ.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from fetch import version_of
 from tools import Tools
 
 BEANCOUNT = "beancount==3.2.3"
-# The oldest that was tried.
+# The oldest tested version.
 HLEDGER_AT_LEAST = (1, 25)
 
-# An account, an amount and its currency, with nothing after it: no balance looks like that.
+# An entry: an account, an amount and its currency, with nothing after it. No balance looks like
+# that.
 ENTRY = re.compile(r"( +[A-Z]\S+ +)(-?[0-9.]+)( [A-Z]{3})")
 TRANSACTION = re.compile(r'^\d{4}-\d\d-\d\d \* [("]', re.MULTILINE)
 PROVEN = re.compile(r"^I1 .*?\(([0-9,]+)\s+transactions\)", re.MULTILINE | re.DOTALL)
@@ -36,15 +37,15 @@ PROVEN = re.compile(r"^I1 .*?\(([0-9,]+)\s+transactions\)", re.MULTILINE | re.DO
 
 @dataclass(frozen=True)
 class Checker:
-    """Somebody else's program that checks books, named by the format of `ordersaga export`."""
+    """An independent program that checks books, named by its format in `ordersaga export`."""
 
     name: str
-    # The file comes after it.
+    # Called with the file's path appended.
     command: list[str]
     env: Mapping[str, str]
 
     def refusal(self, books: Path) -> str | None:
-        """What it has against these books."""
+        """The program's objection to these books, if any."""
         done = subprocess.run(
             [*self.command, str(books)],
             env=dict(self.env),
@@ -61,13 +62,13 @@ class Checker:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of it, as the table shows it."""
+    """The results for one program, as a row of the table."""
 
     who: str
     transactions: int
-    # Why it does not stand for the books.
+    # Why it does not accept the books.
     objection: str | None
-    # Whether each change was caught; none where nothing was changed.
+    # Whether each change was detected; empty if nothing was changed.
     caught: tuple[bool, ...] = ()
 
     @property
@@ -93,14 +94,14 @@ def hledger() -> Path:
         )
     version = version_of(Path(found))
     if version < HLEDGER_AT_LEAST:
-        told = ".".join(map(str, version)) or "no program that tells its version"
+        told = ".".join(map(str, version)) or "a program without a version number"
         wanted = ".".join(map(str, HLEDGER_AT_LEAST))
         raise Problem(f"{found} is hledger {told}: {wanted} or later is wanted, in HLEDGER or PATH")
     return Path(found)
 
 
 def checkers() -> list[Checker]:
-    # Without it, hledger reads no letter beyond ASCII.
+    # Without this locale, hledger cannot read characters beyond ASCII.
     env = {**os.environ, "LC_ALL": "C.UTF-8"}
     journal = [str(hledger()), "check", "--strict", "--file"]
     tools = Tools(BEANCOUNT)
@@ -111,7 +112,7 @@ def checkers() -> list[Checker]:
 
 
 def more(amount: str, units: int) -> str:
-    """The amount and so many cents, or whatever its last digit counts."""
+    """The amount plus this many units of a cent, or of its last digit."""
     number = Decimal(amount)
     unit = Decimal(1).scaleb(int(number.as_tuple().exponent))
     return f"{number + units * unit:f}"
@@ -124,7 +125,7 @@ def with_cents(line: str, units: int) -> str:
 
 
 def cent_off(books: str) -> str:
-    """The books with a cent more in one entry, so that its transaction does not balance."""
+    """The books with one entry a cent too high, so that its transaction does not balance."""
     lines = books.splitlines()
     entries = [number for number, line in enumerate(lines) if ENTRY.fullmatch(line)]
     if not entries:
@@ -135,9 +136,9 @@ def cent_off(books: str) -> str:
 
 
 def cent_moved(books: str) -> str:
-    """The books with a cent more in one entry and less in the next, on another account.
+    """The books with one entry a cent too high and the next, on another account, a cent too low.
 
-    Every transaction balances. Only the two accounts' balances tell.
+    Every transaction balances. Only the balances of the two accounts show the change.
     """
     lines = books.splitlines()
     pairs = [
@@ -156,7 +157,7 @@ def cent_moved(books: str) -> str:
 
 
 def judged(checker: Checker, books: Path) -> Row:
-    """What it says of the books, and of those that were changed."""
+    """Checks the books and their changed versions."""
     text = books.read_text(encoding="utf-8")
     caught = []
     for changed, change in (("off", cent_off), ("moved", cent_moved)):
@@ -177,7 +178,7 @@ def export(ordersaga: str, checker: Checker, folder: Path) -> Path:
 
 
 def proven(ordersaga: str) -> Row:
-    """What the shop says of itself."""
+    """The number of transactions according to `ordersaga prove`."""
     wanted = [ordersaga, "prove", "--without-temporal"]
     done = subprocess.run(wanted, stdout=subprocess.PIPE, text=True)
     counted = PROVEN.search(done.stdout)
@@ -188,7 +189,7 @@ def proven(ordersaga: str) -> Row:
 
 
 def agree(rows: list[Row]) -> bool:
-    """Whether all stand for the same books, and would not for others."""
+    """Whether all accept the same books, and reject changed ones."""
     return all(row.is_well for row in rows) and len({row.transactions for row in rows}) == 1
 
 
@@ -201,11 +202,11 @@ def main(arguments: list[str]) -> int:
         rows.append(judged(checker, export(ordersaga, checker, folder)))
     for row in rows:
         if row.objection is not None:
-            print(f"\n{row.who} has this against the books:\n{row.objection}")
+            print(f"\n{row.who} rejects the books:\n{row.objection}")
     print("\n".join(["", TITLE, *(row.line() for row in rows)]))
     if agree(rows):
         return 0
-    print("\nThey do not agree, or one of them lets a cent pass.")
+    print("\nThe results differ, or one of the programs missed a changed cent.")
     return 1
 
 

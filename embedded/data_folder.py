@@ -1,4 +1,4 @@
-"""The folder that holds all of one stack: databases, passwords, logs."""
+"""The data folder of one stack: databases, passwords, logs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fetch import NOT_WRITABLE, locked
 from postgres import remove_linked
 from processes import Services, Signals
 
-# Both the lock and the sign that the folder is ours to empty.
+# Both the lock and the mark that the folder belongs to the launcher, which may empty it.
 LOCK = "ordersaga.lock"
 
 
 @contextmanager
 def opened(data: Path, fresh: bool, signals: Signals) -> Iterator[Services]:
-    """Holds the folder for one launcher, and ends what that launcher began in it."""
+    """Locks the folder for one launcher, and stops services left over from an earlier one."""
     if data.is_dir() and any(data.iterdir()) and not (data / LOCK).exists():
         raise Problem(f"{data} holds other files: choose an empty or new folder with --data")
     try:

@@ -23,7 +23,7 @@ SHELLS = ("sh", "bash", "shell", "zsh", "shell-session")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block."""
+    """A fenced block."""
 
     page: Path
     line: int
@@ -57,7 +57,7 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """README, then the book in its order, then what is read beside it."""
+    """README, then the book in its order, then other pages."""
     summary = (REPO / "docs" / "SUMMARY.md").read_text()
     book = [REPO / "docs" / page for page in re.findall(r"\]\(([^)#]+\.md)\)", summary)]
     beside = [REPO / page for page in ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "temporal/README.md")]
@@ -65,7 +65,7 @@ def pages() -> list[Path]:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """All fenced blocks of a page, whatever they are fenced for."""
+    """All fenced blocks of a page, in any language."""
     blocks, opened, lines, indent = [], None, [], ""
     for number, line in enumerate(page.read_text().splitlines(), start=1):
         fence = FENCE.match(line)
@@ -80,7 +80,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def prose_of(page: Path) -> str:
-    """The page without its fenced blocks, each of which leaves its lines empty."""
+    """The page without its fenced blocks, whose lines are left empty."""
     kept, within = [], False
     for line in page.read_text().splitlines():
         if FENCE.match(line):
@@ -92,10 +92,10 @@ def prose_of(page: Path) -> str:
 
 
 def commands(text: str, program: str) -> list[list[str]]:
-    """The words of each command of this program in a block, continued lines included.
+    """The words of each command of this program in a block, including continued lines.
 
-    What stands before it (variables, a pipe, `$(`) does not count, and what follows a pipe, a
-    redirection or a comment does not belong to it.
+    Prefixes such as variables, a pipe or `$(` are skipped; words after a pipe, a redirection or a
+    comment are not part of the command.
     """
     found = []
     for line in text.replace("\\\n", " ").splitlines():
@@ -103,7 +103,7 @@ def commands(text: str, program: str) -> list[list[str]]:
             try:
                 words = shlex.split(part, comments=True)
             except ValueError:
-                # A quote that ends in another part: the words before it are enough.
+                # A quote that is closed elsewhere: the words before it are enough.
                 words = [word.rstrip(")\"'") for word in part.split()]
             while words and re.fullmatch(r"[A-Za-z_]+=.*", words[0]):
                 words.pop(0)

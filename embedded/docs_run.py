@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Runs the commands that README and docs show, as they stand there.
+"""Runs the commands in README and docs verbatim.
 
   docs_run.py [GROUP...]    runs these groups of blocks, or all of them (see docs_blocks.py)
 
-The blocks meet what a reader has who does not use the launcher: a Postgres server without any of
-Ordersaga's roles, and a Temporal server without its namespace, search attributes and settings. The
-group `cluster`, which always runs first, is what docs/going-live.md says about such servers. Each
-block runs in a shell of its own, which gets the variables that the ones before have set; it fails
-with the first command that fails.
+The blocks run in the environment of a reader who does not use the launcher: a Postgres server
+without Ordersaga's roles, and a Temporal server without its namespace, search attributes and
+settings. The group `cluster`, which always runs first, contains the commands of docs/going-live.md
+for such servers. Each block runs in a new shell with the variables that earlier blocks have set, and
+fails with the first command that fails.
 
-Blocks that are not run have their commands looked up: `ordersaga` and `temporal` have to know each
-subcommand and each option that is shown.
+The commands of other blocks are only looked up: `ordersaga` and `temporal` must know each subcommand
+and each option.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PORTS = {
     "WORKER_OPS_LISTEN": 19464,
     "RELAY_OPS_LISTEN": 19467,
 }
-# What would mean another server, or another shop, than the one that the pages set up.
+# Variables that would select another server, or another shop, than the pages set up.
 FOREIGN = re.compile(
     r"^(ORDERSAGA|TEMPORAL|WORKER|RELAY|STARTER|MIGRATE|DATABASE|MAIL|STRIPE|WEBHOOK|PG|BANK|RECONCILE)[A-Z_]*"
 )
@@ -56,7 +56,7 @@ KEPT = ("ORDERSAGA_CACHE", "ORDERSAGA_PROFILE")
 
 
 class Shells:
-    """The shells of one run, one after the other, and whatever they leave running."""
+    """The shells of one run, in sequence, and the processes that they leave running."""
 
     def __init__(self, data: Path, env: dict[str, str], signals: Signals) -> None:
         self._data, self._env, self._signals = data, env, signals
@@ -65,7 +65,7 @@ class Shells:
         self._groups: list[int] = []
 
     def run(self, block: Block) -> None:
-        """**Raises** `Problem` with what the shell has said, if a command fails or does not end."""
+        """**Raises** `Problem` with the shell's output if a command fails or does not end."""
         script = f"set -euo pipefail -a\n. {self._variables}\n{block.text}\nexport -p > {self._variables}\ndeclare -f >> {self._variables}\n"
         log = self._data / "logs" / f"block-{len(self._groups) + 1}.log"
         began = time.monotonic()
@@ -89,7 +89,7 @@ class Shells:
         say(f"{block.where} runs ({time.monotonic() - began:.1f} s)")
 
     def end(self) -> None:
-        """Ends what the blocks have started and not ended, such as `ordersaga worker &`."""
+        """Stops what the blocks have left running, such as `ordersaga worker &`."""
         for group in reversed(self._groups):
             send(-group, signal.SIGTERM)
         deadline = time.monotonic() + 10
@@ -113,7 +113,7 @@ def tail(log: Path) -> str:
 
 
 def look_up(block: Block, programs: dict[str, str], known: dict[tuple[str, ...], str]) -> list[str]:
-    """What a block shows that its programs do not know."""
+    """Commands and options in a block that its programs do not know."""
     wrong = []
     for program, path in programs.items():
         for words in docs_blocks.commands(block.text, program):
@@ -125,7 +125,7 @@ def look_up(block: Block, programs: dict[str, str], known: dict[tuple[str, ...],
                 if help_of(path, (*subcommands, word), known) is None:
                     break
                 subcommands.append(word)
-            # `temporal` does not repeat the options that a command has from the one above it.
+            # `temporal` does not list a parent command's options again.
             above = range(1, len(subcommands)) if program == "temporal" else ()
             asked = [tuple(subcommands[:count]) for count in (*above, len(subcommands))]
             told = "\n".join(help_of(path, words, known) or "" for words in asked)
@@ -141,19 +141,19 @@ def look_up(block: Block, programs: dict[str, str], known: dict[tuple[str, ...],
 
 
 def help_of(path: str, words: tuple[str, ...], known: dict[tuple[str, ...], str]) -> str | None:
-    """What the command says of itself; nothing if there is no such command."""
+    """The command's help; empty if the command does not exist."""
     key = (path, *words)
     if key not in known:
         asked = subprocess.run([path, *words, "--help"], capture_output=True, text=True)
         told = asked.stdout + asked.stderr
-        # `temporal` answers an unknown word with the help of what stands before it.
+        # `temporal` answers an unknown word with the help of its parent command.
         before = known.get(key[:-1]) if words else None
         known[key] = told if asked.returncode == 0 and told != before else ""
     return known[key] or None
 
 
 def servers(data: Path, services: Services, signals: Signals) -> dict[str, str]:
-    """Starts both servers as they come, and tells where they are."""
+    """Starts both servers with their defaults, and returns their addresses."""
     account = account_for(data / "postgres")
     make_reachable(data, account)
     cache = cache_folder(os.environ, account)
@@ -193,7 +193,7 @@ def servers(data: Path, services: Services, signals: Signals) -> dict[str, str]:
 def run(groups: list[str], data: Path, signals: Signals) -> int:
     missing = [program for program in NEEDED if shutil.which(program) is None]
     if missing:
-        # Nothing that the programs themselves need, so a bare machine goes without.
+        # Tools that the programs themselves do not need, so they may be missing.
         say(f"the commands of README and docs were NOT run: install {', '.join(missing)}")
         return 0
     if "--json" not in subprocess.run(["curl", "--help", "all"], capture_output=True, text=True).stdout:

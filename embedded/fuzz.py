@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Asks a running starter all that its own description allows, and much that it does not.
+"""Fuzzes a running starter with requests inside and outside of its OpenAPI description.
 
-  fuzz.py [CASES]    so many requests for each operation at most (default 40)
+  fuzz.py [CASES]    the maximum number of requests for each operation (default 40)
 
-`stack.py fuzz` starts the whole shop for it. No answer may be a fault (5xx), and none may have a
-status, a type or a shape that the description does not have: asked as the shop, as its operator
-and its bookkeeper, and by nobody. Ends with 1 if one does.
+`stack.py fuzz` starts the whole system for it. No answer may be a 5xx, or have a status, a content
+type or a schema that the description does not contain: as the shop, as its operator, as its
+bookkeeper, and without authentication. Exits with 1 on any violation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_headers_conformance,response_schema_conformance,unsupported_method"
 )
-# What they say depends on the state of the machine, not on what is asked.
+# Their answers depend on the state of the machine, not on the request.
 LEFT_OUT = ("/ready", "/metrics")
 CALLERS = {
     "shop": "ORDERSAGA_CLIENT_SECRET",
@@ -55,7 +55,7 @@ def stands(tools: Tools, url: str, cases: int, headers: list[str]) -> bool:
         *("--no-color", "--warnings", "off", *left_out),
         *(part for header in headers for part in ("--header", header)),
     ]
-    # It leaves its own notes wherever it runs.
+    # It writes its own files to the working directory.
     with tempfile.TemporaryDirectory() as scratch:
         return tools.passes([*tools.script("schemathesis"), *arguments], Path(scratch))
 

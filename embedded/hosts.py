@@ -11,33 +11,33 @@ from typing import Callable
 from console import Problem
 from processes import Command
 
-# One name for all stacks: there is one such network on a machine.
+# One name for all stacks: a machine has one such network.
 PREFIX = "ordersaga"
 BRIDGE = f"{PREFIX}0"
 NETWORK = "10.79.0"
 
 
 class Taken(Problem):
-    """There is such a network already, and somebody uses it."""
+    """Such a network exists already, and is in use."""
 
 
 @dataclass
 class Loopback:
-    """All on this machine, each with a loopback address of its own."""
+    """All nodes on this machine, each with its own loopback address."""
 
     count: int
     # Whether the network between them can be cut.
     can_be_cut: bool = False
-    # Where the nodes find what runs outside them.
+    # Where the nodes reach services outside of them.
     gateway: str = "127.0.0.1"
-    # What they come from there, if that is not the gateway's own address.
+    # Their source addresses there, if not the gateway's own.
     network: str | None = None
 
     def make(self) -> None:
-        """Linux has all of 127.0.0.0/8 by itself."""
+        """Nothing to do: Linux has all of 127.0.0.0/8."""
 
     def remove(self) -> None:
-        """Nothing was made."""
+        """Nothing to do."""
 
     def address(self, number: int) -> str:
         return f"127.0.0.{number + 1}"
@@ -48,9 +48,9 @@ class Loopback:
 
 @dataclass
 class Namespaces:
-    """Each in a network namespace of its own, all at one bridge, which is this machine.
+    """Each node in its own network namespace, all on one bridge, whose address is this machine.
 
-    A link that is down loses packets without a word, as a cable that is pulled out does.
+    A link that is down drops packets silently, like an unplugged cable.
     """
 
     count: int
@@ -76,7 +76,7 @@ class Namespaces:
             self._ask("-n", namespace, "link", "set", "lo", "up")
 
     def remove(self) -> None:
-        """What this or an earlier launcher has made; what is not there is fine."""
+        """Removes what this or an earlier launcher has made; ignores what does not exist."""
         for number in range(1, self.count + 1):
             self._ask_gently("netns", "del", self._namespace(number))
             self._ask_gently("link", "del", self._link(number))
@@ -89,16 +89,16 @@ class Namespaces:
         return [self.ip, "netns", "exec", self._namespace(number), *command]
 
     def cut_off(self, number: int) -> None:
-        """The host reaches nobody, and nobody reaches it."""
+        """Disconnects the host from all others."""
         self._ask("link", "set", self._link(number), "down")
 
     def cut_between(self, one: int, other: int) -> None:
-        """The two do not reach each other; both reach everybody else, and are reached."""
+        """Disconnects the two hosts from each other; both still reach all others."""
         for number in (one, other):
             self._isolate(number, "on")
 
     def mend(self) -> None:
-        """Everybody reaches everybody."""
+        """Restores all connections."""
         for number in range(1, self.count + 1):
             self._ask("link", "set", self._link(number), "up")
             self._isolate(number, "off")
@@ -131,13 +131,13 @@ class Namespaces:
 
 
 def hosts_for(count: int, wants_cuts: bool, say: Callable[[str], None]) -> Loopback | Namespaces:
-    """Namespaces if the network is to be cut and can be; what stands in the way is said."""
+    """Namespaces if the network has to be cut and that is possible; otherwise prints why not."""
     if not wants_cuts:
         return Loopback(count)
     ip = shutil.which("ip")
     if ip is None or os.geteuid() != 0:
         missing = "there is no `ip` (iproute2)" if ip is None else "only root may make its namespaces"
-        say(f"the network between the nodes cannot be cut, and so it is not: {missing}")
+        say(f"the network between the nodes cannot be cut, so those faults are skipped: {missing}")
         return Loopback(count)
     hosts = Namespaces(count, ip)
     try:
@@ -146,6 +146,6 @@ def hosts_for(count: int, wants_cuts: bool, say: Callable[[str], None]) -> Loopb
         raise
     except Problem as problem:
         hosts.remove()
-        say(f"the network between the nodes cannot be cut, and so it is not: {problem}")
+        say(f"the network between the nodes cannot be cut, so those faults are skipped: {problem}")
         return Loopback(count)
     return hosts

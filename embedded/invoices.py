@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Has others judge the invoices of a shop's orders, which have to come to what was charged.
+"""Has independent programs validate a shop's invoices, whose totals must equal the charges.
 
-  invoices.py ORDERSAGA FOLDER    the program `ordersaga`, and where the documents go
+  invoices.py ORDERSAGA FOLDER    the program `ordersaga`, and the folder for the documents
 
-`stack.py invoices` starts a shop and runs the demo for it. Then some of the orders are given back, one in
-part, one whole, and one in two parts, so that there are credit notes. Mustang judges by the rules of EN
-16931, factur-x by the schemas of UBL and CII. Mustang also judges the PDFs, by PDF/A-3 and by what is in
-them, and factur-x takes the XML out of them, which has to be the CII to the byte. Each is also given an
-invoice and a credit note of each syntax that is wrong, with a cent more in its total or with an element of
-another name, and has to refuse it. JUDGE=factur-x goes without Mustang, which needs Java and Maven. Ends
-with 1 if a document is refused, a wrong one is not, an invoice does not come to its order's charge or a
-credit note to its refund, or there was no invoice or no credit note to judge.
+`stack.py invoices` starts a shop and runs the demo for it. Then some orders are refunded, one in part,
+one completely, and one in two parts, so that there are credit notes. Mustang checks the rules of EN
+16931, factur-x the schemas of UBL and CII. Mustang also validates the PDFs, as PDF/A-3 and by their
+content, and factur-x extracts their XML, which must be identical to the CII. Each must also reject an
+invalid invoice and credit note of each syntax, with a total that is a cent too high or with a misnamed
+element. JUDGE=factur-x skips Mustang, which needs Java and Maven. Exits with 1 if a document is rejected,
+an invalid one is not, an invoice does not equal its order's charge or a credit note its refund, or there
+was no invoice or no credit note to check.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from tools import Tools
 MUSTANG = "2.26.0"
 FACTUR_X = "factur-x==7.8"
 
-# Of so many completed orders the documents are judged; those with a discount come first.
+# One in this many completed orders is validated; those with a discount come first.
 SAMPLE = 12
-# The relay issues behind the orders, within moments; and a refund is carried out as quickly.
+# The relay issues documents shortly after the orders, and refunds are as quick.
 PATIENCE_SECONDS = 60
 
 INVOICE, CREDIT_NOTE = "invoice", "credit-note"
@@ -49,14 +49,14 @@ TOTALS = {
     "ubl": re.compile(r'(<cbc:TaxInclusiveAmount currencyID="[A-Z]{3}">)([0-9.]+)(<)'),
     "cii": re.compile(r"(<ram:GrandTotalAmount>)([0-9.]+)(<)"),
 }
-# Its PDF has the CII in it.
+# The PDF embeds the CII.
 PDF = "pdf"
 ENDINGS = {"ubl": "-ubl.xml", "cii": "-cii.xml", PDF: ".pdf"}
 # An element that every document of the syntax has.
 ELEMENTS = {"ubl": "cbc:TaxInclusiveAmount", "cii": "ram:GrandTotalAmount"}
 
 
-# Run among factur-x's packages: puts another XML into a PDF, in the place of the one that is in it.
+# Run with factur-x's packages: replaces the XML embedded in a PDF.
 PUT_IN = """
 import sys
 from pypdf import PdfWriter
@@ -72,26 +72,26 @@ pdf.write(target)
 
 @dataclass(frozen=True)
 class Written:
-    """A document in one syntax, or as PDF, as the shop has given it out."""
+    """A document in one syntax or as PDF, as issued by the shop."""
 
     path: Path
     syntax: str
     kind: str
-    # What the order's customer was charged by an invoice, or given back by a credit note.
+    # The amount charged by an invoice, or refunded by a credit note.
     sum: Decimal
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came of it, as the table shows it."""
+    """The results of one validator, as a row of the table."""
 
     who: str
-    # How many documents of each kind were judged.
+    # The number of documents of each kind that were validated.
     invoices: int
     credit_notes: int
-    # What is held against the documents.
+    # The objections to the documents.
     objection: str | None
-    # Whether each wrong document was refused.
+    # Whether each invalid document was rejected.
     caught: bool
 
     @classmethod
@@ -115,7 +115,7 @@ TITLE = f"{'':<10}{'invoices':>10}{'credit notes':>14}  {'verdict':<8}  a wrong 
 
 @dataclass(frozen=True)
 class GivenBack:
-    """What an order's customer is given back by one refund: an amount, or a piece of an article."""
+    """A refund of an order: an amount, or a piece of an article."""
 
     order: str
     name: str
@@ -123,16 +123,16 @@ class GivenBack:
 
 
 def is_short(judge: str | None) -> bool:
-    """Whether Mustang is left out."""
+    """Whether Mustang is skipped."""
     if judge in (None, "", "mustang"):
         return False
     if judge == "factur-x":
         return True
-    raise Problem(f"JUDGE={judge} is nobody: it is mustang, or factur-x to go without Java")
+    raise Problem(f"JUDGE={judge} is unknown: use mustang, or factur-x to go without Java")
 
 
 def java() -> str:
-    """Known to be missing before anything is built."""
+    """Checked before anything is built."""
     for program, package in (("java", "default-jre-headless"), ("mvn", "maven")):
         if shutil.which(program) is None:
             raise Problem(
@@ -144,7 +144,7 @@ def java() -> str:
 
 
 def mustang() -> Path:
-    """Mustang's one file, fetched once by Maven."""
+    """Mustang's jar, fetched once with Maven."""
     name = f"Mustang-CLI-{MUSTANG}.jar"
     cache = cache_folder(os.environ, account_for(Path.cwd()))
     with one_at_a_time(cache, Signals()):
@@ -164,7 +164,7 @@ def mustang() -> Path:
 
 
 def asked(ordersaga: str, *arguments: str) -> Any:
-    """What the shop's API answers an operator."""
+    """The API's answer to an operator."""
     command = [ordersaga, *arguments, "--output", "json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -178,8 +178,8 @@ def sample(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def refunds_of(orders: list[dict[str, Any]]) -> list[GivenBack]:
-    """What is given back of a sample of orders: a piece of the first, all of the second, and all of the
-    third in two parts. The first ones have a discount, whose share goes back, too."""
+    """The refunds of a sample of orders: a piece of the first, all of the second, and all of the
+    third in two parts. The first orders have a discount, whose share is refunded, too."""
     if len(orders) < 3:
         raise Problem(f"{len(orders)} orders are completed, and three are to be given back: raise N")
     part, whole, in_two = orders[:3]
@@ -202,7 +202,7 @@ def money_of(money: dict[str, str]) -> tuple[Decimal, str]:
 
 
 def give_back(ordersaga: str, wanted: GivenBack, until: float) -> None:
-    """Has a refund made, and waits until the customer has the money."""
+    """Makes a refund, and waits until it is completed."""
     command = ["refund", "create", wanted.order, *wanted.what]
     refund = asked(ordersaga, *command, "--reason", "sent back", "--key", wanted.name)
     while refund["state"] != "succeeded":
@@ -213,7 +213,7 @@ def give_back(ordersaga: str, wanted: GivenBack, until: float) -> None:
 
 
 def issued(ordersaga: str, order: str, refunds: int, until: float) -> list[dict[str, Any]]:
-    """What was issued for an order, once its invoice is, and a credit note for each refund."""
+    """The documents of an order, once its invoice and a credit note for each refund are issued."""
     while True:
         documents: list[dict[str, Any]] = asked(ordersaga, "invoice", "list", order)
         if len(documents) >= 1 + refunds:
@@ -227,7 +227,7 @@ def issued(ordersaga: str, order: str, refunds: int, until: float) -> list[dict[
 
 
 def sum_of(document: dict[str, Any], charge: Decimal, refunds: list[dict[str, Any]]) -> Decimal:
-    """What a document has to come to, by what was charged and given back."""
+    """The expected total of a document, by the amounts charged and refunded."""
     if document["kind"] == INVOICE and "refund" not in document:
         return charge
     [refund] = [one for one in refunds if one["number"] == document.get("refund")]
@@ -235,7 +235,7 @@ def sum_of(document: dict[str, Any], charge: Decimal, refunds: list[dict[str, An
 
 
 def written(ordersaga: str, folder: Path) -> list[Written]:
-    """The documents of a sample of orders, in both syntaxes and as PDF, once some were given back."""
+    """The documents of a sample of orders, in both syntaxes and as PDF, after some refunds."""
     page = asked(ordersaga, "order", "list", "--status", "completed", "--limit", "100")
     orders = sample(page["items"])
     until = time.monotonic() + PATIENCE_SECONDS
@@ -251,7 +251,7 @@ def written(ordersaga: str, folder: Path) -> list[Written]:
                 path = folder / f"{one['number']}{ending}"
                 wanted_as = ["--number", one["number"], "--format", syntax, "--to", str(path)]
                 if subprocess.run([ordersaga, "invoice", "show", name, *wanted_as]).returncode:
-                    raise Problem(f"{one['number']} cannot be had: the message above says why")
+                    raise Problem(f"{one['number']} cannot be read: the message above says why")
                 documents.append(Written(path, syntax, one["kind"], sum_of(one, charge, refunds)))
     return documents
 
@@ -264,19 +264,19 @@ def total_of(text: str, syntax: str) -> Decimal:
 
 
 def cent_off(text: str, syntax: str) -> str:
-    """The document with a cent more in its total."""
+    """The document with its total a cent too high."""
     return TOTALS[syntax].sub(
         lambda found: f"{found[1]}{Decimal(found[2]) + Decimal('0.01')}{found[3]}", text, count=1
     )
 
 
 def misnamed(text: str, syntax: str) -> str:
-    """The document with an element that no schema has."""
+    """The document with an element that no schema allows."""
     return text.replace(ELEMENTS[syntax], f"{ELEMENTS[syntax]}s")
 
 
 def by_the_shop(documents: list[Written]) -> Row:
-    """What the shop itself has to say: an invoice comes to the charge, and a credit note to the refund."""
+    """The shop's own check: an invoice equals the charge, and a credit note the refund."""
     texts = [
         (one, one.path.read_text(encoding="utf-8")) for one in documents if one.syntax in TOTALS
     ]
@@ -290,7 +290,7 @@ def by_the_shop(documents: list[Written]) -> Row:
 
 
 def one_of_each(documents: list[Written]) -> list[Written]:
-    """A document of each syntax and kind."""
+    """One document of each syntax and kind."""
     found = {(one.syntax, one.kind): one for one in documents}
     return list(found.values())
 
@@ -307,26 +307,26 @@ def wrong_ones(documents: list[Written], folder: Path, change: Any) -> list[Path
 
 
 def cii_of(pdf: Written) -> str:
-    """The file that has the CII of a document that is there as PDF."""
+    """The CII file of a document that is a PDF."""
     return pdf.path.name.removesuffix(ENDINGS[PDF]) + ENDINGS["cii"]
 
 
 def put_in(tools: Tools, documents: list[Written], source: Path, folder: Path) -> list[Path]:
-    """A PDF of each kind with the CII in it that `source` has."""
+    """One PDF of each kind with the embedded CII of `source`."""
     paths = []
     for one in one_of_each(documents):
         if one.syntax == PDF:
             path = folder / f"put-in-{one.path.name}"
             command = [sys.executable, "-c", PUT_IN, str(one.path), str(source / cii_of(one)), str(path)]
             if not tools.passes(command, folder):
-                raise Problem(f"pypdf puts nothing into {one.path.name}: its message above says why")
+                raise Problem(f"pypdf cannot embed the XML into {one.path.name}: its message above says why")
             paths.append(path)
     return paths
 
 
 def apart(folder: Path) -> list[Path]:
-    """A folder for each form of the documents in this one. After a UBL, Mustang takes whatever it looks
-    at in the same run for UBL."""
+    """Copies the documents to one folder per syntax. Mustang treats everything after a UBL in the
+    same run as UBL."""
     folders = []
     for form, ending in ENDINGS.items():
         of_form = folder.with_name(f"{folder.name}-{form}")
@@ -338,8 +338,8 @@ def apart(folder: Path) -> list[Path]:
 
 
 def by_mustang(jar: Path, tools: Tools, documents: list[Written], good: Path, wrong: Path) -> Row:
-    """All documents are valid, and with a cent off none is. A PDF into which its own CII was put once more
-    is valid, too, so that one with a cent off is refused for the cent."""
+    """All documents are valid, and none is with its total a cent off. A PDF with its own CII
+    embedded again is valid, too, so one with a cent off is rejected because of the cent."""
     wrong_ones(documents, wrong, cent_off)
     put_in(tools, documents, wrong, wrong)
     unchanged = put_in(tools, documents, good, good)
@@ -362,11 +362,11 @@ def by_mustang(jar: Path, tools: Tools, documents: list[Written], good: Path, wr
 
 
 def by_factur_x(tools: Tools, documents: list[Written], good: Path, wrong: Path) -> Row:
-    """All documents are of their schemas, and with an element of another name none is; and each PDF has
-    its CII in it, and with another one not."""
+    """All documents conform to their schemas, and none does with a misnamed element; and each PDF
+    embeds its own CII, and no other."""
 
     def refusal(path: Path) -> str | None:
-        # Its schematron is run by a server of its own, which is not there.
+        # Its schematron check needs a server, which is not available.
         command = [*tools.script("facturx-xmlcheck"), "--log-level", "error", str(path)]
         done = subprocess.run(
             command, env=tools.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -414,7 +414,7 @@ def main(arguments: list[str]) -> int:
         rows.append(by_mustang(jar, tools, documents, good, folder / "a-cent-off"))
     for row in rows:
         if row.objection is not None:
-            print(f"\n{row.who} has this against the documents:\n{row.objection}")
+            print(f"\n{row.who} rejects the documents:\n{row.objection}")
     print("\n".join(["", TITLE, *(row.line() for row in rows)]))
     return 0 if all(row.is_well for row in rows) else 1
 

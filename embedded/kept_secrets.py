@@ -1,4 +1,4 @@
-"""Secrets that are made once, and kept for their owner alone."""
+"""Secrets that are generated once, and readable by their owner only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 
 def kept_secrets(kept: Path, names: Sequence[str]) -> dict[str, str]:
-    """A secret for each name, the same at every start; one that is new is made and kept."""
+    """Returns a secret for each name, the same at every start; generates and stores missing ones.
+    """
     known: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
     if missing := [name for name in names if name not in known]:
         known |= {name: secrets.token_hex(16) for name in missing}

@@ -1,4 +1,4 @@
-"""What the machine has to have for a build, looked at before it begins."""
+"""Checks the machine's requirements before a build."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from console import Problem, say
 
 GIB = 1024**3
-# A build from nothing takes this much, and a little more while it runs.
+# The size of a build from scratch, with some reserve.
 BUILD_GIB = 5
-# Below this, two compilers at once do not fit beside what else runs.
+# With less memory, two concurrent compilers do not fit beside everything else.
 SMALL_GIB = 4
 
 
@@ -27,7 +27,8 @@ def find_cargo() -> str:
 
 
 def refuse_old_rust(cargo: str, repo: Path) -> None:
-    """rustup takes the version from rust-toolchain.toml; a system's own cargo is the version it is."""
+    """rustup takes the version from rust-toolchain.toml; a distribution's cargo has a fixed
+    version."""
     wanted = version(re.search(r'channel = "([\d.]+)"', (repo / "rust-toolchain.toml").read_text()))
     said = subprocess.run([cargo, "--version"], cwd=repo, capture_output=True, text=True)
     found = version(re.search(r"cargo (\d[\d.]*)", said.stdout))
@@ -47,9 +48,9 @@ def version(found: re.Match[str] | None) -> tuple[int, ...]:
 
 
 def refuse_full_disk(target: Path) -> None:
-    """A build that fills the disk would end with a compiler's message, hundreds of lines up."""
+    """Without this check, a build that fills the disk ends with an obscure compiler error."""
     if target.exists():
-        # What is built already is most of it.
+        # Most of it is built already.
         return
     there = next(folder for folder in target.absolute().parents if folder.exists())
     free = shutil.disk_usage(there).free
@@ -61,7 +62,7 @@ def refuse_full_disk(target: Path) -> None:
 
 
 def build_env() -> dict[str, str]:
-    """What cargo is told: on a small machine, to compile one crate at a time."""
+    """The environment for cargo: on a small machine, compiles one crate at a time."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if memory >= SMALL_GIB * GIB or "CARGO_BUILD_JOBS" in os.environ:
         return dict(os.environ)

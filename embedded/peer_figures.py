@@ -1,4 +1,4 @@
-"""What was measured of Ordersaga and its peers: the tables, and the targets' arithmetic."""
+"""The measurements of Ordersaga and its peers: the tables, and the comparison with the targets."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Optional
 
-# Ordersaga finishes at least this share of what DBOS does,
+# The target: Ordersaga finishes at least this share of what DBOS does,
 OF_DBOS = 0.4
-# and so many times what any saga on Temporal does that is written as its documentation writes it.
+# and at least this many times what a saga on Temporal, written as in its documentation, does.
 OF_TEMPORAL = 3.5
 
 WIDTH_MAX = 100
@@ -20,7 +20,7 @@ Number = Optional[float]
 
 @dataclass(frozen=True)
 class Figures:
-    """What one of them does with so many orders at once. What was not measured is none."""
+    """The measurements of one engine with this many concurrent orders. `None` was not measured."""
 
     name: str
     # `dbos`, `temporal`, `restate`, `none`, or `ordersaga`.
@@ -28,16 +28,16 @@ class Figures:
     finished: Number = None
     p50_ms: Number = None
     p99_ms: Number = None
-    # Processor time for each order finished.
+    # CPU time per finished order.
     postgres_ms: Number = None
     server_ms: Number = None
     program_ms: Number = None
-    # Orders that are accepted for good, a second.
+    # Durably accepted orders per second.
     accepts: Number = None
 
     @property
     def together_ms(self) -> Number:
-        """None if the system tells no processor time; no server is no cost."""
+        """`None` if the system reports no CPU time; without a server, its cost is zero."""
         parts = [self.postgres_ms, self.server_ms, self.program_ms]
         told = [part for part in parts if part is not None]
         return sum(told) if told else None
@@ -70,17 +70,17 @@ def shown(number: Number, decimals: int, width: int) -> str:
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of the orders after a program was killed under them and started again."""
+    """The orders after the program that processed them was killed and restarted."""
 
     name: str
-    # What a step does that is carried out again.
+    # What a repeated step does.
     repeats: str
     under_way: int
     orders: int
     finished: int
     unwound: int
     never_ended: int
-    # Orders with an effect that happened twice; with two charges; shipped and yet paid back.
+    # Orders with an effect that happened twice; with two charges; shipped and yet refunded.
     twice: int
     paid_twice: int
     shipped_and_refunded: int
@@ -125,7 +125,7 @@ class Target:
 
 
 def targets(ordersaga: Figures, peers: Iterable[Figures]) -> list[Target]:
-    """What Ordersaga aims at, as far as both sides were measured."""
+    """Ordersaga's targets, as far as both sides were measured."""
     peers = list(peers)
     found = []
     dbos = [peer for peer in peers if peer.family == "dbos" and peer.finished]
@@ -155,12 +155,12 @@ def _times(what: str, ordersaga: Figures, peer: Figures, at_least: float) -> Tar
 
 
 HEADING = re.compile(r"^── (.*) ──$")
-# Which of the benchmark's three columns is whose.
+# The columns of the benchmark's contenders.
 ORDER, TEXTBOOK = 1, 2
 
 
 def sections(text: str) -> dict[str, dict[str, list[str]]]:
-    """`{heading: {label: columns}}` of what `shop bench` has printed."""
+    """`{heading: {label: columns}}` from the output of `shop bench`."""
     found: dict[str, dict[str, list[str]]] = {}
     rows: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -172,19 +172,19 @@ def sections(text: str) -> dict[str, dict[str, list[str]]]:
 
 
 def of_bench(text: str) -> list[Figures]:
-    """Ordersaga and the textbook's saga on Temporal's Rust SDK, out of `shop bench`'s output.
+    """Ordersaga and the textbook saga on Temporal's Rust SDK, from the output of `shop bench`.
 
-    What it does not tell, or tells otherwise than it did, is none.
+    Missing or unreadable values are `None`.
     """
     found = sections(text)
     many = _section(found, " at once: medians")
     cpu = _section(found, "processor time for each one finished")
     burst = _section(found, " of each at a stretch")
-    # Only Ordersaga's orders arrive at a rate of their own, so this section has one column.
+    # Only Ordersaga's orders arrive at a fixed rate, so this section has one column.
     arrived = _number(_section(found, " orders arrive, "), "accepted per second", 0)
 
     def of(name: str, family: str, column: int) -> Figures:
-        # The benchmark names its programs together where they are one.
+        # The benchmark reports programs that share a process together.
         parts = ("worker and starter",) if "worker and starter" in cpu else ("worker", "starter")
         program = [_number(cpu, label, column) for label in (*parts, "this program")]
         return Figures(

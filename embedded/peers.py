@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Ordersaga beside what one might take instead, on the same machine, with the same orders.
+"""Compares Ordersaga with alternatives, on the same machine, with the same orders.
 
   peers.py                     everything: rates, accepts, and a kill of each
   peers.py --only restate      one of them, or several, without Ordersaga
-  peers.py --bench FILE        Ordersaga's rates out of what `make bench` has printed
-  peers.py --without-kills     rates and accepts alone; --without-rates: the kills alone
+  peers.py --bench FILE        takes Ordersaga's rates from the output of `make bench`
+  peers.py --without-kills     only rates and accepts; --without-rates: only kills
 
-The peers are in peers/ (its README says how each is written). Each gets a Postgres of its own, new
-and with Ordersaga's settings, and runs while none of the others does. What needs Go, node or pip is
-left out where that is missing, and said.
+The peers are in peers/ (its README says how each is written). Each runs alone, with a new Postgres
+with Ordersaga's settings. A peer that needs Go, node or pip is skipped with a message if that is
+missing.
 
-First each carries 100 orders at once, of 22 lines in the mean, for --seconds; then it accepts
-2,000 and waits for none; then its program is killed with -9 under 100 orders and started again, and
-SQL counts what became of them. The kill is repeated for each way in which a step may be written.
+First each processes 100 concurrent orders, of 22 lines in the mean, for --seconds; then it accepts
+2,000 without waiting for them; then its program is killed with -9 while it processes 100 orders and
+started again, and SQL counts the results. The kill is repeated for each way to write a step.
 """
 
 from __future__ import annotations
@@ -52,43 +52,43 @@ from tools import fetched
 PEERS = stacks.REPO / "peers"
 SAMPLE = stacks.REPO / "shop" / "data" / "orders-sample.jsonl"
 RESTATE = "@restatedev/restate-server@1.7.12"
-# From the documentation of its Python SDK.
+# As recommended in the documentation of its Python SDK.
 PYTHON_AT_LEAST = (3, 10)
 RESTATE_PORT = 25080
 AT_ONCE = 100
 ACCEPTED = 2000
-# So many have ended before the kill: everything is warm.
+# The number of orders that have ended before the kill, as a warm-up.
 BEFORE_KILL = 100
-# Nothing has moved for so long: nothing will. Longer than any peer waits before it tries again.
+# After so long without progress, none is expected. Longer than any peer's retry interval.
 QUIET_SECONDS = 40.0
 PATIENCE_SECONDS = 240.0
 ENGINES_LOG = "program"
-# A line that the kill has cut short is none.
+# A line that was truncated by the kill is ignored.
 ID_LENGTH = 36
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Something that one might take instead of Ordersaga."""
+    """An engine that could be used instead of Ordersaga."""
 
-    # As its program calls it, and as people do.
+    # Its name in its program, and for people.
     name: str
     shown: str
     family: str
-    # What its steps do when they are carried out again: while it is measured, when it is killed.
+    # How its steps handle repetition: while it is measured, and when it is killed.
     measured_with: str
     killed_with: tuple[str, ...]
     # `temporal` or `restate`.
     server: str | None = None
     language: str = "go"
-    # Whether an order is accepted for good before it is done.
+    # Whether an order is durably accepted before it is processed.
     accepts: bool = True
 
 
 EVERY_WAY = ("act", "fail", "skip")
 ALL = (
     Peer("none", "no engine", "none", "act", ("act",), accepts=False),
-    # Exactly once by itself, so its steps need not be ready for repeats.
+    # Exactly once by itself, so its steps need not be idempotent.
     Peer("dbos-transactions", "DBOS Go, transactions", "dbos", "act", ("act",)),
     Peer("dbos-steps", "DBOS Go, steps", "dbos", "skip", EVERY_WAY),
     Peer("restate", "Restate Go", "restate", "skip", EVERY_WAY, server="restate"),
@@ -117,7 +117,7 @@ class Tools:
     restate: Path | None
 
     def missing_for(self, peer: Peer) -> str | None:
-        """What keeps a peer from being measured."""
+        """Why a peer cannot be measured."""
         if peer.language == "go" and self.go is None:
             return "there is no Go that builds it: install Go 1.26 from https://go.dev/dl"
         if peer.language == "python" and self.python is None:
@@ -181,15 +181,15 @@ def fetch_restate(cache: Path) -> Path | None:
                 say("npm's message above says why there is no Restate server")
                 return None
             packages.rename(folder)
-    # The package for this platform is one that the named one depends on.
+    # The binary is in a platform-specific dependency of this package.
     return next(folder.glob("node_modules/@restatedev/restate-server-*/bin/restate-server"), None)
 
 
 def refuse_unfair(with_ordersaga: bool) -> None:
-    """What would make the figures those of something else."""
-    if with_ordersaga and stacks.profile() == "dev":
+    """Refuses settings that would distort the results."""
+    if with_ordersaga and stacks.profile() != "release":
         raise Problem(
-            "ORDERSAGA_PROFILE=dev builds programs that run slower than they can: unset it"
+            "ORDERSAGA_PROFILE builds programs that run slower than they can: unset it"
         )
     for name in ("DATABASE_URL", "TEMPORAL_ADDRESS"):
         if name in os.environ:
@@ -213,7 +213,7 @@ class Ground:
     flags: list[str] = field(default_factory=list)
 
     def prepare(self) -> None:
-        # Another start must not choose the same ports.
+        # A concurrent start must not choose the same ports.
         with one_at_a_time(self.tools.cache, self.signals):
             self._start_servers()
         self.psql("--file", str(PEERS / "schema.sql"))
@@ -281,7 +281,7 @@ class Ground:
         self.flags += ["--restate-ingress", f"http://127.0.0.1:{entry}"]
 
     def launch(self, act: str, repeats: str, until: str, *more: str) -> Program:
-        """Starts the peer's program, and waits until it has told `until`."""
+        """Starts the peer's program, and waits until it has printed the event `until`."""
         flags = ["--peer", self.peer.name, "--repeats", repeats, *self.flags, *more]
         flags += ["--clients", str(AT_ONCE), "--sample", str(SAMPLE)]
         flags += ["--products", str(stacks.CATALOGUE)]
@@ -300,13 +300,13 @@ class Ground:
         return Program(service, log, self.signals)
 
     def cpu_seconds(self) -> dict[str, float | None]:
-        """Of every process that was started here, and its children."""
+        """The CPU time of every process started here, including its children."""
         return {service.name: cpu_seconds(service.pid) for service in self.services.running}
 
 
 @dataclass(frozen=True)
 class Program:
-    """The peer's program, as it runs."""
+    """The peer's running program."""
 
     service: Service
     log: Path
@@ -316,7 +316,7 @@ class Program:
         deadline = time.monotonic() + seconds
         while event not in (events := told(self.log)):
             code = self.service.exit_code()
-            # It may have told it with its last words.
+            # The event may be in its last output.
             if code is not None and event not in (events := told(self.log)):
                 raise Problem(f"{self.service.name} has ended early; {self.service.log_tail()}")
             if time.monotonic() > deadline:
@@ -326,7 +326,7 @@ class Program:
 
 
 def told(log: Path) -> dict[str, dict[str, Any]]:
-    """The lines of JSON in a program's log, by their events."""
+    """The JSON lines in a program's log, by event."""
     events: dict[str, dict[str, Any]] = {}
     for line in log.read_text(errors="replace").splitlines() if log.exists() else []:
         if line.startswith('{"') and line.endswith("}"):
@@ -340,7 +340,7 @@ def told(log: Path) -> dict[str, dict[str, Any]]:
 
 
 def restate_settings(base: Path, admin: int, entry: int, own: int) -> str:
-    """Restate's defaults but for where it listens, and no telemetry.
+    """Restate's defaults except for its addresses, without telemetry.
 
     By default its log waits for the disk at each write, as Postgres does here.
     """
@@ -372,9 +372,9 @@ def answers(port: int, path: str) -> bool:
 
 
 def psql(programs: Path, url: str, *what: str) -> str:
-    """What psql answers, without frills.
+    """Runs a statement with psql and returns its plain output.
 
-    **Raises** `Problem` if it does not do as it is told.
+    **Raises** `Problem` if it fails.
     """
     at = urlsplit(url)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -391,12 +391,12 @@ def psql(programs: Path, url: str, *what: str) -> str:
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """What a process, its children, and those of them that have ended, have taken; None where the
-    system does not tell."""
+    """The CPU time of a process, its children, and those of them that have ended; `None` if the
+    system does not report it."""
     taken: dict[int, tuple[int, int]] = {}
     for folder in Path("/proc").glob("[0-9]*") if Path("/proc/self/stat").exists() else []:
         try:
-            # The name in brackets may hold anything.
+            # The name in brackets may contain anything.
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
@@ -414,7 +414,8 @@ def ticks_of(pid: int, taken: dict[int, tuple[int, int]]) -> int:
 
 @contextmanager
 def ground(peer: Peer, tools: Tools, data: Path, signals: Signals) -> Iterator[Ground]:
-    """Everything new, and gone afterwards, so that each has the machine to itself."""
+    """Starts everything new and stops it afterwards, so that each peer has the machine to itself.
+    """
     with opened(data / "ground", fresh=True, signals=signals) as services:
         prepared = Ground(peer, tools, data / "ground", signals, services)
         prepared.prepare()
@@ -422,7 +423,7 @@ def ground(peer: Peer, tools: Tools, data: Path, signals: Signals) -> Iterator[G
 
 
 def measured(peer: Peer, tools: Tools, data: Path, signals: Signals, seconds: int) -> Figures:
-    """How fast it is: so many orders at once, then so many accepted."""
+    """Measures its rate: this many concurrent orders, and then this many accepted."""
     with ground(peer, tools, data, signals) as here:
         say(f"{peer.shown}: {AT_ONCE} at once for {seconds} s")
         window = ["--window", f"{seconds}s"]
@@ -476,15 +477,15 @@ select json_build_object(
 
 
 def killed(peer: Peer, repeats: str, tools: Tools, data: Path, signals: Signals) -> Fate:
-    """What becomes of its orders when its program is killed under them."""
+    """Kills its program while it processes orders, and reports the results."""
     with ground(peer, tools, data, signals) as here:
         say(f"{peer.shown}, a repeat is to {repeats}: kill -9 under {AT_ONCE} orders")
         accepted = here.data / "accepted"
         program = here.launch("place", repeats, "serving", "--accepted", str(accepted))
         wait_until(lambda: here.asked(PROGRESS)["ended"] >= BEFORE_KILL, program, signals)
         here.services.kill(program.service.name)
-        # Some of them may not have begun: they were accepted, and that is a promise. Without an
-        # engine nothing is promised before the end.
+        # Accepted orders may not have begun; accepting is a promise. Without an engine nothing is
+        # promised before the end.
         lines = accepted.read_text().splitlines() if peer.accepts else []
         promised = [line for line in lines if len(line) == ID_LENGTH]
         now = here.asked(PROGRESS)
@@ -502,12 +503,13 @@ def wait_until(done: Callable[[], bool], program: Program, signals: Signals) -> 
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not done():
         if program.service.exit_code() is not None or time.monotonic() > deadline:
-            raise Problem(f"{program.service.name} gets nowhere; {program.service.log_tail()}")
+            raise Problem(f"{program.service.name} makes no progress; {program.service.log_tail()}")
         signals.pause(0.1)
 
 
 def until_quiet(progress: Callable[[], dict[str, int]], promised: int, signals: Signals) -> None:
-    """Until every promised order has ended, and every other that is known; or nothing moves."""
+    """Waits until every accepted order and every other known one has ended, or there is no
+    progress."""
     now = began = moved = time.monotonic()
     last: dict[str, int] = {}
     while now < began + PATIENCE_SECONDS and now < moved + QUIET_SECONDS:
@@ -520,7 +522,7 @@ def until_quiet(progress: Callable[[], dict[str, int]], promised: int, signals: 
         signals.pause(0.5)
 
 
-# What Ordersaga's tables say of its orders, past its own programs.
+# The same counts from Ordersaga's tables, read directly.
 OUR_PROGRESS = """
 select json_build_object(
     'ended', count(*) filter (where status in ('completed', 'cancelled', 'rejected', 'failed')),
@@ -531,7 +533,7 @@ select json_build_object(
 
 
 def ordersaga_killed(data: Path, signals: Signals) -> tuple[Fate, bool]:
-    """The same kill of Ordersaga's worker, and whether `ordersaga prove` has no objection."""
+    """The same kill of Ordersaga's worker, and whether `ordersaga prove` holds."""
     with opened(data / "ordersaga", fresh=True, signals=signals) as services:
         whole = stacks.Stack("up", data / "ordersaga", signals, services)
         whole.start()
@@ -563,7 +565,8 @@ def ordersaga_killed(data: Path, signals: Signals) -> tuple[Fate, bool]:
 def place_until(
     whole: stacks.Stack, progress: Callable[[], dict[str, int]], signals: Signals
 ) -> list[str]:
-    """Keeps 100 orders under way until as many have ended as at the peers; the accepted ids."""
+    """Keeps 100 orders in progress until as many have ended as at the peers; returns the accepted
+    ids."""
     bearer = {"Authorization": f"Bearer {whole.token('shop')}"}
     _, _, address = whole.env["ORDERSAGA_URL"].rpartition("/")
     sample = [json.loads(line) for line in SAMPLE.read_text().splitlines()]
@@ -591,7 +594,7 @@ def place_until(
     with ThreadPoolExecutor(max_workers=20) as customers:
         while (current := progress())["ended"] < BEFORE_KILL or current["open"] < AT_ONCE / 2:
             if time.monotonic() > deadline:
-                raise Problem("Ordersaga gets nowhere: the logs of worker and starter say why")
+                raise Problem("Ordersaga makes no progress: the logs of worker and starter say why")
             wanted = range(placed, placed + max(0, AT_ONCE - current["open"]))
             accepted += [order for order in customers.map(place, wanted) if order]
             placed += len(wanted)
@@ -600,7 +603,7 @@ def place_until(
 
 
 def bench_of_ordersaga(data: Path, signals: Signals, seconds: int) -> str:
-    """What `shop bench` prints on a stack of its own."""
+    """The output of `shop bench` on a separate stack."""
     with opened(data / "ordersaga", fresh=True, signals=signals) as services:
         whole = stacks.Stack("bench", data / "ordersaga", signals, services)
         whole.start()
@@ -616,7 +619,7 @@ def bench_of_ordersaga(data: Path, signals: Signals, seconds: int) -> str:
 
 @dataclass
 class Found:
-    """Everything that was found, in the order in which it is shown."""
+    """All results, in the order of the output."""
 
     figures: list[Figures] = field(default_factory=list)
     fates: list[Fate] = field(default_factory=list)

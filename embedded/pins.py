@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""The hashes of what is fetched from the Python package index, in the files of `embedded/pins`.
+"""The hashes of all packages fetched from the Python package index, in the files of `embedded/pins`.
 
-Each file lists one set of packages that are fetched together, everything that they depend on, and
-the SHA-256 of each file that pip may download. pip then refuses any other file, whoever has put it
-on the index.
+Each file lists one set of packages that are fetched together, with all dependencies, and the SHA-256
+of each file that pip may download. pip then rejects any other file on the index.
 
-  pins.py PACKAGE==VERSION...    writes the file of a set (its first package names it)
+  pins.py PACKAGE==VERSION...    writes the file of a set, named after its first package
   pins.py --alone PACKAGE==VERSION
-                                 the same without its dependencies, for a wheel that is unpacked
+                                 the same without dependencies, for a wheel that is unpacked
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from console import Problem, say
 
 PINS = Path(__file__).resolve().parent / "pins"
 
-# Resolves versions and writes hashes. It is fetched by its own pins.
+# Resolves versions and writes hashes. It is fetched with its own pins.
 RESOLVER = "uv==0.13.9"
 
-# The oldest Python for which a set is resolved; a set whose packages need a later one says so.
+# The oldest Python for which a set is resolved; a set that needs a later one says so.
 OLDEST_PYTHONS = ("3.9", "3.10", "3.11")
 
 
 def pinned(packages: tuple[str, ...], pins: Path = PINS) -> Path:
     """The file that pins this set.
 
-    **Raises** `Problem` if there is none, or if it pins other versions: then whoever has changed a
-    version has to write it anew.
+    **Raises** `Problem` if there is none, or if it pins other versions: after a change of versions,
+    write it again.
     """
     file = pins / f"{name_of(packages[0])}.txt"
     again = f"python3 embedded/pins.py {' '.join(packages)}"
@@ -45,7 +44,7 @@ def pinned(packages: tuple[str, ...], pins: Path = PINS) -> Path:
 
 
 def is_pin(line: str, package: str) -> bool:
-    """Whether the line pins exactly this package and version, as `uv` writes it."""
+    """Whether the line pins exactly this package and version, in `uv`'s format."""
     words = line.split()
     return bool(words) and words[0].lower() == package.lower()
 
@@ -55,8 +54,8 @@ def name_of(package: str) -> str:
 
 
 def write(packages: tuple[str, ...], alone: bool) -> Path:
-    """Resolves the set anew, and writes its file."""
-    # Imported here, because they fetch by the pins that this module reads.
+    """Resolves the set again, and writes its file."""
+    # Imported here, because these modules fetch with the pins that this module reads.
     from tools import Tools
 
     uv = str(Tools(RESOLVER).folder / "bin" / "uv")

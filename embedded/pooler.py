@@ -15,7 +15,7 @@ from console import Problem
 from fetch import version_of
 from processes import Service
 
-# Before it, PgBouncer loses the statements that a session has prepared.
+# Earlier versions lose a session's prepared statements.
 OLDEST = (1, 21)
 
 
@@ -45,7 +45,7 @@ class Pooler:
     account: Account | None
 
     def service(self, urls: list[str]) -> Service:
-        """Lets the users of these URLs in, and knows their passwords at the server."""
+        """Allows the users of these URLs, with their passwords."""
         return Service(
             name="pgbouncer",
             command=[self.program, self._configured(urls)],
@@ -57,7 +57,7 @@ class Pooler:
         )
 
     def url(self, direct: str) -> str:
-        """The same database, by way of the pooler."""
+        """The same database through the pooler."""
         parts = urlsplit(direct)
         user, _, _ = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{self.port}"))

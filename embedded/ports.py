@@ -17,7 +17,7 @@ def listens(port: int, address: str = "127.0.0.1") -> bool:
 
 
 class Ports:
-    """Chooses the usual port, or a free one near it; never the same twice."""
+    """Chooses the default port, or a free one near it; never the same one twice."""
 
     def __init__(self) -> None:
         self._chosen: set[int] = set()
@@ -36,11 +36,12 @@ class Ports:
         )
 
     def _is_free(self, port: int) -> bool:
-        # Asked both ways: some systems let a second socket bind what another listens on.
+        # Both checks are needed: some systems let a second socket bind a port that another listens
+        # on.
         if port in self._chosen or listens(port):
             return False
         with socket.socket() as probe:
-            # As the servers do: lingering connections of an earlier run do not make it taken.
+            # Like the servers: lingering connections of an earlier run do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))

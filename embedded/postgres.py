@@ -1,4 +1,4 @@
-"""Postgres for one machine: its data folder, its settings, its roles."""
+"""Postgres on one machine: its data folder, settings and roles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kept_secrets import kept_secrets
 from processes import Service, Services, Signals, command_line, run
 
 ROLES = Path(__file__).with_name("roles.sql")
-# Where root keeps a database whose data folder is closed to the user that Postgres runs as.
+# The place for root's database if the data folder is closed to the user that Postgres runs as.
 ROOT_DATA = Path("/var/lib/ordersaga")
 
 SETTINGS = {
@@ -29,12 +29,12 @@ SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "timezone": "UTC",
-    # Money: an acknowledged payment survives a power cut.
+    # Money: an acknowledged payment must survive a power cut.
     "synchronous_commit": "on",
 }
-# What the sandboxes keep stands for the records of a provider and a carrier of their own: they
-# survive when the shop's database is set back. Each after those that its rows name, with the number
-# that it counts, if it does.
+# The sandboxes' tables stand for the records of an external provider and carrier, so they survive
+# when the shop's database is set back. In the order of their references, each with its sequence's
+# column, if any.
 THE_PARTIES_OWN = {
     "sandbox_provider.payments": "payment_id",
     "sandbox_provider.refunds": "refund_id",
@@ -48,20 +48,20 @@ THE_PARTIES_OWN = {
     "sandbox_carrier.behaviours": "behaviour_id",
     "sandbox_carrier.late_requests": "request_id",
 }
-# What each program asks for its own connections, in its `PoolSettings`.
+# The limits that each program sets for its connections, in its `PoolSettings`.
 LIMITS = {
     "worker": {"statement_timeout": "8s", "lock_timeout": "1s"},
     "starter": {"statement_timeout": "4s", "lock_timeout": "2s"},
     "relay": {"statement_timeout": "60s", "lock_timeout": "5s"},
 }
-# Who has a password.
+# The roles with a password.
 LOGINS = ("superuser", "owner", "worker", "starter", "relay")
-# For tests alone: nothing there is worth keeping, so nothing waits for the disk.
+# For tests only: their data is disposable, so nothing waits for the disk.
 FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 def make_reachable(data: Path, account: Account | None) -> None:
-    """Has `<data>/postgres` be a link to another place, if the account cannot reach this one."""
+    """Makes `<data>/postgres` a link to another place, if the account cannot reach it."""
     folder = data / "postgres"
     if account is None or folder.is_symlink() or is_open_to(account, data):
         return
@@ -74,7 +74,7 @@ def make_reachable(data: Path, account: Account | None) -> None:
 
 
 def remove_linked(data: Path) -> None:
-    """Removes the database that `make_reachable` has put elsewhere."""
+    """Removes a database that `make_reachable` has put elsewhere."""
     folder = data / "postgres"
     if folder.is_symlink():
         shutil.rmtree(Path(os.readlink(folder)).parent, ignore_errors=True)
@@ -87,14 +87,14 @@ class Postgres:
     port: int
     account: Account | None
     fast: bool
-    # As the launcher calls it.
+    # The launcher's name for it.
     name: str = "postgres"
-    # Beyond those of every Postgres here, or instead of one of them.
+    # Added to the settings of every Postgres here, or overriding them.
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
-        """Links resolved, because the account cannot follow one out of a closed folder."""
+        """With links resolved, because the account cannot follow one out of a closed folder."""
         return (self.data / "postgres").resolve()
 
     def service(self, signals: Signals) -> Service:
@@ -111,19 +111,19 @@ class Postgres:
             env=_clean_env(),
             cwd=self.folder,
             account=self.account,
-            # Ends the connections and shuts down; on SIGTERM it would wait for them to end.
+            # Closes connections and shuts down; on SIGTERM it would wait for them to be closed.
             stop_signal=signal.SIGINT,
             ready=lambda: self._psql(["--command", "SELECT 1"], signals) == 0,
         )
 
     def back_up(self, services: Services) -> int:
-        """Keeps a copy of the whole server as it is now; the server's new pid."""
+        """Makes a copy of the whole server; returns the server's new pid."""
         return services.while_down(self.name, lambda: _copy(self.folder, self._backup))
 
     def set_back(self, services: Services, signals: Signals) -> int:
-        """Puts the copy back, and beside it what the parties know by now; the server's new pid.
+        """Restores the copy, except for the parties' current records; returns the server's new pid.
 
-        Nobody else may be connected: they would see the parties forget for a moment.
+        There must be no other connections: they would see old records of the parties for a moment.
         """
         self._check_copy()
         self._script(self._out_of_the_old(), signals)
@@ -132,7 +132,7 @@ class Postgres:
         return pid
 
     def put_back(self, services: Services) -> int:
-        """Puts the copy back with all that is in it; the server's new pid."""
+        """Restores the copy completely; returns the server's new pid."""
         self._check_copy()
         return services.while_down(self.name, lambda: _copy(self._backup, self.folder))
 
@@ -175,12 +175,12 @@ class Postgres:
             raise Problem(f"cannot set up the database roles: {self._log_path('psql')} says why")
 
     def run_script(self, script: Path, signals: Signals, secrets: Mapping[str, str]) -> None:
-        """Has psql run this as the superuser, with these secrets in its environment."""
+        """Runs a script with psql as the superuser, with these secrets in its environment."""
         if self._psql(["--file", str(script)], signals, secrets=secrets) != 0:
             raise Problem(f"{script.name} failed: {self._log_path('psql')} says why")
 
     def let_in(self, network: str) -> None:
-        """Lets every role sign in from there. Call it before the server is started."""
+        """Allows every role to connect from this network. Call it before the server is started."""
         rules = self.folder / "pg_hba.conf"
         rule = f"host all all {network} scram-sha-256\n"
         if rule not in rules.read_text():
@@ -188,13 +188,13 @@ class Postgres:
                 file.write(rule)
 
     def open_template(self, signals: Signals) -> None:
-        """Lets the owner migrate the database of which every new one is a copy."""
+        """Allows the owner to migrate the template of every new database."""
         statement = "alter database template1 owner to ordersaga_owner"
         if self._psql(["--command", statement], signals) != 0:
             raise Problem(f"cannot open the template: {self._log_path('psql')} says why")
 
     def limit_roles(self, signals: Signals) -> None:
-        """The limits that each program asks for its connections, for whoever cannot ask."""
+        """Sets each program's limits on its role, for a pooler that does not pass them on."""
         statements = [
             f"alter role ordersaga_{role} set {name} = '{limit}'"
             for role, limits in LIMITS.items()
@@ -205,12 +205,12 @@ class Postgres:
 
     def url(self, role: str, database: str = "ordersaga") -> str:
         password = self._passwords()[role]
-        # Without sslmode each connection would first ask for TLS, which this server has not.
+        # Without sslmode each connection would first try TLS, which this server does not have.
         where = f"127.0.0.1:{self.port}/{database}?sslmode=disable"
         return f"postgres://ordersaga_{role}:{password}@{where}"
 
     def admin_url(self) -> str:
-        """The server as its superuser, before anything of Ordersaga's is there."""
+        """The server as its superuser, before Ordersaga is set up."""
         password = self._passwords()["superuser"]
         return f"postgres://postgres:{password}@127.0.0.1:{self.port}/postgres?sslmode=disable"
 
@@ -219,7 +219,7 @@ class Postgres:
 
     def _initialise(self, signals: Signals) -> None:
         say(f"creating the database in {self.folder}")
-        # A database may be moved, so an interrupted attempt leaves nothing under its name.
+        # A database may be moved, so an interrupted attempt leaves nothing under the final name.
         partial = self.folder.with_name("postgres.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700)
@@ -236,7 +236,7 @@ class Postgres:
 
     def _initdb(self, where: list[str], signals: Signals) -> int:
         how = ["-U", "postgres", "-A", "scram-sha-256", "--encoding", "UTF8", "--no-locale"]
-        # Upper and lower case beyond ASCII, alike on all machines; Postgres has it since 17.
+        # Upper and lower case beyond ASCII, the same on all machines; available since Postgres 17.
         if version_of(self.programs / "postgres") >= (17,):
             how += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         with self._log("initdb") as log:
@@ -260,7 +260,8 @@ class Postgres:
             )
 
     def _check_lock(self) -> None:
-        """A dead server's lock, whose pid is by now another process, would stop a new server."""
+        """The lock of a dead server, whose pid now belongs to another process, would prevent a
+        start."""
         lock = self.folder / "postmaster.pid"
         try:
             pid = int(lock.read_text().split()[0])
@@ -309,12 +310,12 @@ class Postgres:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The folder with its owners, in the place of whatever is there."""
+    """Copies the folder with its owners, replacing the target."""
     if target.exists():
         shutil.rmtree(target)
     subprocess.run(["cp", "-a", source, target], check=True)
 
 
 def _clean_env() -> Mapping[str, str]:
-    """Without the caller's PG* settings, which mean some other Postgres."""
+    """Without the caller's PG* variables, which refer to another Postgres."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

@@ -1,4 +1,4 @@
-"""Starts, watches and ends processes, so that none outlives its launcher."""
+"""Starts, watches and stops processes, so that none outlives its launcher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Command = Sequence[Union[str, Path]]
 READY_WITHIN_SECONDS = 60.0
 GRACE_SECONDS = 15.0
 LOG_TAIL_LINES = 15
-# One that lived this long was healthy, so its death is a first one again.
+# A process that lived this long was healthy, so its next end counts as the first.
 HEALTHY_AFTER_SECONDS = 10.0
 RESTART_PAUSE_SECONDS_MAX = 10.0
 
@@ -32,9 +32,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Signals:
-    """Turns signals into events that the main loop takes one at a time.
+    """Turns signals into events that the main loop handles one at a time.
 
-    So none can strike halfway through starting or ending a process.
+    So a signal cannot interrupt the start or stop of a process.
     """
 
     ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -47,14 +47,14 @@ class Signals:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _noted)
         for number in self.ENDING:
-            # One that is ignored from outside (nohup, a shell's background job) stays ignored.
+            # A signal that is ignored from outside (nohup, a shell's background job) stays ignored.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _noted)
 
     def wait(self, seconds: float) -> int | None:
-        """The ending signal that came within this time.
+        """Returns the terminating signal received within this time.
 
-        Returns early when a child ends, or when there is something to read elsewhere.
+        Returns early when a child ends, or when another file is readable.
         """
         ready, _, _ = select.select([self._reader, *self._also_wake_by], [], [], seconds)
         numbers = os.read(self._reader, 1024) if self._reader in ready else b""
@@ -68,25 +68,25 @@ class Signals:
             self._also_wake_by.remove(connection)
 
     def pause(self, seconds: float) -> None:
-        """As `wait`, but an ending signal ends what the launcher is doing."""
+        """Like `wait`, but a terminating signal stops what the launcher is doing."""
         number = self.wait(seconds)
         if number is not None:
             raise Stopped(number)
 
 
 def _noted(_number: int, _frame: object) -> None:
-    """The wake-up pipe carries the number; Python writes it only if there is a handler."""
+    """The wake-up pipe carries the number; Python writes it only if a handler is installed."""
 
 
 @dataclass
 class Service:
-    """A process in the background, with a session and a log file of its own."""
+    """A background process with its own session and log file."""
 
     name: str
     command: Command
     log: Path
     env: Mapping[str, str]
-    # Whether the service does its work, not merely whether it runs.
+    # Whether the service is ready, not merely running.
     ready: Callable[[], bool]
     cwd: Path | None = None
     account: Account | None = None
@@ -95,7 +95,7 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float | None = None
-    # Killed by request, and to stay dead until it is asked for again.
+    # Killed by request, and not restarted until requested.
     kept_down: bool = False
     restart_pause_seconds: float = 0.0
 
@@ -140,24 +140,24 @@ class Service:
         return f"the end of {self.log} may say why:\n    {tail}"
 
     def stop(self, signals: Signals) -> None:
-        """Asks, waits, then insists; a second Ctrl-C insists at once."""
+        """Terminates it, waits, then kills it; a second Ctrl-C kills it at once."""
         if self.process is None:
             return
         send(self.process.pid, self.stop_signal)
-        # One that hangs would not hear it.
+        # A stopped process would not handle a signal.
         send(self.process.pid, signal.SIGCONT)
         deadline = time.monotonic() + GRACE_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
             if signals.wait(0.1) is not None:
                 break
-        # The whole group, so that no helper process of it stays behind either.
+        # The whole process group, so that no helper process stays behind.
         send(-self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 @dataclass
 class Services:
-    """All that this launcher started, in order, and a record of it on disk."""
+    """All services of this launcher, in order, and a record of them on disk."""
 
     signals: Signals
     record: Path
@@ -170,7 +170,7 @@ class Services:
         service.wait_ready(self.signals)
 
     def revive(self) -> None:
-        """Starts again what died: at once the first time, then with growing pauses."""
+        """Restarts services that have ended: at once the first time, then with growing pauses."""
         now = time.monotonic()
         for service in self.running:
             code = service.exit_code()
@@ -183,7 +183,7 @@ class Services:
                 say(f"started {service.name} again (pid {service.pid})")
 
     def kill(self, name: str) -> int:
-        """Kills outright, as `kill -9` does, and leaves dead; the pid that it had."""
+        """Kills a service with SIGKILL, without restarting it; returns the pid that it had."""
         service = self._named(name)
         service.kept_down = True
         send(service.pid, signal.SIGKILL)
@@ -192,7 +192,7 @@ class Services:
         return service.pid
 
     def start_again(self, name: str) -> int:
-        """Starts what `kill` has left dead; the pid that it has now."""
+        """Starts a service stopped by `kill`; returns its new pid."""
         service = self._named(name)
         if service.kept_down:
             service.kept_down = False
@@ -201,22 +201,22 @@ class Services:
         return service.pid
 
     def hang(self, name: str) -> int:
-        """Has it do nothing any more, its connections left as they are; its pid.
+        """Stops its execution with its connections open; returns its pid.
 
-        The kernel still makes the connections that others begin to it, and takes their bytes.
+        The kernel still accepts connections for it, and buffers their data.
         """
         pid = self.pid_of(name)
         send(pid, signal.SIGSTOP)
         return pid
 
     def go_on(self, name: str) -> int:
-        """Ends what `hang` began; its pid."""
+        """Continues a service stopped by `hang`; returns its pid."""
         pid = self.pid_of(name)
         send(pid, signal.SIGCONT)
         return pid
 
     def while_down(self, name: str, act: Callable[[], None]) -> int:
-        """Ends a service in order, does something meanwhile, and starts it again; its new pid."""
+        """Stops a service gracefully, does something, and starts it again; returns its new pid."""
         service = self._named(name)
         service.stop(self.signals)
         act()
@@ -226,11 +226,11 @@ class Services:
         return service.pid
 
     def replace(self, name: str, change: Callable[[Service], None]) -> int:
-        """Ends a service in order and starts it as it is after the change; its new pid."""
+        """Stops a service gracefully and starts it in its changed form; returns its new pid."""
         return self.while_down(name, lambda: change(self._named(name)))
 
     def retire(self, name: str) -> None:
-        """Ends a service in order, for good."""
+        """Stops a service gracefully and permanently."""
         service = self._named(name)
         service.stop(self.signals)
         self.running.remove(service)
@@ -268,13 +268,13 @@ class Services:
         partial.replace(self.record)
 
     def end_left_over(self) -> None:
-        """Ends what a launcher that was killed outright could not end itself."""
+        """Stops services that an earlier, killed launcher has left behind."""
         try:
             entries = json.loads(self.record.read_text())
         except (FileNotFoundError, ValueError):
             return
         for name, pid, born, stop_signal in reversed(entries):
-            # A pid alone proves nothing: it may by now belong to something else.
+            # A pid alone proves nothing: it may now belong to another process.
             if born is None or birth(pid) != born:
                 continue
             say(f"ending {name} (pid {pid}), left over from an earlier run")
@@ -288,7 +288,8 @@ class Services:
 
 
 def run(command: Command, signals: Signals, **options: Any) -> int:
-    """A step of the launcher's own: its exit code; an ending signal ends the launcher as well."""
+    """Runs a step of the launcher; returns its exit code. A terminating signal also stops the
+    launcher."""
     code, stopped_by = _in_foreground(command, signals, **options)
     if stopped_by is not None:
         raise Stopped(stopped_by)
@@ -302,7 +303,7 @@ def hand_over(
     meanwhile: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> int:
-    """The command that all this is for: its exit code, and the services kept alive until then."""
+    """Runs the launched command and keeps the services alive meanwhile; returns its exit code."""
 
     def look_after() -> None:
         services.revive()
@@ -319,10 +320,10 @@ def _in_foreground(
     meanwhile: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> tuple[int, int | None]:
-    """Exit code and ending signal.
+    """Returns the exit code and the terminating signal.
 
-    At a terminal Ctrl-C reaches the command from there, and a shell or psql goes on. Away from
-    one, the command gets a group of its own, so that a signal can be passed on to all of it.
+    At a terminal, the command gets Ctrl-C from there, and a shell or psql handles it. Otherwise,
+    the command gets its own process group, so that a signal can be passed on to all of it.
     """
     at_terminal = os.isatty(0)
     process = subprocess.Popen(
@@ -349,8 +350,8 @@ def _in_foreground(
 
 
 def _end_with_launcher(number: int) -> Callable[[], None] | None:
-    """On Linux the kernel ends a child when its launcher is killed outright; elsewhere the next
-    run does."""
+    """On Linux the kernel ends a child when its launcher is killed; on other systems the next run
+    does."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
@@ -365,7 +366,7 @@ def _end_with_launcher(number: int) -> Callable[[], None] | None:
 
 
 def send(target: int, number: int) -> None:
-    """To a process, or with its pid negative to its group; one that is gone is fine."""
+    """Signals a process, or its group if the pid is negative; ignores one that is gone."""
     try:
         os.kill(target, number)
     except (ProcessLookupError, PermissionError):
@@ -373,7 +374,7 @@ def send(target: int, number: int) -> None:
 
 
 def birth(pid: int) -> str | None:
-    """What tells this process from a later one with the same pid; None once it has ended."""
+    """Distinguishes this process from a later one with the same pid; `None` once it has ended."""
     if Path("/proc/self/stat").exists():
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -384,7 +385,7 @@ def birth(pid: int) -> str | None:
 
 
 def command_line(pid: int) -> str | None:
-    """None if there is no such process."""
+    """`None` if there is no such process."""
     if Path("/proc/self/cmdline").exists():
         try:
             return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") or None

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Compares the answers in .sqlx, from which every query is checked at build time, with a database.
+"""Compares .sqlx, which every build checks queries against, with a database.
 
-  queries.py URL     a database that all migrations were applied to, and whose owner the URL names
+  queries.py URL     the owner's URL of a database with all migrations
 
-The database is asked for the names and types of each query's columns, and for the types of its
-parameters. That takes seconds, where `make queries` compiles every crate that asks. It does not see
-whether a column that could not be null may be by now, nor a query that has no answer yet: the build
-fails for that one.
+The database describes the names and types of each query's columns, and the types of its parameters.
+That takes seconds, whereas `make queries` compiles every crate with queries. It does not detect a
+column that has become nullable, nor a query missing in .sqlx, for which the build fails.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from processes import Signals
 REPO = Path(__file__).resolve().parent.parent
 ANSWERS = REPO / ".sqlx"
 
-# What sqlx calls a type, and what Postgres calls it.
+# sqlx's names of types, and Postgres' names.
 TYPES = {
     "Bool": "boolean",
     "Bpchar": "character",
@@ -46,13 +45,13 @@ TYPES = {
     "Uuid": "uuid",
     "Void": "void",
 }
-# What `prepare` takes. Anything else has no columns.
+# Statements that can be prepared. Others have no columns.
 PREPARED = ("select", "insert", "update", "delete", "with", "merge", "values")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is on record of one query, or what a database says of it."""
+    """The recorded description of a query, or the database's."""
 
     columns: tuple[tuple[str, str], ...]
     parameters: tuple[str, ...]
@@ -63,7 +62,7 @@ class Answer:
 
 
 def postgres_type(name: Any) -> str:
-    """**Raises** `Problem` for one that this program does not know."""
+    """**Raises** `Problem` for an unknown type."""
     if isinstance(name, str):
         if name in TYPES:
             return TYPES[name]
@@ -85,7 +84,8 @@ def can_be_prepared(query: str) -> bool:
 
 
 def script(queries: list[str]) -> str:
-    """For psql: after a line with its number, what each query's columns are; then all parameters."""
+    """A psql script that prints each query's columns after a line with its number; then all
+    parameters."""
     lines = [r"\set ON_ERROR_STOP off", r"\pset format unaligned", r"\pset tuples_only on"]
     for number, query in enumerate(queries):
         # A query may end in a comment, and none ends in a semicolon.
@@ -101,7 +101,7 @@ def script(queries: list[str]) -> str:
 
 
 def answers(said: str, count: int) -> list[Answer | None]:
-    """What psql has said of each query; nothing of one that the database refuses."""
+    """Parses psql's output; omits queries that the database rejects."""
     described: dict[int, list[tuple[str, str]]] = {}
     parameters: dict[int, tuple[str, ...]] = {}
     number: int | None = None
@@ -124,7 +124,7 @@ def answers(said: str, count: int) -> list[Answer | None]:
 
 
 def bare(kind: str) -> str:
-    """`character` of `character(3)` and of `bpchar`, and `numeric[]` of `numeric(19,4)[]`."""
+    """`character` for `character(3)` and `bpchar`, and `numeric[]` for `numeric(19,4)[]`."""
     name, _, rest = kind.partition("(")
     name = f"{name}[]" if rest.endswith("[]") else name
     return name.replace("bpchar", "character")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Reads a topic by kafka-python, a client that the relay has nothing in common with.
+"""Reads a topic with kafka-python, a client that shares no code with the relay.
 
   read_kafka.py BROKERS TOPIC COUNT
 
-Prints so many records, or with `all` those that are there, each as JSON in a line: of each partition
-in its order. Ends with 1 if they do not come. Run with kafka-python on PYTHONPATH.
+Prints COUNT records, or with `all` those that exist, as JSON lines, each partition's in order. Exits
+with 1 if there are fewer. Needs kafka-python on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 
 from kafka import KafkaConsumer, TopicPartition
 
-# How long nothing may come before nothing more will.
+# After so long without a record, none is expected.
 GIVEN_UP_AFTER_MS = 30_000
 
 
@@ -25,7 +25,7 @@ def main(brokers: str, topic: str, wanted: str) -> int:
         enable_auto_commit=False,
         consumer_timeout_ms=GIVEN_UP_AFTER_MS,
     )
-    # Without a group, so that nobody has to agree with anybody about who reads what.
+    # Without a consumer group, so that partitions need not be assigned.
     partitions = [TopicPartition(topic, one) for one in consumer.partitions_for_topic(topic) or ()]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)

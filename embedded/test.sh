@@ -1,16 +1,16 @@
 #!/bin/sh
-# Every test. Each has a database of its own, which is a copy of the template: with the migrations
-# applied to that once, a test need not apply them. Run it through `make test`.
+# Runs all tests. Each has its own database, copied from the template, to which the migrations are
+# applied once. Run it through `make test`.
 set -eu
 
-# A Postgres that was there before is left as it is.
+# An existing Postgres is not changed.
 if [ -n "${TEMPLATE_DATABASE_URL-}" ]; then
     MIGRATE_DATABASE_URL=$TEMPLATE_DATABASE_URL cargo run --quiet --locked --example migrate
-    # The answers by which every query was checked when it was built.
+    # Checks .sqlx, which the build has checked every query against.
     "${PYTHON:-python3}" embedded/queries.py "$TEMPLATE_DATABASE_URL"
 fi
-# What a shop writes that reads the events.
+# The example consumers of events.
 PYTHONPATH=${ORDERSAGA_CONFLUENT_KAFKA-} "${PYTHON:-python3}" -m unittest discover examples/consumers
-# What the comparison with peers counts.
+# The counts of the comparison with peers.
 "${PYTHON:-python3}" -m unittest discover peers
 exec cargo test --workspace --locked --no-fail-fast

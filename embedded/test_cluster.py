@@ -1,4 +1,4 @@
-"""What the launcher promises of a Temporal cluster, with folders, programs and processes.
+"""Tests of the launcher's Temporal cluster, with real folders, programs and processes.
 
 Run with: python3 -m unittest discover embedded
 """
@@ -107,7 +107,7 @@ class ConfigTest(ClusterCase):
         self.assertEqual(len(servers), len(nodes) + len(starters))
         for line in servers:
             self.assertIn(" check", line)
-        # Connections that are open hang with whom they are open to.
+        # Open connections to a hanging server hang, too.
         self.assertIn("on-marked-down shutdown-sessions", config)
 
     def test_the_smallest_ring_counts(self) -> None:
@@ -129,7 +129,7 @@ class HostsTest(ClusterCase):
         added = [call for call in calls() if call.startswith("netns add")]
         self.assertEqual(added, [f"netns add ordersaga-{number}" for number in (1, 2, 3)])
         links = [word for call in calls() for word in call.split() if "-link" in word]
-        # The kernel takes 15 characters.
+        # The kernel limits the name to 15 characters.
         self.assertLessEqual(max(map(len, links)), 15)
         self.assertEqual(len({network.address(number) for number in (1, 2, 3)}), 3)
 

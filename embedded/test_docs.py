@@ -1,4 +1,4 @@
-"""README and docs: links that lead somewhere, blocks that say whether they are run, one summary.
+"""Tests of README and docs: links work, blocks say whether they are run, there is one summary.
 
 Run with: python3 -m unittest discover embedded
 """
@@ -21,7 +21,7 @@ LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+(?:\([^()]*\)[^()\s]
 
 
 def documents() -> list[Path]:
-    """Every page whose links and blocks are looked at."""
+    """Every page whose links and blocks are checked."""
     found = sorted(REPO.glob("docs/**/*.md"))
     top = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
     beside = ("saga/README.md", "temporal/README.md", "shop/data/README.md")
@@ -29,7 +29,7 @@ def documents() -> list[Path]:
 
 
 def anchor(heading: str) -> str:
-    """The anchor that GitHub and mdBook make of a heading."""
+    """The anchor that GitHub and mdBook generate for a heading."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.strip())
     text = re.sub(r"[^\w\- ]", "", text.replace("`", "").lower())
     return text.replace(" ", "-")
@@ -48,7 +48,7 @@ def anchors(page: Path) -> set[str]:
 
 def broken_links(page: Path) -> list[str]:
     wrong = []
-    # What stands in code is no link.
+    # Text in code is not a link.
     prose = re.sub(r"`[^`\n]*`", "", docs_blocks.prose_of(page))
     for number, line in enumerate(prose.splitlines(), start=1):
         for link in LINK.findall(line):
@@ -128,7 +128,7 @@ class BlocksTest(unittest.TestCase):
         wrong = []
         for page in documents():
             if page.name == "CHANGELOG.md":
-                # What earlier releases had stays as it was.
+                # Sections of earlier releases are not changed.
                 continue
             named = re.findall(r"`make ([a-z][a-z-]*)", page.read_text())
             shown = [

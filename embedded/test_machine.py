@@ -1,4 +1,4 @@
-"""What a machine may lack, and the one line that says what to do about it.
+"""Tests of the launcher on a machine with missing requirements: one line says what to do.
 
 Run with: python3 -m unittest discover embedded
 """
@@ -38,7 +38,7 @@ class Case(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        # A file, because what is started writes to it, too.
+        # A file, because child processes write to it, too.
         self._said = tempfile.TemporaryFile("w+")
         self.addCleanup(self._said.close)
         redirected = redirect_stderr(self._said)
@@ -114,7 +114,7 @@ class RoomTest(Case):
 
 
 class ReadOnlyTest(Case):
-    """A mount that is read only cannot be made here, but its error can."""
+    """A read-only mount cannot be made here, but its error can be simulated."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -145,7 +145,7 @@ class ReadOnlyTest(Case):
 class InterruptedTest(Case):
     def test_a_ctrl_c_while_something_is_fetched_ends_it_and_leaves_nothing_half_done(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as index:
-            # It takes the question and never answers.
+            # It accepts the request and never answers.
             def interrupt() -> None:
                 asked, _ = index.accept()
                 os.kill(os.getpid(), signal.SIGINT)
@@ -157,7 +157,7 @@ class InterruptedTest(Case):
                 "PIP_CONFIG_FILE": os.devnull,
                 "NO_PROXY": "127.0.0.1",
             }
-            # A job in the background of a shell is started with Ctrl-C ignored.
+            # A shell starts a background job with Ctrl-C ignored.
             before = signal.signal(signal.SIGINT, signal.default_int_handler)
             self.addCleanup(signal.signal, signal.SIGINT, before)
             signals = Signals()

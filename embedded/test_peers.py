@@ -1,6 +1,6 @@
-"""What the comparison with peers counts and refuses, without running any of them.
+"""Tests of the comparison with peers, without running any of them.
 
-Run with: python3 -m unittest discover embedded. What needs a Postgres is in peers/test_counts.py.
+Run with: python3 -m unittest discover embedded. Tests that need Postgres are in peers/test_counts.py.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class RunnerTest(unittest.TestCase):
         self.assertIn('bind-address = "127.0.0.1:2"', settings)
 
     def looks(self, states: list[dict[str, int]], promised: int, every: int = 3) -> int:
-        """How often it looks before it is content, or gives up; the last state stays."""
+        """The number of polls until it succeeds or gives up; the last state repeats."""
         clock, signals, seen = iter(range(0, 10_000, every)), mock.Mock(), []
 
         def progress() -> dict[str, int]:

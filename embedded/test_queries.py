@@ -1,4 +1,4 @@
-"""Whether the answers in .sqlx are read as they are, and compared with what a database says.
+"""Tests of reading .sqlx and comparing it with a database.
 
 Run with: python3 -m unittest discover embedded
 """

@@ -1,4 +1,4 @@
-"""What the launcher promises, with real folders, sockets and processes.
+"""Tests of the launcher, with real folders, sockets and processes.
 
 Run with: python3 -m unittest discover embedded
 """
@@ -55,7 +55,7 @@ class Case(unittest.TestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.folder = Path(scratch.name).resolve()
-        # What the launcher says is kept from the test's own output.
+        # The launcher's messages are kept out of the test's own output.
         self.said = (self.folder / "said").open("w+")
         self.addCleanup(self.said.close)
         redirected = redirect_stderr(self.said)
@@ -256,7 +256,7 @@ class SetBackTest(Case):
             (self.folder / name).mkdir()
         self.row = self.folder / "postgres" / "row"
         self.row.write_text("as it was")
-        # What psql is to do is kept, one script after another.
+        # Records the scripts given to psql, in order.
         scripts = self.folder / "scripts"
         psql = f'for last; do :; done; [ -f "$last" ] && cat "$last" >> {scripts}; exit 0'
         self.program("psql", psql)
@@ -573,7 +573,7 @@ class InvoicesTest(Case):
 
     def test_a_pdf_is_looked_at_beside_its_cii(self) -> None:
         cii = self.document("INV-000001-cii.xml", self.CII, "22.46")
-        # It is no text.
+        # It is not a text.
         pdf = invoices.Written(self.folder / "INV-000001.pdf", "pdf", "invoice", Decimal("22.46"))
         pdf.path.write_bytes(b"%PDF-1.7\n\xff")
         self.assertEqual(invoices.cii_of(pdf), cii.path.name)
@@ -610,7 +610,7 @@ class InvoicesTest(Case):
         self.assertEqual(invoices.sum_of(note, charge, refunds), Decimal("2.50"))
 
     def test_a_refund_that_comes_to_nothing_ends_the_run(self) -> None:
-        # Is pending at first, and has failed when asked for again.
+        # Pending at first, and failed at the next query.
         shown = "{\"number\": 1, \"state\": \"%s\"}"
         script = f'[ "$2" = create ] && echo \'{shown % "pending"}\' || echo \'{shown % "failed"}\''
         shop = self.program("ordersaga", script)
@@ -638,7 +638,7 @@ class InvoicesTest(Case):
                 invoices.java()
         self.assertFalse(invoices.is_short(None))
         self.assertTrue(invoices.is_short("factur-x"))
-        with self.assertRaisesRegex(Problem, "is nobody"):
+        with self.assertRaisesRegex(Problem, "is unknown"):
             invoices.is_short("a friend")
 
 
@@ -667,13 +667,13 @@ commodity 1000.00 GBP
 """
 
     def changed(self, text: str, change: Callable[[str], str]) -> list[str]:
-        """The lines that are new, without their spaces."""
+        """The added lines, without surrounding spaces."""
         before, after = text.splitlines(), change(text).splitlines()
         self.assertEqual(len(before), len(after))
         return [" ".join(new.split()) for old, new in zip(before, after) if new != old]
 
     def checker(self, script: str) -> books.Checker:
-        """A checker to which `good` are the books that are in order."""
+        """A checker that accepts only the books `good`."""
         command = f'for last; do :; done; good={self.folder / "good"}; {script}'
         return books.Checker("hledger", [str(self.program("check", command))], os.environ)
 
@@ -766,7 +766,7 @@ class CounterpartsTest(Case):
         self.tool = counterparts.GoTool("mock", "example.org/cmd/server", "v1.2.3", "server", "")
 
     def without_or_with(self, script: str | None) -> Path | None:
-        """What is fetched where `go` is this script, or is not there."""
+        """The tools fetched if `go` is this script, or is missing."""
         if script is not None:
             self.program("go", script)
         with mock.patch.dict(os.environ, PATH=f"{self.folder / 'bin'}:/usr/bin:/bin"):
@@ -880,8 +880,8 @@ class CounterpartsTest(Case):
     def mailed(
         self, mailpit: Path | None, fetched: dict[str, Any]
     ) -> tuple[stack.Stack, list[Service]]:
-        """A demo that was to have a mail server, although one of somebody's was set; and what it has
-        launched."""
+        """A demo that needs a mail server, although the environment names another one; and the
+        services it has launched."""
         foreign = {"MAIL_SERVER": "mail.example.org:25", "MAIL_USER": "shop"}
         begun = stack.Stack("demo", self.folder, signals, self.services(), env=foreign)
         with (
@@ -899,7 +899,7 @@ class CounterpartsTest(Case):
         self.assertIn("ORDERSAGA_MAILPIT_URL", shown.env)
         taken, (server,) = self.mailed(None, {"return_value": self.folder})
         self.assertEqual(server.name, "mail-server")
-        # Without a port to pass mails on to, no answer is lost.
+        # Without a port to forward mails to, no answer is dropped.
         self.assertEqual(len(server.command), 3)
         self.assertNotIn("ORDERSAGA_MAILPIT_URL", taken.env)
         for begun in (shown, taken):
@@ -950,7 +950,7 @@ class CounterpartsTest(Case):
         self.assertEqual((asked.counterparts, asked.provider), ((), "bank-transfer"))
 
     def tortured(self, provider: str, env: dict[str, str] | None = None) -> dict[str, str]:
-        """What the programs are told that are tortured while this provider takes the money."""
+        """The environment of programs in chaos tests with this payment provider."""
         begun = stack.Stack(
             "chaos", self.folder, signals, self.services(), provider=provider, env=dict(env or {})
         )
@@ -998,7 +998,7 @@ class CounterpartsTest(Case):
     def started(
         self, *arguments: str, there: bool = False, env: dict[str, str] | None = None
     ) -> stack.Stack:
-        """A stack whose counterpart of Stripe was to be started, where it can be had or cannot."""
+        """A stack that starts Stripe's counterpart, which is available or not."""
         asked = stack.parse([*arguments, "--", "true"])
         begun = stack.Stack(
             asked.command,
@@ -1029,7 +1029,7 @@ class CounterpartsTest(Case):
             self.assertEqual(paid.env["PAYMENT_PROVIDER"], "stripe")
             self.assertEqual(paid.env["STRIPE_API_URL"], paid.env["ORDERSAGA_STRIPE_URL"])
             self.assertIn("STRIPE_WEBHOOK_SECRETS", paid.env)
-        self.assertIn("judged by nobody", self.told())
+        self.assertIn("requests are not validated", self.told())
 
     def test_webhooks_are_signed_by_secrets_of_the_run_and_the_list_is_read_as_often_as_can_be(
         self,
@@ -1063,7 +1063,7 @@ class CounterpartsTest(Case):
             self.started("test", "--with", "stripe")
         begun = self.started("test", "--with", "stripe", "--where-possible")
         self.assertEqual(begun.env, {})
-        self.assertIn("nobody stands for Stripe", self.told())
+        self.assertIn("there is no counterpart of Stripe", self.told())
 
 
 class VerifiersTest(Case):
@@ -1082,7 +1082,7 @@ class VerifiersTest(Case):
         self.said.seek(0)
         said = self.said.read()
         for language in ("Python", "JavaScript"):
-            self.assertIn(f"no webhook is verified by {language}'s library", said)
+            self.assertIn(f"webhooks are not verified with {language}'s library", said)
 
     def test_where_pip_is_nothing_goes_on_without_pythons_library(self) -> None:
         with self.assertRaisesRegex(Problem, "no network"):
@@ -1132,7 +1132,7 @@ class BrokersTest(Case):
         with mock.patch.object(brokers, "fetched", side_effect=without_client):
             found = self.brokers.tansu()
         self.assertNotIn("ORDERSAGA_CONFLUENT_KAFKA", found.settings)
-        self.assertIn("no consumer in Python reads from a broker: no network", self.told())
+        self.assertIn("the Python consumer is not available: no network", self.told())
 
     def test_what_a_broker_needs_is_named_in_one_line(self) -> None:
         with mock.patch.object(brokers.shutil, "which", return_value=None):
@@ -1188,14 +1188,14 @@ class BrokersTest(Case):
             mock.patch.object(brokers.shutil, "which", return_value=None),
             mock.patch.dict(os.environ, nowhere),
         ):
-            with self.assertRaisesRegex(Problem, "kafka is not there.*; rabbitmq is not there"):
+            with self.assertRaisesRegex(Problem, "kafka is not available.*; rabbitmq is not available"):
                 self.started(*asked)
             self.assertEqual(self.started(*asked, "--where-possible").env, {})
-        self.assertIn("what needs it is not run: Apache Kafka needs `java`", self.told())
+        self.assertIn("what needs it is skipped: Apache Kafka needs `java`", self.told())
 
     def test_the_benchmark_goes_without_a_broker_that_cannot_be_had(self) -> None:
         self.assertEqual(self.started("bench").env, {})
-        self.assertIn("tansu is not there", self.told())
+        self.assertIn("tansu is not available", self.told())
         self.have_tansu()
         self.assertIn("ORDERSAGA_KAFKA_BROKERS", self.started("bench").env)
 
@@ -1206,7 +1206,7 @@ class BrokersTest(Case):
 
     def test_the_demos_relay_tells_a_broker_where_it_can_be_had(self) -> None:
         self.assertEqual(self.started("demo").env, {})
-        self.assertIn("tansu is not there", self.told())
+        self.assertIn("tansu is not available", self.told())
         self.have_tansu()
         env = self.started("demo").env
         self.assertEqual(env["RELAY_KAFKA_BROKERS"], env["ORDERSAGA_KAFKA_BROKERS"])
@@ -1220,7 +1220,7 @@ class BrokersTest(Case):
             forgetful = self.brokers.that_is_killed()
         self.assertEqual([s.name for s in forgetful.services], ["broker"])
         self.assertEqual(forgetful.settings["ORDERSAGA_KAFKA_IN_MEMORY"], "true")
-        self.assertIn("which keeps nothing: Apache Kafka needs `java`", self.told())
+        self.assertIn("which does not persist its records: Apache Kafka needs `java`", self.told())
         (self.folder / f"kafka-{brokers.KAFKA}").mkdir()
         java = self.program("java", "exit 0")
         with mock.patch.object(brokers.shutil, "which", return_value=str(java)):

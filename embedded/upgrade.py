@@ -1,8 +1,8 @@
-"""An earlier release of the programs, and the way from it to this one while orders are under way.
+"""A rolling upgrade from an earlier release of the programs to this one while orders are in progress.
 
-The way is that of docs/deploys.md: the new release migrates, its workers are started beside the old
-ones and made current, the APIs are replaced one after the other, and the old workers go once they
-are drained.
+It follows docs/deploys.md: the new release migrates the database, its workers are started beside the
+old ones and made current, the APIs are replaced one after the other, and the old workers are stopped
+once they are drained.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MADE_CURRENT_WITHIN_SECONDS = 60.0
 
 
 def release(build_id: str) -> dict[str, str]:
-    """What names a worker's release."""
+    """The environment that sets a worker's release."""
     return {"WORKER_DEPLOYMENT": DEPLOYMENT, "WORKER_BUILD_ID": build_id}
 
 
 def program_of(commit: str, repo: Path, cache: Path, target: Path, signals: Signals) -> Path:
-    """`ordersaga` as it was at this commit, built once; or a program that is named by its path."""
+    """`ordersaga` as of this commit, built once; or the program at this path."""
     if Path(commit).is_file():
         return Path(commit).absolute()
     asked = subprocess.run(
@@ -49,7 +49,7 @@ def program_of(commit: str, repo: Path, cache: Path, target: Path, signals: Sign
     _forget(repo, checkout)
     _run(["git", "-C", repo, "worktree", "add", "--detach", checkout, commit], signals)
     try:
-        # The same target folder has most of what it is built of.
+        # The shared target folder already has most dependencies.
         env = {**os.environ, "SQLX_OFFLINE": "true", "CARGO_TARGET_DIR": str(target)}
         build = ["cargo", "build", "--release", "--locked", "-p", "ordersaga"]
         _run(build, signals, cwd=checkout, env=env)
@@ -73,16 +73,16 @@ def _run(command: Command, signals: Signals, **options: object) -> None:
 
 @dataclass
 class Upgrade:
-    """What a torture may wish for on the way."""
+    """The requests that `chaos` may make during an upgrade."""
 
     new: Path
     services: Services
     signals: Signals
     env: Mapping[str, str]
     repo: Path
-    # Launches one of the new workers by this name, in this environment.
+    # Launches a new worker with this name and environment.
     launch_worker: Callable[[str, Mapping[str, str]], None]
-    # Launches both by their usual names and where they are usually asked.
+    # Launches both workers with their usual names and addresses.
     launch_workers: Callable[[Mapping[str, str]], None]
 
     def acts(self) -> dict[tuple[str, str], Callable[[], int]]:
@@ -97,7 +97,8 @@ class Upgrade:
         return acts
 
     def make_current(self, build_id: str) -> int:
-        """Has new orders go to this release; its workers' queues are known a moment after they poll."""
+        """Directs new orders to this release; its workers' queues are known shortly after they
+        poll."""
         what = ["worker", "deployment", "set-current-version", "--yes"]
         which = ["--deployment-name", DEPLOYMENT, "--build-id", build_id]
         deadline = time.monotonic() + MADE_CURRENT_WITHIN_SECONDS
@@ -122,7 +123,7 @@ class Upgrade:
         return self.services.pid_of(f"new-{WORKERS[0]}")
 
     def _retire_old(self) -> int:
-        """The new ones take the old ones' names and ports, one pair beside the other for a moment."""
+        """The new workers take the old ones' names and ports; for a moment both pairs run."""
         for name in WORKERS:
             self.services.retire(name)
         self.launch_workers(release(AFTER))

@@ -1,4 +1,4 @@
-"""The public libraries by which receivers verify webhooks: tests have them verify ours."""
+"""Public libraries with which receivers verify webhooks: tests verify our signatures with them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NODE = "standardwebhooks@1.1.1"
 
 
 def verifiers(cache: Path) -> dict[str, str]:
-    """Where the libraries are, as their languages look for them. What cannot be had is said; but
-    where pip is, Python's can be had, so that without it nothing goes on."""
+    """The environment in which each language finds its library. Prints what is not available; but
+    Python's library is required wherever pip is installed."""
     found = {"STANDARD_WEBHOOKS_PYTHON": _for_python(cache), "STANDARD_WEBHOOKS_NODE": _for_node(cache)}
     return {name: str(folder) for name, folder in found.items() if folder}
 
 
 def _for_python(cache: Path) -> Path | None:
     if find_spec("pip") is None:
-        say("no webhook is verified by Python's library: there is no pip")
+        say("webhooks are not verified with Python's library: there is no pip")
         return None
     return fetched(cache, (PYTHON,))
 
@@ -36,14 +36,14 @@ def _for_node(cache: Path) -> Path | None:
         return folder / "node_modules"
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        say("no webhook is verified by JavaScript's library: there is no node, or no npm")
+        say("webhooks are not verified with JavaScript's library: there is no node, or no npm")
         return None
     say(f"fetching {NODE} for node into {cache}, once")
     with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
         packages = Path(scratch, "packages")
         wanted = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(packages)]
         if subprocess.run([npm, *wanted, NODE], stdout=sys.stderr.fileno()).returncode:
-            say("no webhook is verified by JavaScript's library: npm's message above says why")
+            say("webhooks are not verified with JavaScript's library: npm's message above says why")
             return None
         packages.rename(folder)
     return folder / "node_modules"

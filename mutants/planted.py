@@ -1078,7 +1078,7 @@ PLANTED = [
     ),
     mutant(
         "a connection that the server has ended is lent again",
-        "connections:a_statement_whose_connection connections",
+        "connections:a_statement_whose_backend connections",
         ("runtime/src/database/connections.rs", "error.severity() == PgSeverity::Error", "error.severity().is_error()"),
     ),
     mutant(

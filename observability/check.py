@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Looks whether Prometheus can read the alert rules, and Prometheus and Grafana the dashboard.
+"""Checks the alert rules for Prometheus, and the dashboard for Prometheus and Grafana.
 
-That the series exist is looked at by a test, which runs the programs (cli/tests/cli/metrics.rs).
-embedded/contracts.py fetches what this needs. Ends with 1 if anything is wrong.
+A test that runs the programs checks that the series exist (cli/tests/cli/metrics.rs).
+embedded/contracts.py fetches the required packages. Exits with 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SUMMARY_MAX = 120
 
 
 def not_promql(expr: str) -> str | None:
-    """What is wrong with an expression. Grafana fills in its own interval."""
+    """The syntax error in an expression, if any. Grafana replaces `$__rate_interval`."""
     try:
         promql_parser.parse(expr.replace("$__rate_interval", "1m"))
     except ValueError as error:
@@ -39,7 +39,7 @@ def wrong_with_rule(rule: dict) -> Iterator[str]:
     if problem := not_promql(rule["expr"]):
         yield problem
     if "for" in rule and not DURATION.fullmatch(rule["for"]):
-        yield f"for: {rule['for']} is no duration"
+        yield f"for: {rule['for']} is not a duration"
     if rule.get("labels", {}).get("severity") not in SEVERITIES:
         yield f"its severity is none of {', '.join(SEVERITIES)}"
     annotations = rule.get("annotations", {})

@@ -1,4 +1,4 @@
-//! Rebuilds this crate when a migration is added or changed: it embeds the folder.
+//! Rebuilds this crate when a migration is added or changed, because the crate embeds them.
 
 fn main() {
     println!("cargo:rerun-if-changed=../migrations");

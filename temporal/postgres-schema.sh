@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes or upgrades the two databases of a Temporal cluster on Postgres, with temporal-sql-tool of
-# the same version as the server, which brings the schemas along. Running it again changes nothing.
+# Creates or upgrades the two databases of a Temporal cluster on Postgres, with the temporal-sql-tool
+# of the server's version, which contains the schemas. Idempotent.
 #
 #   SQL_HOST=… SQL_USER=temporal SQL_PASSWORD=… temporal/postgres-schema.sh
 #
-# TEMPORAL_SQL_TOOL names the tool if it is called otherwise.
+# TEMPORAL_SQL_TOOL names the tool if it is not on PATH under this name.
 set -eu
 : "${SQL_HOST:?set it to the Postgres host}" "${SQL_USER:?}" "${SQL_PASSWORD:?}"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prepares a namespace for Ordersaga on any Temporal cluster: makes it if it is missing, and adds
-# the search attributes that it lacks. Running it again changes nothing.
+# Prepares a namespace for Ordersaga on any Temporal cluster: creates it if it is missing, and adds
+# missing search attributes. Idempotent.
 #
 #   TEMPORAL_ADDRESS=host:7233 TEMPORAL_NAMESPACE=default TEMPORAL_RETENTION=7d temporal/setup.sh
 #
@@ -13,8 +13,8 @@ export TEMPORAL_ADDRESS="${TEMPORAL_ADDRESS:-127.0.0.1:7233}"
 export TEMPORAL_NAMESPACE="${TEMPORAL_NAMESPACE:-default}"
 retention=${TEMPORAL_RETENTION:-7d}
 
-# A cluster that has just started refuses for some seconds, and learns of a new namespace late. What
-# it says meanwhile is no error, so it is shown only if it stays at that.
+# Retries: a cluster that has just started rejects calls for some seconds, and is slow to recognise a
+# new namespace. Errors are shown only if they persist.
 patiently() {
     tries=1
     until said=$("$@" 2>&1); do
@@ -64,7 +64,7 @@ wanted | while read -r name type; do
     esac
 done
 
-# Until the servers have heard of an attribute they refuse the orders that carry it.
+# The servers reject orders with an attribute until they have loaded it.
 wanted | while read -r name _; do
     patiently usable "$name" </dev/null
 done

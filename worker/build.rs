@@ -1,5 +1,5 @@
-//! Takes along what `ordersaga replay` needs to read histories: the description of Temporal's
-//! messages, which the crate that holds them tells its dependents by way of Cargo.
+//! Embeds the protobuf descriptors of Temporal's messages, with which `ordersaga replay` reads
+//! histories. The crate that holds them passes their path on through Cargo.
 
 use std::path::PathBuf;
 use std::{env, fs, io};

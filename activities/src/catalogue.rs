@@ -1,5 +1,5 @@
-//! Receiving goods: articles are added to the catalogue, their pieces to the warehouse, and their
-//! value to the books.
+//! Receiving goods: adds articles to the catalogue and their pieces to the warehouse, and posts
+//! their value to the ledger.
 
 use std::collections::BTreeSet;
 
@@ -9,32 +9,32 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::{ActivityFault, ledger};
 
-/// An article as a supplier's list names it.
+/// An article of a supplier's list.
 #[derive(Clone, Debug)]
 pub struct Article {
-    /// Its number.
+    /// Its article number.
     pub sku: Sku,
-    /// What customers read.
+    /// The name shown to customers.
     pub name: String,
-    /// What one piece costs the customer, before tax.
+    /// Price of one piece, before tax.
     pub unit_price: Money,
 }
 
-/// What the shop receives of a new article.
+/// What the shop receives of each new article.
 #[derive(Clone, Copy, Debug)]
 pub struct Stocking {
-    /// What a piece costs the shop, in per cent of its price; rounded to the smallest coin.
+    /// Cost of a piece for the shop, in per cent of its price; rounded to the minor unit.
     pub cost_percent: Decimal,
-    /// How many pieces of each new article come in.
+    /// Number of pieces received of each new article.
     pub pieces: u32,
 }
 
-/// What a load has added.
+/// The result of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Articles that the warehouse has not had before.
+    /// Number of articles that are new to the warehouse.
     pub articles: usize,
-    /// What their pieces have cost the shop. None if there were none, or they cost nothing.
+    /// Total cost of their pieces. `None` if there were none, or the cost is zero.
     pub value: Option<Money>,
 }
 
@@ -43,7 +43,7 @@ const ARTICLES_PER_STATEMENT: usize = 500;
 
 const DOING: &str = "taking goods in";
 
-/// What happens to an article that is in the catalogue already.
+/// What to do with an article that is already in the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Kept,
@@ -51,11 +51,11 @@ enum Known {
 }
 
 /// Adds the articles that the catalogue does not have yet, receives their pieces in the warehouse,
-/// and books their value in one transaction.
+/// and posts their value, in one transaction.
 ///
 /// **Errors.** Broken: an article is named twice, or the prices are in several currencies.
-/// **Repeats.** An article that the catalogue has already stays as it is: an operator may have
-/// changed it. All or nothing.
+/// **Repeats.** An article that is already in the catalogue is not changed, because an operator may
+/// have edited it. All or nothing.
 pub async fn load(
     db: &PgPool,
     articles: &[Article],
@@ -64,8 +64,8 @@ pub async fn load(
     take(db, articles, stocking, Known::Kept).await
 }
 
-/// Like [`load`], but the list replaces names, prices and costs of the articles that the catalogue
-/// has already, and those that the warehouse has never had are received, too.
+/// Like [`load`], but the list overwrites names, prices and costs of articles that are already in
+/// the catalogue, and also receives those that the warehouse has never had.
 ///
 /// **Repeats.** An article that the warehouse has had before is not received again.
 pub async fn overwrite(
@@ -100,7 +100,7 @@ async fn take(
     let value = worth(articles, &costs, &new, stocking.pieces)
         .map_err(|error| ActivityFault::broken(DOING, error))?;
     if let (Some(value), Some(first)) = (value, new.first()) {
-        // An article is received once, so no other load has the same first one.
+        // An article is received once, so no other load has the same first article.
         let key = format!("goods-received:{first}");
         ledger::post_goods_received(&mut transaction, &key, value).await.map_err(failed)?;
     }
@@ -148,7 +148,7 @@ async fn take_in(
         return Ok(Vec::new());
     }
     let may_come_in = if known == Known::Overwritten { &skus } else { &listed };
-    // In a statement of its own: a new cost revalues the pieces that were in stock before.
+    // In a separate statement: a new cost revalues the pieces that were in stock before.
     sqlx::query_scalar!(
         r#"
         with received as (
@@ -169,7 +169,7 @@ async fn take_in(
     .await
 }
 
-/// What the new articles' pieces have cost the shop. None if that is zero, which is not booked.
+/// The cost of the new articles' pieces. `None` if it is zero, which is not posted.
 fn worth(
     articles: &[Article],
     costs: &[Money],

@@ -1,13 +1,13 @@
-//! Disputes: what a customer's bank does about a payment goes on record, into the books, and to an
-//! operator.
+//! Disputes: records what a customer's bank does about a payment, posts it to the ledger, and asks
+//! an operator to answer.
 //!
-//! Whoever hears of a dispute, by a webhook or by asking, fetches it from the provider
+//! Whoever learns of a dispute, by a webhook or by polling, fetches it from the provider
 //! ([`PaymentProvider::retrieve_dispute`](crate::payment::port::PaymentProvider::retrieve_dispute))
-//! and hands it to [`apply`]. What a snapshot changes is decided by [`domain::dispute`]; this module
-//! carries it out, in one transaction, under the lock of the order's row.
+//! and passes it to [`apply`]. [`domain::dispute`] decides what a snapshot changes; this module
+//! executes that in one transaction, under the lock of the order's row.
 //!
-//! While a dispute is open, [`crate::shipping`] holds a parcel that has not left, and a payment that
-//! the bank has is not given back by [`crate::payment`] or [`crate::refunds`].
+//! While a dispute is open, [`crate::shipping`] holds a parcel that has not left, and
+//! [`crate::payment`] and [`crate::refunds`] do not refund a payment that the bank has.
 
 mod store;
 
@@ -24,22 +24,23 @@ use crate::ActivityFault;
 use crate::fault::Cause;
 use crate::payment::port::PROVIDER;
 
-/// What became of a snapshot of a dispute.
+/// The result of applying a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It is about no payment of this shop, or about one that is not on record yet.
+    /// Its payment is not this shop's, or is not on record yet.
     Unmatched,
-    /// All of it was on record.
+    /// All of it was already on record.
     Known,
-    /// Something of it was new.
+    /// Some of it was new.
     Changed,
 }
 
-/// Puts a snapshot of a dispute on record, books what it has moved, and has an operator asked.
+/// Records a snapshot of a dispute, posts its movements, and asks an operator to answer if
+/// necessary.
 ///
-/// **Errors.** An invalid answer if the snapshot holds what cannot be; nothing is on record then.
-/// **Repeats.** Snapshots may come more than once and in any order: an older one than that on record
-/// changes nothing, and each movement is booked once.
+/// **Errors.** An invalid answer if the snapshot is inconsistent; nothing is recorded then.
+/// **Repeats.** Snapshots may arrive more than once and in any order: one older than the record
+/// changes nothing, and each movement is posted once.
 pub async fn apply(db: &PgPool, facts: &DisputeFacts) -> Result<Applied, ActivityFault> {
     check(facts)?;
     let mut transaction = store::begin(db).await?;
@@ -50,7 +51,7 @@ pub async fn apply(db: &PgPool, facts: &DisputeFacts) -> Result<Applied, Activit
     let known = store::known(db, &payment, &facts.dispute_id).await?;
     let change = dispute::take_in(known.recorded.as_ref(), facts).map_err(invalid)?;
     let Some(change) = change else { return Ok(Applied::Known) };
-    // A repeat of the reason is bounded, whatever the provider sends.
+    // Bounds the length of the reason, whatever the provider sends.
     let facts = &DisputeFacts { reason: as_one_line(&facts.reason, REASON_MAX), ..facts.clone() };
     if change.is_newer {
         store::keep(db, &payment, known.number, facts, &change).await?;
@@ -65,20 +66,20 @@ pub async fn apply(db: &PgPool, facts: &DisputeFacts) -> Result<Applied, Activit
     Ok(Applied::Changed)
 }
 
-/// What the bank has made of a payment that is to be given back, because its order is undone.
+/// Who has a payment that is about to be refunded because its order is undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The shop has it, so it can be given back.
+    /// The shop has it, so it can be refunded.
     WithTheShop,
     /// The customer has it already.
     WithTheCustomer,
 }
 
-/// Looks whether a bank has a payment that is to be given back. One that the customer keeps by a
-/// dispute is given back by that; the books say so, once: the loss is none any more.
+/// Checks whether a bank has a payment that is about to be refunded. If the customer already has it
+/// by a dispute, no refund is needed; the ledger reverses the loss, once.
 ///
-/// **Errors.** Unavailable while a bank has the payment: who will have it in the end, nobody knows.
-/// **Repeats.** Booked once.
+/// **Errors.** Unavailable while a bank has the payment: the outcome is open.
+/// **Repeats.** Posted once.
 pub(crate) async fn before_giving_back(
     db: Db<'_>,
     charge: &Charge,
@@ -95,7 +96,7 @@ pub(crate) async fn before_giving_back(
     let mut transaction = store::begin(db.transactions()).await?;
     let Some((dispute_id, paid)) = store::given_by_bank(&mut transaction, order_id, &key).await?
     else {
-        // The bank has taken a part. Whether the rest can be given back is the provider's to say.
+        // The bank has a part. Whether the rest can be refunded is decided by the provider.
         return Ok(Standing::WithTheShop);
     };
     let movement =
@@ -107,12 +108,12 @@ pub(crate) async fn before_giving_back(
     Ok(Standing::WithTheCustomer)
 }
 
-/// How soon something is tried again that waits for a dispute. It is woken by news, too.
+/// The retry delay of a step that waits for a dispute. A hint wakes it earlier.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 const GIVING_BACK: &str = "waiting for the end of a dispute, before a payment is given back";
 
-/// What waits until a dispute is decided.
+/// The fault of a step that waits until a dispute is decided.
 pub(crate) fn waits(doing: &'static str) -> ActivityFault {
     ActivityFault::Unavailable {
         doing,
@@ -121,7 +122,7 @@ pub(crate) fn waits(doing: &'static str) -> ActivityFault {
     }
 }
 
-/// A bank has a word for why, in a word or two.
+/// A bank's reason is a short code.
 const REASON_MAX: usize = 100;
 
 fn check(facts: &DisputeFacts) -> Result<(), ActivityFault> {
@@ -145,8 +146,8 @@ fn invalid(source: impl Into<Cause>) -> ActivityFault {
     }
 }
 
-/// What happened, for the order's record. What the customer was to keep and is the shop's after all
-/// was disputed in between.
+/// The events for the order's record. A payment that was lost and is now the shop's again was
+/// disputed in between.
 fn told(
     payment: &Payment,
     known: &Known,

@@ -1,5 +1,5 @@
-//! Why something could not be done, in the classes that decide what happens next; and the
-//! only place where they become Temporal's failures.
+//! Faults of activities, in classes that decide what happens next; and their only conversion to
+//! Temporal's failures.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -15,51 +15,51 @@ use temporalio_sdk::activities::ActivityError;
 
 use crate::party::NotCalled;
 
-/// The longest pause that a party is granted. Whoever asks for more is asked every hour.
+/// The longest `Retry-After` that is honoured. A party that asks for more is asked every hour.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_hours(1);
 
-/// What lies behind a fault. For logs; it never reaches a customer or a history.
+/// The cause of a fault. For logs only; it never reaches a customer or a history.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why an activity was not done.
+/// Why an activity failed.
 ///
-/// **Shape.** `doing` says what was attempted, in the words of the trade.
+/// **Shape.** `doing` says what was attempted, in business terms.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivityFault {
-    /// The business said no. The order unwinds, and nobody has made a mistake.
+    /// The business refused. The order unwinds, and nobody has made a mistake.
     #[error(transparent)]
     Rejected(Rejection),
     /// The order is not on record, or has ended: there is nothing to do for it.
     #[error("{message}")]
     NotOpen {
-        /// What is wrong, for people.
+        /// What is wrong, in plain text.
         message: String,
-        /// How the order ended, as the record has it.
+        /// How the order ended, according to the record.
         ended: Option<Value>,
     },
-    /// The party does not answer; whether it has acted is unknown. Tried again.
+    /// The party does not answer; whether it has acted is unknown. Retryable.
     #[error("no answer while {doing}")]
     Unavailable {
         /// What was attempted.
         doing: &'static str,
-        /// When the party asked to be tried again, if it did.
+        /// When the party asked to be called again, if it did.
         retry_after: Option<Duration>,
         /// What happened.
         source: Cause,
     },
-    /// The party's answer makes no sense, as when a proxy answers in its place; whether the party
-    /// has acted is unknown. Tried again for as long as
-    /// [`Settings::ask_again_for`](crate::Settings::ask_again_for) says, and then broken.
+    /// The party's answer is invalid, such as a proxy's error page; whether the party has acted is
+    /// unknown. Retried for as long as [`Settings::ask_again_for`](crate::Settings::ask_again_for)
+    /// says, and then broken.
     #[error("{party}'s answer makes no sense ({doing})")]
     InvalidAnswer {
-        /// Who has answered, in words.
+        /// The party, in words.
         party: &'static str,
         /// What was attempted.
         doing: &'static str,
-        /// What the answer was.
+        /// What is wrong with the answer.
         source: Cause,
     },
-    /// A bug or a violated invariant of our own. Trying again would not help.
+    /// A bug or a violated invariant of this program. Not retryable.
     #[error("something is broken in {doing}")]
     Broken {
         /// What was attempted.
@@ -78,9 +78,9 @@ impl ActivityFault {
         Self::NotOpen { message, ended }
     }
 
-    /// Classifies a database's error: a server that is gone or busy comes back, one that does not
-    /// fit this program is put right by an operator, and a statement that is wrong or refused by
-    /// a constraint is a bug.
+    /// Classifies a database error: an unreachable or busy server recovers, a schema or
+    /// configuration that does not fit this release is fixed by an operator, and an invalid
+    /// statement or a violated constraint is a bug.
     pub(crate) fn of_database(doing: &'static str, error: sqlx::Error) -> Self {
         match DatabaseFault::of(&error) {
             DatabaseFault::Transient => {
@@ -94,11 +94,11 @@ impl ActivityFault {
         }
     }
 
-    /// Tells Temporal, and the log where a person must look.
+    /// Converts to Temporal's failure, and logs an error if a person has to look at it.
     ///
-    /// **Shape.** The incident is the step's key: whoever reads it in the order finds this line
-    /// by it. The message says no more than may be shown. A party whose answer makes no sense is
-    /// asked again for so long; if not at all, the answer is broken at once.
+    /// **Shape.** The incident is the step's key: the order shows it, and it finds this log line.
+    /// The message contains nothing internal. An invalid answer carries the time for which the
+    /// party is asked again; if that is zero, it is broken at once.
     pub(crate) fn into_activity_error(
         self,
         incident: &impl Display,
@@ -126,7 +126,7 @@ impl ActivityFault {
             Self::Unavailable { retry_after, source, .. } => {
                 tracing::warn!(%incident, cause = chain(source.as_ref()), "{message}");
                 let type_name = if retry_after.is_some() { BUSY } else { UNAVAILABLE };
-                // Why the party was not called is shown in the order's timeline.
+                // The order's timeline shows why the party was not called.
                 let message = match source.downcast_ref::<NotCalled>() {
                     Some(why) => format!("{message}: {why}"),
                     None => message,

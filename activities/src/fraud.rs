@@ -1,18 +1,19 @@
-//! Fraud screening: whether anything speaks against an order, and what a person decides about it.
+//! Fraud screening: applies the rules to an order, and waits for a person's review.
 //!
-//! The rules are applied to an order twice ([`Stage`]), each time under a key of its own.
-//! [`domain::screening`] decides, from the facts that are read here. Orders of the same customer,
-//! payment method, address and network are counted in the database (`fraud.count_order`), exactly,
-//! however many are placed at once.
+//! The rules are applied to an order twice ([`Stage`]), each time under its own key.
+//! [`domain::screening`] decides, from the facts read here. Orders of the same customer, payment
+//! method, address and network are counted in the database (`fraud.count_order`); the count is
+//! exact even if many are placed at once.
 //!
-//! A set of rules in shadow mode is applied to the same facts. Its decision is recorded before the
+//! A rule set in shadow mode is applied to the same facts. Its decision is recorded before the
 //! order's, and has no effect on the order.
 //!
 //! # Waiting for a review
 //!
-//! An order that a person has to look at leaves the step's record open and says until when. The time
-//! on record decides, whichever run asks. A decision answers the record in the transaction that
-//! keeps it (`fraud.conclude_review`), so of a person and the deadline one comes first.
+//! An order that needs a review leaves the step's record unanswered, with a deadline. The recorded
+//! deadline counts, whichever run asks. A decision answers the record in the transaction that
+//! stores the decision (`fraud.conclude_review`), so either the person or the deadline comes first,
+//! never both.
 
 mod store;
 
@@ -27,12 +28,12 @@ use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
-/// Has the rules look at the order. Undone by [`withdraw`].
+/// Screens the order. Undone by [`withdraw`].
 ///
-/// **Errors.** Rejected as declined, without a reason: that is on record for those who decide. Not
-/// open if the order is not on record or has ended.
-/// **Repeats.** By key: the first answer, by the rules that counted then. That a person has to look
-/// at it is not an answer: a repeat finds what was decided, by them or by the deadline.
+/// **Errors.** Rejected as declined, without a reason: the reason is recorded for reviewers only.
+/// Not open if the order is not on record or has ended.
+/// **Repeats.** By key: the first answer, by the rules active then. A pending review is not an
+/// answer: a repeat returns the decision, made by a person or by the deadline.
 pub async fn screen<'a>(
     db: impl Into<Db<'a>>,
     key: StepKey,
@@ -73,17 +74,16 @@ pub async fn screen<'a>(
     idempotency::answer(db, key, recorded).await
 }
 
-/// Withdraws the order from those that are counted, unless it was declined, and its review, if one
-/// waits.
+/// Removes the order from the counts, unless it was declined, and withdraws its pending review.
 ///
-/// **Repeats.** What is withdrawn stays so, and what comes late finds the tombstone.
+/// **Repeats.** Idempotent. A late screening finds the tombstone.
 pub async fn withdraw<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<(), ActivityFault> {
     let db = db.into();
     idempotency::leave_tombstone(db, key).await?;
     store::withdraw(db, key).await
 }
 
-/// What came of the screening, where somebody was first.
+/// The recorded result, if another attempt was first.
 async fn overtaken(db: Db<'_>, key: StepKey) -> Result<ScreeningAnswer, ActivityFault> {
     match idempotency::recall(db, key).await? {
         // The first screening is undone, and with it the second.
@@ -92,7 +92,7 @@ async fn overtaken(db: Db<'_>, key: StepKey) -> Result<ScreeningAnswer, Activity
     }
 }
 
-/// Until when the order waits for a person; or, if that is over, what is decided in their place.
+/// The deadline of the order's review; or, if it has passed, the default decision.
 async fn review_of(
     db: Db<'_>,
     key: StepKey,
@@ -102,7 +102,7 @@ async fn review_of(
         return Ok(ScreeningAnswer::Waits { waits_until: review.until });
     }
     store::conclude_by_default(db, key, review.otherwise).await?;
-    // A person may have been first: what is on record counts.
+    // A person may have decided first: the record counts.
     idempotency::recall(db, key).await?.into_answer(key)
 }
 

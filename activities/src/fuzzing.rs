@@ -1,5 +1,5 @@
-//! What fuzz targets call of the activities: the readers of what parties answer and of a bank's files.
-//! Exists only with `--cfg fuzzing`.
+//! Entry points for fuzz targets: the decoders of parties' answers and of a bank's files. Compiled
+//! only with `--cfg fuzzing`.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,12 +16,12 @@ use crate::party::line::Refused;
 use crate::payment::bank_transfer::camt::{self, Booking, Transfer};
 use crate::{payment, shipping};
 
-/// An answer of a party, as it came over the wire: the first line is its status, the second its
-/// `Content-Type`, the third its `Retry-After` (empty: the header was not sent), and all the rest
-/// its body.
+/// Decodes a party's answer as it came over the wire: the first line is its status, the second its
+/// `Content-Type`, the third its `Retry-After` (empty: the header was not sent), and the rest its
+/// body.
 ///
-/// What is taken is within the limit, means the same when it is written and read again, and is
-/// refused once it is too long. A pause is never nothing, and an hour at most.
+/// An accepted answer is within the size limit, survives a round trip, and is refused once it is
+/// too long. A pause is never zero, and at most an hour.
 pub fn answer(bytes: &[u8]) {
     let Some(answer) = answer_of(bytes) else { return };
     if let Some(header) = &answer.retry_after {
@@ -41,8 +41,8 @@ pub fn answer(bytes: &[u8]) {
     }
 }
 
-/// An answer of Stripe's, in the same form: what is read of it makes sense, and nothing of it is told
-/// but single words.
+/// Decodes an answer of Stripe's, in the same form. What is read must be valid, and only single
+/// words of it may appear in messages.
 pub fn stripe_answer(bytes: &[u8]) {
     if let Some(answer) = answer_of(bytes) {
         payment::stripe::fuzzing::read(&answer, now());
@@ -65,7 +65,7 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// What the party has done as asked, if the answer says so.
+/// What the party has done as requested, if the answer says so.
 fn taken<T: DeserializeOwned + Serialize>(answer: &Answer) -> Option<T> {
     match answer.read::<T, Refused>(now()) {
         Ok(said) => {
@@ -97,7 +97,7 @@ fn meaning<T: Serialize>(said: &Said<T, Refused>) -> Option<Value> {
     }
 }
 
-/// What the same answer means once it was written by ourselves.
+/// The same answer after a round trip through our own serialisation.
 fn again<T: DeserializeOwned + Serialize>(status: u16, said: &Said<T, Refused>) -> Option<Value> {
     let written = match said {
         Said::Yes(told) => Answer::json(status, told),
@@ -119,8 +119,8 @@ fn is_read_up_to_the_limit<T: DeserializeOwned + Serialize>(
     assert_eq!(too_long, Some(Unread::Nonsense(Nonsense::TooLarge)));
 }
 
-/// A file of a bank's. What is taken of it is above zero, within reason and can be stored, a sum's parts
-/// come to it, and the same file says the same again.
+/// Decodes a bank's file. Accepted amounts are above zero, plausible and storable, the parts of a
+/// sum add up to it, and the same file always gives the same result.
 pub fn bank_file(bytes: &[u8]) {
     let Ok(statements) = camt::read(bytes) else { return };
     assert_eq!(camt::read(bytes).as_ref(), Ok(&statements));

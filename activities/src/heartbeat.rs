@@ -1,5 +1,4 @@
-//! Heartbeats, so that no order waits for a worker that is dead, and an attempt that is called off
-//! keeps nothing.
+//! Heartbeats: no order waits for a dead worker, and a cancelled attempt releases its resources.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -7,23 +6,22 @@ use std::time::Duration;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::interval;
 
-/// Often enough for Temporal to hear of it within [`saga::HEARTBEAT_TIMEOUT`].
+/// Often enough for Temporal to see it within [`saga::HEARTBEAT_TIMEOUT`].
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Does the work, and tells Temporal every now and then that it is still being done. A patient
-/// attempt of which nothing is heard any more is given to another worker.
+/// Does the work and sends heartbeats meanwhile. Temporal gives a patient attempt without
+/// heartbeats to another worker.
 ///
-/// An attempt that is called off while it is under way, or whose time is up, is given up: the work
-/// is dropped, and its connections and its turn at an article go back. That is safe, because an
-/// attempt that stops half way is like one whose worker has died. Each of its effects is one
-/// statement, which commits or does not, and its key tells the next attempt, or the undo, what has
-/// been done.
+/// An attempt that is cancelled or times out while it runs is dropped, and releases its connections
+/// and its place in an article's queue. That is safe, because it is like an attempt whose worker
+/// has died: each of its effects is one statement, which commits or does not, and its key tells the
+/// next attempt, or the undo, what was done.
 ///
-/// An attempt that begins only after that runs to its end, as a request does that was held up on
-/// its way: whatever it still does meets its key, too. The fault matrix has attempts come late by
-/// this.
+/// An attempt that only starts after its cancellation runs to its end, like a request that was
+/// delayed on its way: its key makes it harmless, too. The fault matrix uses this to make attempts
+/// late.
 ///
-/// **Errors.** Cancelled, if the attempt is given up.
+/// **Errors.** Cancelled, if the attempt is dropped.
 pub(crate) async fn with_heartbeat<T>(
     context: &ActivityContext,
     work: impl Future<Output = T>,
@@ -35,14 +33,14 @@ pub(crate) async fn with_heartbeat<T>(
     let mut work = pin!(work);
     loop {
         tokio::select! {
-            // An answer that is there is given.
+            // A result that is ready is returned.
             biased;
             done = &mut work => return Ok(done),
             () = &mut called_off, if !has_come_late => return Err(ActivityError::cancelled()),
             _ = due.tick() => {
-                // Nothing is told but that it lives, and that can always be written.
+                // The heartbeat has no details, so it can always be serialised.
                 if let Err(error) = context.record_heartbeat(()).await {
-                    tracing::error!(%error, "a sign of life cannot be given");
+                    tracing::error!(%error, "cannot record a heartbeat");
                 }
             }
         }

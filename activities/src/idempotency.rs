@@ -1,8 +1,8 @@
-//! Idempotency records: what each step of an order has answered, found by its key alone.
+//! Idempotency records: the answer of each step of an order, by its key.
 //!
 //! A step inserts its record in the statement that takes effect (`orders.take_step`), and takes
-//! effect only if the record is new. Whatever comes second, a repeat, a zombie of an attempt that
-//! timed out, or a step that arrives after its own undo, finds the record:
+//! effect only if the record is new. A repeat, a late attempt that has timed out, or a step that
+//! arrives after its own undo finds the record:
 //!
 //! | the record says | the answer |
 //! |---|---|
@@ -10,9 +10,9 @@
 //! | refused | the first refusal, again |
 //! | undone | refused as [`Rejection::AlreadyUndone`]: the tombstone |
 //!
-//! An undo first leaves its tombstone in a statement of its own. PostgreSQL makes that wait for
-//! a step that is just inserting the same key, so that everything the undo reads afterwards
-//! includes the step's effect, and no effect can come after.
+//! An undo first leaves its tombstone in a separate statement. PostgreSQL makes that wait for a
+//! step that is inserting the same key, so everything that the undo reads afterwards includes the
+//! step's effect, and no effect can follow.
 
 use domain::event::OrderEvent;
 use domain::{Rejection, StepKey};
@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::{ActivityFault, orders};
 
-/// What was answered under a key, as the record keeps it: `{"done":…}` or `{"refused":…}`.
+/// The recorded answer under a key: `{"done":…}` or `{"refused":…}`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome<T> {
@@ -31,24 +31,24 @@ pub(crate) enum Outcome<T> {
     Refused(Rejection),
 }
 
-/// What is known under a key.
+/// The record under a key.
 #[derive(Debug)]
 pub(crate) enum Recorded<T> {
-    /// Nothing: the step has not taken effect, and has not been undone.
+    /// None: the step has not taken effect, and has not been undone.
     Open,
-    /// The step was answered.
+    /// The step has an answer.
     Answered(Outcome<T>),
     /// The step was undone, or its undo came first.
     Undone,
 }
 
-/// The version of a record, as the database counts it.
+/// The version of a record, as a database integer.
 pub(crate) fn version(key: StepKey) -> Result<i32, ActivityFault> {
     i32::try_from(key.version).map_err(|error| ActivityFault::broken("naming a step", error))
 }
 
-/// The answer of the step: what its statement has just recorded, or, if the statement found the
-/// key taken, what was recorded before.
+/// The step's answer: what its statement has just recorded, or, if the key was taken, the earlier
+/// record.
 pub(crate) async fn answer<T: DeserializeOwned>(
     db: Db<'_>,
     key: StepKey,
@@ -60,7 +60,7 @@ pub(crate) async fn answer<T: DeserializeOwned>(
     }
 }
 
-/// Looks up what is known under a key.
+/// Looks up the record under a key.
 pub(crate) async fn recall<T: DeserializeOwned>(
     db: Db<'_>,
     key: StepKey,
@@ -104,15 +104,14 @@ pub(crate) async fn leave_tombstone(db: Db<'_>, key: StepKey) -> Result<(), Acti
     if left.rows_affected() == 0 { Err(orders::not_on_record(key.order_id)) } else { Ok(()) }
 }
 
-/// The event's data, for a statement that records it.
+/// The event's data, as a parameter for a statement.
 pub(crate) fn data(event: &OrderEvent) -> Result<Value, ActivityFault> {
     let data = event.data();
     data.map(storable).map_err(|error| ActivityFault::broken("writing an event down", error))
 }
 
-/// The same as the database can keep it, which has all of Unicode but U+0000. Nothing of outside
-/// holds one any more when it gets here, but a note in the history of an earlier release's order
-/// does, and would never be taken.
+/// Replaces U+0000, which the database cannot store. Input is cleaned before it gets here, but a
+/// note in the history of an earlier release's order may contain one, and could never be stored.
 pub(crate) fn storable(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace('\0', " ")),
@@ -124,7 +123,7 @@ pub(crate) fn storable(value: Value) -> Value {
     }
 }
 
-/// The refusal of a step that comes after its undo.
+/// The refusal of a step that arrives after its undo.
 pub(crate) const fn already_undone(key: StepKey) -> ActivityFault {
     ActivityFault::Rejected(Rejection::AlreadyUndone { step: key.step })
 }
@@ -158,7 +157,7 @@ impl<T: DeserializeOwned> Recorded<T> {
     pub(crate) fn of(outcome: Option<Value>, is_undone: bool) -> Result<Self, ActivityFault> {
         let outcome = outcome.map(Outcome::read).transpose()?;
         Ok(match outcome {
-            // What was refused never took effect, so its undo changes nothing about the answer.
+            // A refused step never took effect, so its undo does not change the answer.
             Some(outcome @ Outcome::Refused(_)) => Self::Answered(outcome),
             Some(_) | None if is_undone => Self::Undone,
             Some(outcome @ Outcome::Done(_)) => Self::Answered(outcome),
@@ -168,7 +167,7 @@ impl<T: DeserializeOwned> Recorded<T> {
 }
 
 impl Recorded<Value> {
-    /// The same with the step's own answer.
+    /// Decodes the step's own answer.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<Recorded<T>, ActivityFault> {
         Ok(match self {
             Self::Open => Recorded::Open,
@@ -197,8 +196,7 @@ impl<T> Recorded<T> {
     }
 }
 
-/// Reads a record as a step does, for the fuzz targets: what was read is written down as a record
-/// that is read as the same.
+/// Decodes a record like a step does, for fuzz targets: a decoded record must survive a round trip.
 #[cfg(fuzzing)]
 pub fn is_read_back<T: DeserializeOwned + Serialize>(outcome: Value) {
     let Ok(outcome) = Outcome::<T>::read(outcome) else { return };

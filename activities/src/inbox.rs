@@ -1,23 +1,23 @@
-//! What the payment provider tells by itself, applied.
+//! The inbox: applies events that the payment provider sends.
 //!
-//! An event says "look at this object". The object is asked for at the provider, and its state
-//! decides what is done; what the event is called decides nothing. So an event that comes twice,
-//! late or in the wrong order is harmless.
+//! An event only says which object to look at. The object is fetched from the provider, and its
+//! state decides what to do; the event's type decides nothing. So an event that arrives twice, late
+//! or out of order is harmless.
 //!
-//! - A *payment* that is not what the record says: its order's process is told that the provider has
-//!   news, and asks. One that has ended is told nothing.
-//! - A *refund* of the shop's own that is under way: its process is told. One that had succeeded and
-//!   whose money came back is taken back, in the books too, and goes on: its process is begun anew,
-//!   and has a person decide.
-//! - A refund that somebody made at the provider is recorded and booked, once.
-//! - A *dispute* is put on record and booked as the provider tells it, by [`crate::disputes`].
+//! - A *payment* that differs from the record: its order's workflow is signalled, and asks the
+//!   provider. A workflow that has ended is not signalled.
+//! - A *refund* of the shop's own that is in progress: its workflow is signalled. If a refund had
+//!   succeeded and its money came back, it is reversed, in the ledger too: its workflow is started
+//!   again, and a person decides.
+//! - A refund that somebody made at the provider is recorded and posted, once.
+//! - A *dispute* is recorded and posted by [`crate::disputes`].
 //!
-//! An event that fits nothing yet stays open, and is looked at again later and later, for ever: the
-//! payment may not be on record yet, another refund may be in the way, or a person may have to act.
-//! What it waits for is shown to operators, who may dismiss it.
+//! An event that cannot be applied yet stays open, and is retried for ever, with growing pauses:
+//! the payment may not be on record yet, another refund may be in progress, or a person may have to
+//! act. Operators see what it waits for, and may dismiss it.
 //!
-//! Several workers share the events. One that takes an event has it for a while, and does not keep
-//! a database transaction open for that: should it die, another one takes the event afterwards.
+//! Several workers share the events. A worker takes a lease on an event, without an open database
+//! transaction: if it dies, another worker takes the event after the lease expires.
 
 mod feed;
 mod store;
@@ -40,41 +40,41 @@ use crate::disputes::{self, Applied};
 use crate::payment::port::{EventSource, FoundRefund, PaymentId, ProviderError, Refund};
 use crate::{ActivityFault, orders};
 
-/// How often a refund is worked out anew because another one came or ended meanwhile.
+/// How often a refund's parts are recomputed because another refund came or ended meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// The pause before an event is looked at for the second time. Each later pause is twice as long.
+/// The pause before an event is tried a second time. Each later pause is twice as long.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_hours(1);
 
-/// What is kept of the reason why an event is still open, at most.
+/// The most characters kept of the reason why an event is still open.
 const REASON_MAX: usize = 500;
 
-/// As who a refund was asked for that somebody made at the provider.
+/// The requester on record of a refund that was made at the provider.
 const FROM_OUTSIDE: &str = "payment-provider";
 
-/// An event that this worker has taken.
+/// An event that this worker has leased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// The provider's own name for it.
+    /// The provider's id of the event.
     pub event_id: String,
-    /// What the provider says happened.
+    /// The provider's type of the event.
     pub event_type: String,
-    /// What kind of object it is about.
+    /// The kind of object that it is about.
     pub object_kind: String,
     /// The object's id, if it has one.
     pub object_id: Option<String>,
-    /// How often it was taken, this time included. Whoever finds another number has had it for too
-    /// long.
+    /// How often it was taken, including this time. If the number on record differs, the lease has
+    /// expired and another worker has the event.
     attempts: i32,
 }
 
-/// What became of an event.
+/// The result of handling an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// What it is about is as the provider has it.
+    /// The shop's record agrees with the provider.
     Applied,
     /// It is about nothing that the shop keeps.
     Ignored,
@@ -82,48 +82,48 @@ pub enum Outcome {
     NotYet(String),
 }
 
-/// A process that may wait for news of the provider.
+/// A workflow that may wait for the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Process {
-    /// The process of an order.
+    /// An order's workflow.
     Order(OrderId),
-    /// The process of a refund.
+    /// A refund's workflow.
     Refund(RefundId),
 }
 
-/// The provider's news, as a process is told it.
+/// A change at the provider, as signalled to a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
-    /// The event that brought it. A process is told of each event once.
+    /// The event that brought it. A workflow is signalled once per event.
     pub event_id: String,
-    /// The provider's own name for the payment or the refund.
+    /// The provider's id of the payment or the refund.
     pub reference: String,
-    /// What it has become.
+    /// Its new state.
     pub status: &'static str,
 }
 
-/// Reaches the processes of orders and refunds.
+/// Access to the workflows of orders and refunds.
 #[async_trait]
 pub trait Processes: Send + Sync {
-    /// Tells a process that the provider has news, so that it asks at once if it waits for that. A
-    /// process that has ended is told nothing, which is no error.
+    /// Signals a workflow that something has changed at the provider, so that it asks at once if it
+    /// waits for that. If the workflow has ended, nothing happens, which is no error.
     async fn tell(&self, process: Process, news: &News)
     -> Result<(), Box<dyn Error + Send + Sync>>;
 
-    /// Whether the process is under way.
+    /// Whether the workflow is running.
     async fn is_under_way(&self, process: Process) -> Result<bool, Box<dyn Error + Send + Sync>>;
 }
 
-/// Takes events that are due, those that have waited longest first; at most so many.
+/// Takes at most `most` events that are due, the longest waiting first.
 pub async fn take(db: &PgPool, most: i64) -> Result<Vec<Taken>, ActivityFault> {
     store::take(db, most).await
 }
 
-/// Applies an event and records what became of it.
+/// Applies an event and records the result.
 ///
-/// **Errors.** It could not be recorded. The event is taken again after a while.
-/// **Repeats.** An event that was applied is not open any more; one that is applied a second time,
-/// because the first worker was too slow, finds everything done.
+/// **Errors.** The result could not be recorded. The event is taken again after a while.
+/// **Repeats.** An applied event is no longer open; one that is applied a second time, because the
+/// first worker was too slow, finds everything done.
 pub async fn handle(
     db: &PgPool,
     provider: &dyn EventSource,
@@ -149,7 +149,7 @@ pub async fn handle(
     Ok(outcome)
 }
 
-/// Removes events that were applied or ignored so long ago; how many.
+/// Deletes events that were applied or ignored this many days ago; returns how many.
 pub async fn sweep(db: &PgPool, kept_days: u16, at_most: i32) -> Result<i64, ActivityFault> {
     store::sweep(db, kept_days, at_most).await
 }
@@ -159,13 +159,13 @@ fn told(event: &Taken, fault: &ActivityFault) -> String {
     let (id, why) = (&event.event_id, chain(fault));
     match fault {
         ActivityFault::Broken { .. } => {
-            tracing::error!(event = id, error = why, "an event of the provider meets a bug");
+            tracing::error!(event = id, error = why, "a provider event fails because of a bug");
         }
         ActivityFault::Unavailable { .. }
         | ActivityFault::InvalidAnswer { .. }
         | ActivityFault::NotOpen { .. }
         | ActivityFault::Rejected(_) => {
-            tracing::warn!(event = id, error = why, "an event of the provider waits");
+            tracing::warn!(event = id, error = why, "a provider event cannot be applied yet");
         }
     }
     why
@@ -181,7 +181,7 @@ fn pause_asked_for(fault: &ActivityFault) -> Option<Duration> {
     }
 }
 
-/// How long an event rests that was taken so often.
+/// The pause before the next attempt, by the number of attempts.
 fn pause_after(attempts: i32) -> Duration {
     let before = u32::try_from(attempts).unwrap_or_default().saturating_sub(1).min(16);
     PAUSE_MIN.saturating_mul(2_u32.saturating_pow(before)).min(PAUSE_MAX)
@@ -207,7 +207,7 @@ const CAME_BACK_TO_NO_ORDER: &str = "the money of an order that was called off c
                                      back at the payment provider, or by other means; then dismiss \
                                      the event";
 
-/// One event, and who is asked about it.
+/// Handles one event.
 struct Inbox<'a> {
     db: &'a PgPool,
     provider: &'a dyn EventSource,
@@ -247,7 +247,7 @@ impl Inbox<'_> {
         Ok(Outcome::Applied)
     }
 
-    /// A refund may have changed, or may be one that the shop does not know of.
+    /// A refund may have changed, or may be unknown to the shop.
     async fn refund(&self, reference: &str) -> Result<Outcome, ActivityFault> {
         let found = self.provider.find_refund(reference).await;
         let found = found.map_err(|error| fault(error, "asking about a refund"))?;
@@ -274,7 +274,7 @@ impl Inbox<'_> {
             return self.undo(&charge, &payment, &refund).await;
         }
         match refund.state {
-            // Nothing was given back, as far as the shop knows.
+            // As far as the shop knows, nothing was refunded.
             AtProvider::Pending | AtProvider::Failed => Ok(Outcome::Applied),
             AtProvider::Succeeded => self.given_outside(&charge, &refund).await,
         }
@@ -292,8 +292,8 @@ impl Inbox<'_> {
 
     /// A refund of the shop's own that has not ended on record.
     ///
-    /// Its process is told, and the event stays open until the record agrees: the process may be
-    /// about to record what the refund was a moment ago.
+    /// Its workflow is signalled, and the event stays open until the record agrees: the workflow
+    /// may be about to record an earlier state of the refund.
     async fn under_way(
         &self,
         charge: &Charge,
@@ -313,7 +313,7 @@ impl Inbox<'_> {
         Ok(not_yet(TOLD))
     }
 
-    /// The refund of an order that is unwound, or was.
+    /// The refund of an order that is being, or was, unwound.
     async fn undo(
         &self,
         charge: &Charge,
@@ -329,14 +329,14 @@ impl Inbox<'_> {
         if refund.state != AtProvider::Failed {
             return Ok(Outcome::Applied);
         }
-        // Another one may have followed.
+        // Another refund may have followed.
         let found = self.provider.look_up(payment).await;
         let found = found.map_err(|error| fault(error, "asking what became of a payment"))?;
         let is_given_back = found.state == PaymentState::Refunded;
         Ok(if is_given_back { Outcome::Applied } else { not_yet(CAME_BACK_TO_NO_ORDER) })
     }
 
-    /// A refund that had succeeded has failed: its money is the shop's again.
+    /// A refund that had succeeded has failed: its money is back at the shop.
     async fn take_back(
         &self,
         charge: &Charge,
@@ -349,7 +349,7 @@ impl Inbox<'_> {
             return Ok(not_yet(ENDING));
         }
         let why = refund.failure.clone().unwrap_or_else(|| "unspecified".to_owned());
-        // What is still given back is read where it is written.
+        // The amount still given back is computed where it is written.
         let given_back = Money::zero(known.amount.currency());
         let reversed = OrderEvent::RefundReversed(RefundReversed {
             number: id.number,
@@ -369,7 +369,7 @@ impl Inbox<'_> {
         }
     }
 
-    /// Somebody has given money back at the provider.
+    /// Somebody has refunded money at the provider.
     async fn given_outside(
         &self,
         charge: &Charge,
@@ -377,7 +377,7 @@ impl Inbox<'_> {
     ) -> Result<Outcome, ActivityFault> {
         let is_completed = charge.status == OrderStatus::Completed;
         if !is_completed && charge.status.is_terminal() && charge.state == PaymentState::Refunded {
-            // It is a part of what the order gave back when it was unwound.
+            // It is a part of what the order's undo refunded.
             return Ok(Outcome::Applied);
         }
         if !is_completed {
@@ -406,7 +406,7 @@ impl Inbox<'_> {
         Ok(not_yet(CHANGED))
     }
 
-    /// What the amount consists of. None: it is more than is left, or nothing of this payment.
+    /// The parts of the amount. `None`: it is more than is left, or not of this payment.
     async fn parts(
         &self,
         charge: &Charge,
@@ -448,7 +448,7 @@ impl Inbox<'_> {
         let (amount, lines) = (refund.amount, vec![]);
         let claimed = known.iter().filter(|one| one.claimed().is_some()).map(|one| one.amount);
         let claimed = Money::sum(amount.currency(), claimed).map_err(|error| broken(&error))?;
-        // What is left is read where it is written.
+        // The amount left is computed where it is written.
         let left = Money::zero(amount.currency()).map_err(|error| broken(&error))?;
         let requested = OrderEvent::RefundRequested(RefundRequested {
             number,
@@ -493,13 +493,13 @@ impl Inbox<'_> {
 }
 
 impl Known {
-    /// What it claims of the payment, if it has not failed.
+    /// What the refund claims of the payment, unless it has failed.
     fn claimed(&self) -> Option<Claimed> {
         self.gives_back().then(|| Claimed { parts: self.parts, lines: self.lines.clone() })
     }
 }
 
-/// The processes cannot be reached.
+/// The workflows cannot be reached.
 fn away(doing: &'static str, source: Box<dyn Error + Send + Sync>) -> ActivityFault {
     ActivityFault::Unavailable { doing, retry_after: None, source }
 }
@@ -512,7 +512,7 @@ fn not_yet(why: &str) -> Outcome {
     Outcome::NotYet(why.to_owned())
 }
 
-/// What has become of a refund, in a word.
+/// A refund's state, in a word.
 fn status(state: AtProvider) -> &'static str {
     state.into()
 }

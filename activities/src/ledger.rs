@@ -1,7 +1,7 @@
-//! The books: what the shop was paid, what it owes, what it has earned.
+//! The ledger: what the shop was paid, what it owes, what it has earned.
 //!
-//! Journal entries come from `domain::ledger` balanced; the database refuses any that are not, and any
-//! change of what is booked.
+//! `domain::ledger` builds only balanced journal entries; the database also refuses unbalanced
+//! ones, and any change of a posted one.
 
 use domain::event::{Booked, Completed, OrderEvent};
 use domain::ledger::{Account, Entry, JournalEntry, Unbalanced};
@@ -14,9 +14,9 @@ use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
-/// Books the payment: money in, and a debt to the customer. Undone by [`reverse`].
+/// Posts the payment: money in, and a liability to the customer. Undone by [`reverse`].
 ///
-/// **Repeats.** By key, which is also the transaction's name in the books: booked once.
+/// **Repeats.** By key, which is also the key of the journal entry: posted once.
 pub async fn post<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<(), ActivityFault> {
     let db = db.into();
     let Begun { order, recorded } = orders::begin(db, key).await?;
@@ -62,13 +62,13 @@ pub async fn post<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<(), Activit
     idempotency::answer(db, key, recorded).await
 }
 
-/// Books the sale once the parcel is handed over, which completes the order: the debt to the
-/// customer is settled in goods. Undone by [`reverse`], where a lost run of the workflow booked it.
+/// Posts the sale once the parcel is handed over, which completes the order: the liability to the
+/// customer becomes income. Undone by [`reverse`], if a lost run of the workflow posted it.
 ///
 /// `run_id` is the workflow run that completes the order; see `orders.note_unwinding`.
 ///
-/// **Errors.** As for [`post`]; and rejected as undone if the order is being unwound: a workflow task
-/// that timed out may come here late, and must not complete what another one undoes.
+/// **Errors.** As for [`post`]; and rejected as undone if the order is being unwound: a workflow
+/// task that timed out may call this late, and must not complete what another one undoes.
 /// **Repeats.** As for [`post`].
 pub async fn recognise_revenue<'a>(
     db: impl Into<Db<'a>>,
@@ -143,10 +143,10 @@ pub async fn recognise_revenue<'a>(
     }
 }
 
-/// Books the reversal of what was booked under the key, which stays in the books for ever.
+/// Posts the reversal of the journal entry under the key. The original entry stays for ever.
 ///
-/// **Repeats.** A transaction is reversed once. If there is none, the tombstone alone is left,
-/// and a booking that comes late is refused.
+/// **Repeats.** An entry is reversed once. If there is none, only the tombstone is left, and a late
+/// posting is refused.
 pub async fn reverse<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<(), ActivityFault> {
     let db = db.into();
     idempotency::leave_tombstone(db, key).await?;
@@ -188,8 +188,8 @@ fn unbalanced(error: Unbalanced) -> ActivityFault {
     ActivityFault::broken("working out what to book", error)
 }
 
-/// Books goods that came in: the warehouse is worth more, and their invoice is still to come.
-/// Belongs to no order, so it is part of whatever the caller commits.
+/// Posts received goods: inventory grows, and their invoice is outstanding. Belongs to no order, so
+/// the caller commits it.
 pub(crate) async fn post_goods_received(
     transaction: &mut PgConnection,
     key: &str,
@@ -220,17 +220,17 @@ pub(crate) async fn post_goods_received(
     Ok(())
 }
 
-/// Two entries that are booked once under their key, and belong to no order.
+/// A journal entry with two lines that is posted once under its key, and belongs to no order.
 pub(crate) struct Booking {
-    /// The transaction's name in the books.
+    /// The key of the journal entry.
     pub(crate) key: String,
     /// Debit and credit.
     pub(crate) entries: [Entry; 2],
 }
 
-/// Books what is not booked yet. Belongs to no order, so it is part of whatever the caller commits.
+/// Posts what is not posted yet. Belongs to no order, so the caller commits it.
 ///
-/// **Repeats.** By key: booked once.
+/// **Repeats.** By key: posted once.
 pub(crate) async fn book_once(
     transaction: &mut PgConnection,
     bookings: &[Booking],
@@ -268,7 +268,7 @@ pub(crate) async fn book_once(
     Ok(())
 }
 
-/// Entries side by side, as one statement takes any number of them.
+/// Ledger entries as columns, so that one statement inserts any number of them.
 #[derive(Default)]
 pub(crate) struct Columns {
     pub(crate) accounts: Vec<String>,

@@ -1,13 +1,12 @@
-//! The outside world, as the saga asks it to act: one file per party, SQL inline.
+//! The activities of the sagas: one file per party or subject, with inline SQL.
 //!
-//! A step is called with a reference and reads the order on record. What it does is one statement:
-//! its idempotency record, its effect, the order's event and the message that tells of it commit
-//! together or not at all, in one round trip. Why a repeat has no second effect is told in
-//! `idempotency`; why nothing that comes late outlives its undo, in [`payment`] and [`shipping`]; how
-//! money of a completed order is given back, in [`refunds`]; what a customer's bank takes back, in
-//! [`disputes`]; what the payment provider tells by itself, in [`inbox`]; how provider and shop are
-//! compared, in [`reconcile`]; who looks at an order before its money is taken, in [`fraud`]. A party
-//! that is not the shop's own and does not answer is left alone for a while, by [`party`].
+//! A step is called with a reference and reads the order on record. It takes effect in one
+//! statement: its idempotency record, its effect, the order's event and the outbox message commit
+//! together or not at all, in one round trip. See `idempotency` for why a repeat has no second
+//! effect; [`payment`] and [`shipping`] for why a late request cannot survive its undo; [`refunds`]
+//! for refunds of completed orders; [`disputes`] for chargebacks; [`inbox`] for the provider's
+//! events; [`reconcile`] for the comparison of provider and shop; [`fraud`] for screening; and
+//! [`party`] for the circuit breaker of outside services.
 
 pub mod catalogue;
 pub mod disputes;
@@ -42,29 +41,29 @@ use stock::ArticleQueues;
 
 /// The activities' implementations and their dependencies.
 ///
-/// **Shape.** The provider and the carrier are parties of their own and get connections of
-/// their own; `db` is the shop's, as the role `ordersaga_worker`. Clones share everything.
+/// **Shape.** The provider and the carrier are separate parties and have their own connections;
+/// `db` is the shop's database, with the role `ordersaga_worker`. Clones share everything.
 #[derive(Clone)]
 pub struct Activities {
     /// The shop's database.
     pub db: Database,
-    /// Where orders wait for the articles that others change.
+    /// Queues in which orders wait for articles that others are changing.
     pub articles: ArticleQueues,
-    /// Who takes the customers' money; in a worker, [`party::Guarded`].
+    /// The payment provider; in a worker, behind [`party::Guarded`].
     pub provider: Arc<dyn PaymentProvider>,
-    /// Who takes the parcels; in a worker, [`party::Guarded`].
+    /// The carrier; in a worker, behind [`party::Guarded`].
     pub carrier: Arc<dyn Carrier>,
-    /// What the shop has decided.
+    /// The shop's settings.
     pub settings: Settings,
 }
 
-/// What the shop has decided about how it works.
+/// The shop's settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long goods are kept for an order that does not come to its end, beyond the time that it
-    /// waits as agreed: its cancel window and its patience.
+    /// How long goods stay reserved for an order that does not end, in addition to its planned
+    /// waits: cancel window and patience.
     pub reservation_ttl: Duration,
-    /// How long a party is asked again whose answers make no sense, before that counts as broken.
-    /// Zero: it counts as broken at once.
+    /// How long a party is asked again after an invalid answer, before that counts as broken. Zero:
+    /// at once.
     pub ask_again_for: Duration,
 }

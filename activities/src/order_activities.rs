@@ -1,6 +1,6 @@
-//! The contract table, fulfilled: each activity hands its reference to the party it concerns and
-//! the party's fault to Temporal, with heartbeats in between. A bare `?` here would turn a fault
-//! into a nameless failure.
+//! Implements the contract table: each activity passes its reference to its module and converts the
+//! module's fault to Temporal's failure, with heartbeats meanwhile. A bare `?` here would turn a
+//! fault into an untyped failure.
 
 #![expect(missing_docs, reason = "the constants that the activity macro makes carry no docs")]
 
@@ -271,8 +271,8 @@ impl Activities {
 }
 
 impl Activities {
-    /// Does the work with heartbeats, and tells Temporal of its fault under the incident's name,
-    /// or that it was given up.
+    /// Does the work with heartbeats, and converts its fault, under the incident's name, or its
+    /// cancellation.
     async fn step<T>(
         &self,
         ctx: &ActivityContext,

@@ -1,4 +1,4 @@
-//! The order on record: what its steps read, and what its saga notes beside their effects.
+//! The order on record: what its steps read, and the notes of its saga.
 
 use chrono::{DateTime, Utc};
 use domain::event::OrderEvent;
@@ -18,10 +18,10 @@ use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 use crate::ActivityFault;
 use crate::idempotency::{self, Recorded};
 
-/// Orders that have ended, by how. The end that a worker dies of is not counted.
+/// Ended orders, by status. If a worker dies right after the end, that order is not counted.
 const ENDED: &str = "ordersaga_orders_ended_total";
 
-/// Begins the count of every end at zero.
+/// Initialises the counter of every status at zero.
 pub fn begin_to_count() {
     describe_counter!(ENDED, "Orders that have ended, by how");
     for status in OrderStatus::NAMES.into_iter().filter(|name| *name != "processing") {
@@ -29,12 +29,12 @@ pub fn begin_to_count() {
     }
 }
 
-/// Counts one order that has ended.
+/// Counts one ended order.
 pub(crate) fn count_end(status: &OrderStatus) {
     counter!(ENDED, "status" => status.name()).increment(1);
 }
 
-/// A step about to be taken: the order that it is for, and what is known under its key.
+/// A step that is about to run: its order, and the record under its key.
 pub(crate) struct Begun<T> {
     pub(crate) order: Order,
     pub(crate) recorded: Recorded<T>,
@@ -42,10 +42,10 @@ pub(crate) struct Begun<T> {
 
 /// Reads what a step needs, in one round trip.
 ///
-/// **Errors.** Not open: the order is not on record, or has ended and the step has no answer of
-/// its own. So a workflow that was started by hand, with an order that nobody placed, does
-/// nothing. Rejected as undone: the order is being unwound, and the step has no answer of its own.
-/// Whoever still comes with it is late, whether or not its undo has left a tombstone yet.
+/// **Errors.** Not open: the order is not on record, or has ended and the step has no answer. So a
+/// workflow that was started by hand, for an order that nobody placed, does nothing. Rejected as
+/// undone: the order is being unwound, and the step has no answer, so the step is late, whether or
+/// not its undo has left a tombstone yet.
 pub(crate) async fn begin<T: DeserializeOwned>(
     db: Db<'_>,
     key: StepKey,
@@ -53,13 +53,14 @@ pub(crate) async fn begin<T: DeserializeOwned>(
     read(db, key).await?.begun(key)
 }
 
-/// Reads what an undo needs. An order that has ended is undone like any other: the keys decide
-/// whether there is anything to undo.
+/// Reads what an undo needs. It may also run for an order that has ended: the keys decide whether
+/// there is anything to undo.
 pub(crate) async fn on_record(db: Db<'_>, key: StepKey) -> Result<Order, ActivityFault> {
     read(db, key).await?.order(key)
 }
 
-/// Whether the order's record was set back, and may lack what a lost run has asked a party for.
+/// Whether the order's record is older than its workflow, as after a restore from a backup, so that
+/// it may lack what a lost run has requested from a party.
 pub(crate) async fn was_set_back(db: Db<'_>, order: OrderId) -> Result<bool, ActivityFault> {
     sqlx::query_scalar!(
         r#"select exists (select from orders.set_back where order_id = $1) as "is_there!""#,
@@ -70,7 +71,7 @@ pub(crate) async fn was_set_back(db: Db<'_>, order: OrderId) -> Result<bool, Act
     .map_err(|error| ActivityFault::of_database("reading an order", error))
 }
 
-/// The order as the database has it, with the idempotency record of one step.
+/// The order's row, with the idempotency record of one step.
 pub(crate) struct Row {
     pub(crate) customer_id: String,
     pub(crate) placed_at: DateTime<Utc>,
@@ -94,10 +95,9 @@ pub(crate) struct Row {
     pub(crate) is_undone: bool,
 }
 
-/// Reads the order, with the payment method that this attempt uses, the idempotency record of the
-/// step, and what `columns` and `joins` add, whose first argument is `$5`: so a step that has to
-/// know what is on record with its party asks once. Answers the [`Row`], and what `also` makes of
-/// the rest.
+/// Reads the order, the payment method of this attempt, the step's idempotency record, and what
+/// `columns` and `joins` add, whose first argument is `$5`: a step that also needs its party's
+/// record needs only one query. Returns the [`Row`], and the rest as converted by `also`.
 macro_rules! read_with {
     (
         $db:expr, $key:expr, columns: $columns:literal, joins: $joins:literal,
@@ -206,7 +206,7 @@ impl Row {
         })
     }
 
-    /// The order; or what of it is not usable as the database has it.
+    /// The order; or what part of it is invalid in the database.
     fn usable(self, key: StepKey) -> Result<Order, &'static str> {
         let currency = Currency::from_code(&self.currency).ok_or("its currency")?;
         let money = |amount| Money::new(amount, currency).map_err(|_error| "an amount");
@@ -237,11 +237,10 @@ impl Row {
     }
 }
 
-/// Puts on record that the order is unwound from now on, and answers the ending that counts.
+/// Records that the order is unwound from now on, and returns the ending that counts.
 ///
-/// **Errors.** Not open: the order is not on record, or has ended; then nothing of it is undone.
-/// An order that the same run has completed has not ended yet: that run's last workflow task was
-/// lost.
+/// **Errors.** Not open: the order is not on record, or has ended; then nothing is undone. An order
+/// completed by the same run counts as not ended, because that run's last workflow task was lost.
 /// **Repeats.** The first ending counts, whichever run noted it.
 pub async fn note_unwinding<'a>(
     db: impl Into<Db<'a>>,
@@ -270,7 +269,7 @@ pub async fn note_unwinding<'a>(
     }
 }
 
-/// Puts on record how the order ended, and answers the status that counts.
+/// Records how the order ended, and returns the status that counts.
 ///
 /// **Repeats.** The first end counts, whichever run noted it.
 pub async fn note_end<'a>(
@@ -288,7 +287,7 @@ pub async fn note_end<'a>(
             return Err(ActivityFault::broken(DOING, "an order that is processing has not ended"));
         }
     };
-    // What the order was before is read as it was when the statement began.
+    // The statement sees the order's status from before its own update.
     let noted = sqlx::query!(
         "select orders.note_end($1, $2, $3) as ended,
              (select orders.is_terminal(status) from orders.orders where order_id = $1) as had_ended",
@@ -308,10 +307,10 @@ pub async fn note_end<'a>(
     Ok(status)
 }
 
-/// Puts on record that a step needs a person, and answers the number of the occurrence.
+/// Records that a step needs a person, and returns the number of the occurrence.
 ///
-/// **Repeats.** The same note of the same run is one occurrence. Another run of the workflow, after
-/// a reset, notes its own.
+/// **Repeats.** Idempotent per run and number. Another run of the workflow, after a reset, adds its
+/// own note.
 pub async fn note_attention<'a>(
     db: impl Into<Db<'a>>,
     note: &AttentionNote,
@@ -334,7 +333,7 @@ pub async fn note_attention<'a>(
     idempotency::Outcome::read(answered)?.into_answer()
 }
 
-/// Puts a decision on record.
+/// Records a decision.
 ///
 /// **Errors.** Not open: the order is not on record.
 /// **Repeats.** An occurrence is decided once.

@@ -1,17 +1,17 @@
-//! A party that is away, or that an operator has stopped, is not called.
+//! Circuit breaker: a party that does not answer, or that an operator has stopped, is not called.
 //!
-//! Every call to a party passes the worker's [`Breaker`] for it. Once ten calls in a row have not
-//! been answered, the party is left alone for a while: a call is then refused here, at once and
-//! with a time to come again, so that no step keeps a place and a connection while it waits for an
-//! answer that does not come. After that while a single call is let through; its answer decides
-//! whether the others follow, or the party is left alone for twice as long.
+//! Every call to a party passes the worker's [`Breaker`] for it. After ten consecutive calls
+//! without an answer, the breaker opens: calls are refused here, at once and with a retry delay, so
+//! that no step occupies a slot and a connection while it waits for an answer. After the pause a
+//! single call is let through as a probe; its result closes the breaker, or opens it for twice as
+//! long.
 //!
-//! An answer that makes no sense is an answer. It comes at once, so it holds no place; and a single
-//! payment or parcel for which the party always gives one is asked for again and again, and must
-//! not keep the party from all others.
+//! An invalid answer counts as an answer. It arrives at once, so it occupies no slot; and a single
+//! payment or parcel for which the party always returns one must not block the party for all
+//! others.
 //!
-//! A call that is refused here was not made. To the saga it is one that the party has not
-//! answered, which is more careful than it need be.
+//! A call that is refused here was not made. The saga treats it as unanswered, which is safe, if
+//! more cautious than necessary.
 
 pub mod answer;
 mod guarded;
@@ -30,62 +30,61 @@ use tracing::warn;
 
 use crate::fault::Cause;
 
-/// So many calls in a row without an answer, and the party is left alone.
+/// After this many consecutive calls without an answer the breaker opens.
 const FAILURES_MAX: u32 = 10;
 
-/// How long a party is left alone at first.
+/// The first pause of an open breaker.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 
-/// How long it is left alone at most, before it is called again to see whether it answers.
+/// The longest pause before the next probe.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 
-/// When to come again while a party is stopped. An operator who resumes it waits no longer.
+/// The retry delay while a party is stopped. After an operator resumes it, steps wait no longer
+/// than this.
 const STOPPED_PAUSE: Duration = Duration::from_secs(5);
 
-/// When to come again while one call finds out whether the party answers.
+/// The retry delay while a probe is running.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
-/// 1 for the state that a party is in, and 0 for the others.
+/// 1 for the party's current state, and 0 for the others.
 const STATE: &str = "ordersaga_party_state";
 
-/// Calls that were refused here.
+/// Calls refused by the breaker.
 const CALLS_NOT_MADE: &str = "ordersaga_party_calls_not_made_total";
 
-/// What Postgres calls the sandboxes' connections (`application_name`): they are in the worker's
-/// process and in the shop's database, but stand for services elsewhere, so what they cost is told
-/// apart.
+/// The `application_name` of the sandboxes' connections. They use the worker's process and the
+/// shop's database but stand for outside services, so their cost is measured separately.
 pub const SANDBOXES: &str = "ordersaga-sandboxes";
 
-/// An error that a party's call can end with.
+/// An error of a call to a party.
 pub trait PartyError: Error + Send + Sync + Sized + 'static {
-    /// There is no answer; when to ask again, if that is known.
+    /// There is no answer; with the delay after which to ask again, if known.
     fn unavailable(retry_after: Option<Duration>, source: Cause) -> Self;
 
-    /// Whether the party has not answered. Every other error is an answer, whatever it says.
+    /// Whether the party has not answered. Every other error is an answer.
     fn is_no_answer(&self) -> bool;
 
-    /// Whether the party finds nothing by an id that it gave out.
+    /// Whether the party does not find an id that it issued.
     fn is_not_found(&self) -> bool;
 }
 
-/// What the shop has to allow for with a party.
+/// Properties of a party that the shop has to allow for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// How long after the party gave out an id it may find nothing by it. Until then, that nothing
-    /// is found is no answer; from then on it makes no sense.
+    /// How long a new id may not be found at the party (eventual consistency). Until then "not
+    /// found" counts as no answer; afterwards it is an invalid answer.
     pub may_lag: Duration,
-    /// How long the party remembers an idempotency key; none if it never forgets one. Repeated
-    /// later, the first half of a call makes another payment or shipment, which the shop never
-    /// uses.
+    /// How long the party remembers an idempotency key; `None` if it never forgets one. If the
+    /// first half of a call is repeated later than this, it creates another payment or shipment,
+    /// which the shop never uses.
     pub keys_last: Option<Duration>,
-    /// What the party cannot do, in words for operators. Whoever implements its port makes up for
-    /// that.
+    /// What the party cannot do, in words for operators. Its adapter compensates for that.
     pub cannot: &'static [&'static str],
 }
 
 impl Capabilities {
-    /// What an error means if the id it is about was given out so long ago: what is not found is
-    /// not there yet, for as long as the party may lag.
+    /// Interprets an error by the age of the id that it is about: within the party's lag, "not
+    /// found" means not yet visible.
     pub(crate) fn judge<E: PartyError>(self, error: E, age: Duration) -> E {
         if error.is_not_found() && age < self.may_lag {
             E::unavailable(None, error.into())
@@ -106,44 +105,44 @@ pub enum NotCalled {
     Stopped,
 }
 
-/// How a party is dealt with, as operators are told.
+/// A party's state, as shown to operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Whether it is called.
     pub state: PartyState,
-    /// Since when.
+    /// When this state began.
     pub since: DateTime<Utc>,
-    /// What the last call without an answer ended with, if there was one. It is the error's own
-    /// sentence and never its cause, so it tells nothing about a customer.
+    /// The error of the last call without an answer. It is the error's own message without its
+    /// cause, so it contains nothing about a customer.
     pub last_failure: Option<String>,
 }
 
 /// Lets calls to a party through, or refuses them while the party is away or stopped.
 ///
-/// **Shape.** One for each party and process: processes find out by themselves whether a party
-/// answers them. An operator's stop is for all of them.
+/// **Shape.** One per party and process: each process finds out by itself whether a party answers
+/// it. An operator's stop applies to all of them.
 #[derive(Debug)]
 pub struct Breaker {
     party: Party,
     course: Mutex<Course>,
 }
 
-/// What a breaker knows.
+/// A breaker's state.
 #[derive(Debug)]
 struct Course {
     circuit: Circuit,
-    /// Since when the circuit is closed, or open.
+    /// When the circuit was closed or opened.
     since: DateTime<Utc>,
     stopped_at: Option<DateTime<Utc>>,
     last_failure: Option<String>,
 }
 
-/// Whether the party's own behaviour lets calls through.
+/// The circuit's state, which follows from the party's behaviour.
 #[derive(Clone, Copy, Debug)]
 enum Circuit {
-    /// Calls are made; so many in a row were not answered.
+    /// Calls are made; counts the last consecutive calls without an answer.
     Closed { failures: u32 },
-    /// No call is made until then, and then a single one.
+    /// No call is made until then, and then a single probe.
     Open { pause: Duration, until: Instant, is_probed: bool },
 }
 
@@ -162,7 +161,7 @@ impl Circuit {
         }
     }
 
-    /// What a call's end makes of it.
+    /// The state after a call has ended.
     fn after(self, is_probe: bool, is_answered: bool, now: Instant) -> Self {
         match self {
             Self::Closed { .. } if is_answered => Self::CLOSED,
@@ -170,7 +169,7 @@ impl Circuit {
                 Self::Closed { failures: failures.saturating_add(1) }
             }
             Self::Closed { .. } => Self::open_for(PAUSE_MIN, now),
-            // It was made before; how the party is now, the probe finds out.
+            // The call was started before the breaker opened; only the probe decides about it.
             Self::Open { .. } if !is_probe => self,
             Self::Open { .. } if is_answered => Self::CLOSED,
             Self::Open { pause, .. } => Self::open_for(pause.saturating_mul(2).min(PAUSE_MAX), now),
@@ -181,7 +180,7 @@ impl Circuit {
 impl Course {
     /// Whether a call is let through, and whether as a probe.
     ///
-    /// **Errors.** When to come again, and why the party is not called.
+    /// **Errors.** When to try again, and why the party is not called.
     fn admit(&mut self, now: Instant) -> Result<bool, (Duration, NotCalled)> {
         if self.stopped_at.is_some() {
             return Err((STOPPED_PAUSE, NotCalled::Stopped));
@@ -205,7 +204,7 @@ impl Course {
 }
 
 impl Breaker {
-    /// Lets every call through, until the party does not answer or is stopped.
+    /// A closed breaker.
     #[must_use]
     pub fn new(party: Party) -> Self {
         let course = Course {
@@ -214,18 +213,18 @@ impl Breaker {
             stopped_at: None,
             last_failure: None,
         };
-        describe_gauge!(STATE, "1 for how the party is dealt with, and 0 otherwise");
-        describe_counter!(CALLS_NOT_MADE, "Calls that the party was spared, left alone or stopped");
-        // From the beginning, so that the first refusal is a rise.
+        describe_gauge!(STATE, "1 for the party's current state, and 0 for the others");
+        describe_counter!(CALLS_NOT_MADE, "Calls refused while the party was away or stopped");
+        // Registers the counter at zero, so that the first refusal shows as an increase.
         counter!(CALLS_NOT_MADE, "party" => party.name()).absolute(0);
         show(party, course.state());
         Self { party, course: Mutex::new(course) }
     }
 
-    /// Calls the party, unless it is left alone or stopped.
+    /// Calls the party, unless the breaker is open or the party stopped.
     ///
-    /// **Errors.** The party's own; or unavailable because of [`NotCalled`], and then `work` was
-    /// not begun.
+    /// **Errors.** The party's own; or unavailable because of [`NotCalled`], in which case `work`
+    /// was not started.
     pub async fn call<T, E: PartyError>(
         &self,
         work: impl Future<Output = Result<T, E>>,
@@ -246,10 +245,9 @@ impl Breaker {
         answer
     }
 
-    /// Stops every call to the party since this moment, or ends the stop: then the party is dealt
-    /// with as before, left alone or called.
+    /// Stops all calls to the party, or ends the stop; the breaker then applies as before.
     ///
-    /// **Repeats.** Nothing changes, and nothing is logged a second time.
+    /// **Repeats.** Idempotent, and logged once.
     pub fn stop(&self, stopped_at: Option<DateTime<Utc>>) {
         let mut course = self.course();
         match (course.stopped_at, stopped_at) {
@@ -261,7 +259,7 @@ impl Breaker {
         show(self.party, course.state());
     }
 
-    /// How the party is dealt with at this moment.
+    /// The party's current state.
     #[must_use]
     pub fn standing(&self) -> Standing {
         let course = self.course();
@@ -277,7 +275,7 @@ impl Breaker {
         Ok(UnderWay { breaker: self, is_probe, has_ended: false })
     }
 
-    /// Takes note of how a call ended: without an answer, or with one.
+    /// Records how a call ended: without an answer, or with one.
     fn learn(&self, is_probe: bool, failure: Option<String>) {
         let mut course = self.course();
         let was = course.circuit.state();
@@ -289,7 +287,7 @@ impl Breaker {
         if is != was {
             course.since = SystemTime::now().into();
             let (party, failure) = (self.party.name(), course.last_failure.as_deref());
-            warn!(party, failure, state = is.name(), "a party answers again, or is left alone");
+            warn!(party, failure, state = is.name(), "a party's circuit breaker changed its state");
             show(self.party, course.state());
         }
     }
@@ -306,7 +304,7 @@ fn show(party: Party, now: PartyState) {
     }
 }
 
-/// A call that is being made. One that is dropped before it ends has not been answered.
+/// A running call. If it is dropped before it ends, it counts as unanswered.
 struct UnderWay<'a> {
     breaker: &'a Breaker,
     is_probe: bool,
@@ -339,7 +337,7 @@ mod tests {
 
     use super::*;
 
-    /// How a call of these tests ends, other than well.
+    /// Errors of calls in these tests.
     #[derive(Debug, PartialEq, Eq, thiserror::Error)]
     enum Trouble {
         #[error("nobody answers")]
@@ -407,7 +405,7 @@ mod tests {
         }
     }
 
-    /// The party is not called: when to come again, and why.
+    /// Asserts that the party is not called; returns the retry delay and the reason.
     async fn is_refused(breaker: &Breaker) -> (Duration, NotCalled) {
         let called = |_: &mut Context<'_>| -> Poll<Result<(), Trouble>> { panic!("it is called") };
         let refused = breaker.call(poll_fn(called)).await;
@@ -415,7 +413,7 @@ mod tests {
         (retry_after, why)
     }
 
-    /// The party is not called, and this pause has only just begun.
+    /// Asserts that the party is not called, and that this pause has just begun.
     async fn is_left_alone_for(breaker: &Breaker, pause: Duration) {
         let (rest, why) = is_refused(breaker).await;
         assert_eq!(why, NotCalled::LeftAlone);
@@ -423,7 +421,7 @@ mod tests {
         assert!(half < rest && rest <= pause, "{rest:?} of {pause:?}");
     }
 
-    /// Lets so much time pass for the breaker.
+    /// Advances time for the breaker.
     fn pass(breaker: &Breaker, time: Duration) {
         if let Circuit::Open { until, .. } = &mut breaker.course().circuit {
             *until = until.checked_sub(time).unwrap();
@@ -466,7 +464,7 @@ mod tests {
         let mut probe = Box::pin(breaker.call(pending::<Result<(), Trouble>>()));
         assert!(poll!(probe.as_mut()).is_pending());
         assert_eq!(is_refused(&breaker).await, (PROBE_PAUSE, NotCalled::LeftAlone));
-        // Given up, it is no answer.
+        // A dropped call counts as unanswered.
         drop(probe);
         is_left_alone_for(&breaker, PAUSE_MIN.saturating_mul(2)).await;
         pass(&breaker, PAUSE_MIN.saturating_mul(2));
@@ -485,7 +483,7 @@ mod tests {
             is_not_answered(&breaker, 1).await;
         }
         assert_eq!(breaker.standing().since, since);
-        // Once it has answered, all is forgotten.
+        // An answer resets everything.
         pass(&breaker, PAUSE_MAX);
         is_answered(&breaker).await;
         is_not_answered(&breaker, FAILURES_MAX).await;
@@ -500,7 +498,7 @@ mod tests {
             assert!(poll!(call.as_mut()).is_pending());
         }
         assert_eq!(state_of(&breaker), PartyState::LeftAlone);
-        // One that was never begun says nothing.
+        // A call that was never started changes nothing.
         let never_begun = breaker.call(pending::<Result<(), Trouble>>());
         drop(never_begun);
         is_left_alone_for(&breaker, PAUSE_MIN).await;
@@ -540,7 +538,7 @@ mod tests {
         let before = breaker.standing();
         assert_eq!(before.state, PartyState::LeftAlone);
         breaker.stop(Some(stopped_at));
-        // Not even to see whether it answers.
+        // Not even as a probe.
         pass(&breaker, PAUSE_MIN);
         assert_eq!(is_refused(&breaker).await, (STOPPED_PAUSE, NotCalled::Stopped));
         breaker.stop(None);

@@ -1,29 +1,29 @@
-//! The customer's money: authorising a payment, capturing it, and voiding or refunding it.
+//! Payments: authorise, capture, void and refund.
 //!
-//! # Why nothing that comes late outlives its undo
+//! # Why a late request cannot survive its undo
 //!
-//! A request may be under way, its answer lost, while the order is already being unwound. What is
-//! done next, by whoever comes when, is decided by [`domain::payment`] from what is known; this
-//! module only carries it out. The rules are these:
+//! A request may be in flight, or its answer lost, while the order is already being unwound.
+//! [`domain::payment`] decides the next call from what is known, in any interleaving; this module
+//! only executes it. The rules are these:
 //!
 //! - Opening a payment moves no money. Its id is stored in the statement that begins the step's
 //!   idempotency record, and only then is the bank asked.
 //! - An undo leaves the tombstone and commits it, and only then reads the id: a payment that it
-//!   does not see will never be authorised. It asks the provider by that id what became of the
-//!   payment, voids what is not captured and refunds what is. What is voided cannot be authorised
-//!   or captured any more, so a request that is still on its way finds nothing to take.
+//!   does not see will never be authorised. It looks the payment up at the provider by that id,
+//!   voids what is not captured and refunds what is. A voided payment can no longer be authorised
+//!   or captured, so a request that is still in flight fails.
 //!
-//! - An order may have several payments: one that was declined is replaced, and an authorisation
-//!   that has expired is requested again. Each has a key of its own. Once the first one's tombstone
-//!   is committed, none of the others is stored any more, and its undo closes those that are.
+//! - An order may have several payments: a declined one is replaced, and an expired authorisation
+//!   is requested again. Each has its own key. Once the first one's tombstone is committed, no
+//!   further payment is stored, and its undo closes those that are.
 //!
-//! `models/` shows that they hold in every order in which attempts can overtake each other and die.
+//! `models/` checks these rules for every order in which attempts can overtake each other and die.
 //!
 //! # Waiting for the customer
 //!
 //! A payment that the customer has to approve, and a declined one that may be replaced, leave the
-//! step's record open and say until when. The time on record decides, whichever run asks; and once
-//! it is over, the payment is voided first, and only then is the step refused.
+//! step's record unanswered, with a deadline. The recorded deadline counts, whichever run asks;
+//! after it the payment is voided first, and only then is the step refused.
 
 pub mod bank_transfer;
 pub mod lists;
@@ -51,16 +51,16 @@ use crate::disputes::{self, Standing};
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders;
 
-/// Has the customer's money set aside. Undone by [`void`].
+/// Authorises the customer's payment. Undone by [`void`].
 ///
-/// Where an earlier attempt's authorisation has expired, or its payment was declined and replaced,
+/// If an earlier attempt's authorisation has expired, or its payment was declined and replaced,
 /// that payment is voided first.
 ///
 /// **Errors.** Rejected as declined, with the provider's reason, or as not approved in time. Not
 /// open if the order is not on record or has ended.
-/// **Repeats.** By key here, and by the payment's id at the provider: an answer that was lost is
-/// found again. A step that has its answer does not call the provider again. That the customer has
-/// to act is not an answer: a repeat asks the provider what became of the payment.
+/// **Repeats.** By key here, and by the payment's id at the provider: a lost answer is found again.
+/// A step with an answer does not call the provider again. A wait for the customer is not an
+/// answer: a repeat looks the payment up at the provider.
 pub async fn authorise<'a>(
     db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
@@ -87,10 +87,10 @@ pub async fn authorise<'a>(
     attempt.recorded.unwrap_or(Recorded::Open).read()?.into_answer(key)
 }
 
-/// Takes the money that is set aside. Undone by [`refund`].
+/// Captures the authorised payment. Undone by [`refund`].
 ///
-/// **Errors.** Rejected as expired, if it is not set aside any more. Not open as for [`authorise`].
-/// **Repeats.** As for [`authorise`]: the money is taken once.
+/// **Errors.** Rejected as expired, if the authorisation has ended. Not open as for [`authorise`].
+/// **Repeats.** As for [`authorise`]: captured once.
 pub async fn capture<'a>(
     db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
@@ -105,12 +105,12 @@ pub async fn capture<'a>(
     attempt.recorded.unwrap_or(Recorded::Open).read()?.into_answer(key)
 }
 
-/// Asks the provider what became of a payment, and voids it. The same is done for every later
-/// payment of the order: a run that was lost may have made one that the undoing run does not know
-/// of. Money that was taken is given back by [`refund`], which comes first.
+/// Looks up the payment at the provider, and voids it. The same is done for every later payment of
+/// the order: a lost run may have made one that the undoing run does not know of. Captured money is
+/// refunded by [`refund`], which runs first.
 ///
-/// **Repeats.** The provider voids and refunds once, and the shop's record of it is written once.
-/// Without a payment the tombstone alone is left, and a step that comes late is refused.
+/// **Repeats.** The provider voids and refunds once, and the shop records it once. Without a
+/// payment only the tombstone is left, and a late step is refused.
 pub async fn void<'a>(
     db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
@@ -118,16 +118,16 @@ pub async fn void<'a>(
 ) -> Result<(), ActivityFault> {
     let db = db.into();
     undo(db, provider, key, payment::void).await?;
-    // The tombstone is left: from here on no later payment is stored any more.
+    // The tombstone is committed: from here on no later payment is stored.
     for attempt in store::later_attempts(db, key).await? {
         undo(db, provider, StepKey { attempt, ..key }, payment::void).await?;
     }
     Ok(())
 }
 
-/// Asks the provider what became of the payment that was to be captured, and gives the money back;
-/// or voids the payment, if nothing was taken: a capture that is still on its way must find
-/// nothing. Money that the customer keeps by a dispute is given back by that.
+/// Looks up the payment to be captured at the provider, and refunds it; or voids it, if nothing was
+/// captured, so that a capture still in flight fails. If the customer already has the money by a
+/// dispute, it is not refunded again.
 ///
 /// **Errors.** Unavailable while the customer's bank has the payment.
 /// **Repeats.** As for [`void`].
@@ -156,13 +156,13 @@ async fn undo(
     Ok(())
 }
 
-/// What is on record about the time that the customer has.
+/// The customer's deadlines on record.
 #[derive(Debug, Default)]
 struct Waiting {
     time: CustomerTime,
-    /// Until when that is, if it was given.
+    /// The deadline, if the customer was given time.
     until: Option<DateTime<Utc>>,
-    /// Until when a payment of the order can be replaced, if one was declined.
+    /// The deadline for replacing a payment of the order, if one was declined.
     retry_until: Option<DateTime<Utc>>,
     /// When the record was read, by the database's clock.
     read_at: DateTime<Utc>,
@@ -193,7 +193,7 @@ impl Waiting {
         Self { time, until, retry_until: *retry_until, read_at: *read_at }
     }
 
-    /// The moment so many seconds from now.
+    /// The time this many seconds from now.
     fn after(&self, seconds: u32) -> DateTime<Utc> {
         let then = self.read_at.checked_add_signed(TimeDelta::seconds(seconds.into()));
         then.unwrap_or(DateTime::<Utc>::MAX_UTC)
@@ -204,26 +204,25 @@ impl Waiting {
 struct Attempt<'a> {
     db: Db<'a>,
     provider: &'a dyn PaymentProvider,
-    /// The step's key; the payment that it is about may be another step's.
+    /// The step's key; the payment may belong to another step.
     key: StepKey,
     order: Order,
-    /// The payment's own: its key is that of the step which authorises it.
+    /// The payment's own data: its key is that of the step which authorises it.
     charge: Charge,
     recorded: Option<Recorded<Value>>,
     known: Known,
     id: Option<PaymentId>,
-    /// How long ago the payment's id was stored; nothing, if it was just opened.
+    /// How long ago the payment's id was stored; zero if it was just opened.
     age: Duration,
     waiting: Waiting,
-    /// What the provider answered last.
+    /// The provider's last answer.
     payment: Option<Payment>,
-    /// Whether money was set aside or taken, if that can be told.
+    /// Whether the payment held money, if known.
     held_money: Option<bool>,
     has_left_tombstone: bool,
 }
 
-/// The most calls that one attempt makes. Where more would be needed, the provider contradicts
-/// itself.
+/// The most calls of one attempt. If more are needed, the provider contradicts itself.
 const CALLS_MAX: usize = 30;
 
 impl<'a> Attempt<'a> {
@@ -254,8 +253,8 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Carries out one call after the other until there is nothing left to do; returns whether that
-    /// is final, or until the customer has acted.
+    /// Executes calls until nothing is left to do; returns whether that is final, or until the
+    /// customer has acted.
     async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<Call, ActivityFault> {
         for _ in 0..CALLS_MAX {
             let call = next(self);
@@ -306,12 +305,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Has the payment on record again that a lost run has made, where the record was set back: to
-    /// open it once more under the same key moves no money, and answers which it is. That is done
-    /// before the tombstone, behind which no id is stored.
+    /// Adds a lost run's payment to a record that is older than its workflow, as after a restore
+    /// from a backup: opening it again under the same key moves no money, and returns its id. This
+    /// is done before the tombstone, after which no id can be stored.
     ///
-    /// Only the order's first payment is asked for. One that has replaced it may have been made with
-    /// another method, which is lost as well; a reconciliation finds it.
+    /// Only the order's first payment is requested. A replacement may have been made with another
+    /// method, which is lost as well; the reconciliation finds it.
     async fn find_again(&mut self) -> Result<(), ActivityFault> {
         self.read().await?;
         let is_undone = self.key_state().is_some_and(|key| key.is_undone);
@@ -319,13 +318,13 @@ impl<'a> Attempt<'a> {
             self.open().await?;
             self.store().await?;
         }
-        // What was read before the tombstone does not count behind it.
+        // What was read before the tombstone may be outdated.
         (self.recorded, self.id, self.known) = (None, None, Known::Nothing);
         Ok(())
     }
 
-    /// The record may be out of date, so an undo asks the provider. A capture is attempted at once:
-    /// the provider refuses it if the payment has moved on.
+    /// The record may be outdated, so an undo looks the payment up at the provider. A capture is
+    /// attempted at once: the provider refuses it if the payment's state has changed.
     async fn read(&mut self) -> Result<(), ActivityFault> {
         let stored = store::read(self.db, self.key).await?;
         self.take_in(stored);
@@ -405,13 +404,13 @@ impl<'a> Attempt<'a> {
         self.learn(refunded, "refunding a payment")
     }
 
-    /// What was taken: less than was asked for, where a person has taken a part at the provider.
+    /// The captured amount: less than requested if a person has captured a part at the provider.
     fn captured(&self) -> Money {
         self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured)
     }
 
-    /// What of that is not given back yet: a person may have given a part back at the provider. If
-    /// nothing is left, it is the provider's to say so.
+    /// The amount not refunded yet: a person may have refunded a part at the provider. If nothing
+    /// is left, the provider says so.
     fn left(&self) -> Money {
         let payment = self.payment.as_ref();
         let left = payment.and_then(|payment| payment.captured.checked_sub(payment.refunded).ok());
@@ -432,7 +431,7 @@ impl<'a> Attempt<'a> {
         self.answer(outcome, Some(event)).await
     }
 
-    /// Why the bank said no, if it did.
+    /// The bank's reason for a decline, if it declined.
     fn decline(&self) -> Option<Rejection> {
         match &self.payment {
             Some(Payment { state: PaymentState::Declined, decline_code, .. }) => {
@@ -453,13 +452,13 @@ impl<'a> Attempt<'a> {
             }
             None => store::refusal(Rejection::AuthorisationExpired, OrderEvent::PaymentExpired),
         };
-        // A decline that gave the customer time has had its event when that time began.
+        // A decline that gave the customer time was recorded as an event when that time began.
         let is_told = given_for == Some(PaymentState::Declined) && self.decline().is_some();
         self.answer(outcome, (!is_told).then_some(event)).await
     }
 
-    /// The time begins now. Where other payments of the order were declined before, a decline
-    /// grants only what is left of the first one's time.
+    /// Starts the customer's time. If other payments of the order were declined before, a decline
+    /// only grants what is left of the first one's time.
     async fn record_wait(&mut self) -> Result<(), ActivityFault> {
         let id = self.id()?.clone();
         let approval = self.payment.as_ref().and_then(|payment| payment.approval.clone());
@@ -506,14 +505,14 @@ impl<'a> Attempt<'a> {
     async fn record_return(&mut self) -> Result<(), ActivityFault> {
         let id = self.id()?.clone();
         let Some(payment) = &self.payment else { return Ok(()) };
-        // There was an event that the payment waits for the customer.
+        // An event has already said that the payment waits for the customer.
         let was_told = self.waiting.time.given_for == Some(PaymentState::AwaitingCustomer);
         let event = if payment.state == PaymentState::Refunded {
             Some(OrderEvent::PaymentRefunded(store::moved(payment.captured, &id)))
         } else if was_told || self.held_money != Some(false) {
             Some(OrderEvent::PaymentVoided(store::moved(self.charge.amount, &id)))
         } else {
-            // Nothing was set aside, so there is no event.
+            // Nothing was authorised, so there is no event.
             None
         };
         let refund_key = self.refund_key();
@@ -526,8 +525,8 @@ impl<'a> Attempt<'a> {
     /// Voids the payment that this one replaces: an authorisation that has expired here may still
     /// be valid at the provider, and a bank may still accept a payment that it has declined.
     ///
-    /// None: there is no such payment, or it holds no money any more. A run that was lost may have
-    /// taken the money before; then the answer that was recorded for it counts.
+    /// `None`: there is no such payment, or it no longer holds money. A lost run may have captured
+    /// the money before; then the recorded answer counts.
     async fn let_go_of_the_one_before(
         &mut self,
     ) -> Result<Option<AuthorisationAnswer>, ActivityFault> {
@@ -552,7 +551,7 @@ impl<'a> Attempt<'a> {
                         return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);
                     }
                     PaymentState::Voided | PaymentState::Refunded => {}
-                    // It was on its way there, and is to be voided now that it has arrived.
+                    // It was in flight, and has to be voided now that it has arrived.
                     PaymentState::Opened
                     | PaymentState::AwaitingCustomer
                     | PaymentState::Declined

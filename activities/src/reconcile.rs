@@ -1,20 +1,20 @@
-//! Provider and shop compared, payment by payment, and what the provider pays out booked.
+//! Reconciliation: compares provider and shop payment by payment, and posts the provider's payouts.
 //!
-//! # How a run goes
+//! # The phases of a run
 //!
-//! 1. What the provider lists of the range is read, page by page, and kept: payments, then refunds.
-//! 2. Payments that the shop has of the range and the list has not, and those of which a difference
-//!    stands open, are asked for one by one. So a payment at the range's border is never missing.
-//! 3. The payouts of the range are booked, with the fees of what they consist of.
-//! 4. All payments that were looked at are judged by `domain::reconciliation`. What seems to differ
-//!    is looked at once more, on both sides, so that an order which was just moving is left alone.
+//! 1. The provider's lists of the range are read, page by page, and stored: payments, then refunds.
+//! 2. The shop's payments of the range that the list lacks, and those with an open difference, are
+//!    looked up one by one. So a payment at the range's border is never missing.
+//! 3. The payouts of the range are posted, with the fees of their items.
+//! 4. All payments that were read are judged by `domain::reconciliation`. If one seems to differ,
+//!    both sides are read once more, so that an order which was just changing is left alone.
 //!
-//! After each page the run on record says how far it has come, in the page's own transaction, so an
-//! attempt that dies is carried on from there. Everything is found again by the provider's own names,
-//! so a run that is repeated, or overlaps another, books nothing twice and opens no difference twice.
+//! Each page's transaction also saves the run's progress, so a retry continues after the last page.
+//! All records are keyed by the provider's ids, so a run that is repeated, or overlaps another,
+//! posts nothing twice and opens no difference twice.
 //!
-//! A rehearsal is the same run in one transaction that is rolled back. It asks the provider for
-//! nothing but its lists.
+//! A rehearsal is the same run in one transaction that is rolled back. It only reads the provider's
+//! lists.
 
 mod payouts;
 mod store;
@@ -33,69 +33,69 @@ use crate::ActivityFault;
 use crate::payment::lists::{ListedPayment, ProviderLists};
 use crate::payment::port::{PaymentId, PaymentProvider, ProviderError};
 
-/// What is to be compared.
+/// The request for a run.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Names the run: asked for again under the same name, it is carried on.
+    /// The run's name: a request with the same name continues the run.
     pub name: String,
-    /// The first moment of the range.
+    /// The start of the range, inclusive.
     pub from: Option<DateTime<Utc>>,
-    /// The first moment after it. Without it, a quarter of an hour ago: what is younger may still be
-    /// on its way into the shop's records.
+    /// The end of the range, exclusive. By default a quarter of an hour ago: younger payments may
+    /// not have reached the shop's records yet.
     pub to: Option<DateTime<Utc>>,
-    /// How many days before its end the range begins, if its beginning is not given.
+    /// The length of the range in days, if `from` is not given.
     pub days: u32,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Its number on record; of a rehearsal, one that nobody finds.
+    /// Its number on record; a rehearsal's number does not exist afterwards.
     pub run: i64,
-    /// The first moment that was compared.
+    /// The start of the range, inclusive.
     pub from: DateTime<Utc>,
-    /// The first moment that was not.
+    /// The end of the range, exclusive.
     pub to: DateTime<Utc>,
-    /// How many payments the provider listed.
+    /// The number of payments that the provider listed.
     pub payments: i64,
-    /// How many refunds.
+    /// The number of refunds.
     pub refunds: i64,
-    /// How many payouts.
+    /// The number of payouts.
     pub payouts: i64,
-    /// How many differences the run opened.
+    /// The number of differences that the run opened.
     pub opened: i64,
-    /// How many it found gone, and closed.
+    /// The number of differences that it found resolved, and closed.
     pub closed: i64,
-    /// How many stand open.
+    /// The number of open differences.
     pub found: i64,
-    /// How many payments it voided, because their orders are over.
+    /// The number of payments that it voided, because their orders are over.
     pub voided: i64,
-    /// The workflows that wait for what is decided already.
+    /// The workflows that wait for something already decided.
     pub hints: Vec<Hint>,
-    /// What stands open, the oldest first; a thousand at most.
+    /// The open differences, the oldest first; a thousand at most.
     pub differences: Vec<Difference>,
 }
 
-/// Where provider and shop do not say the same.
+/// A difference between provider and shop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// How they differ.
+    /// Its kind.
     pub kind: DifferenceKind,
-    /// The provider's own name for the payment or the payout.
+    /// The provider's id of the payment or the payout.
     pub subject: String,
     /// The order, if it is known.
     pub order_id: Option<OrderId>,
-    /// What the provider says.
+    /// The provider's amount.
     pub at_provider: Option<Amount>,
-    /// What the shop has on record.
+    /// The shop's amount.
     pub in_shop: Option<Amount>,
-    /// Since when it is known.
+    /// When it was first seen.
     pub since: DateTime<Utc>,
     /// What to do about it.
     pub advice: &'static str,
 }
 
-/// An amount that may be below zero.
+/// An amount that may be negative.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Amount {
     /// In major units.
@@ -105,13 +105,13 @@ pub struct Amount {
 }
 
 impl Report {
-    /// Whether nothing stands open.
+    /// Whether no difference is open.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.found == 0
     }
 
-    /// What the workflow is told.
+    /// The part of the report that the workflow gets.
     #[must_use]
     pub fn reconciled(self) -> Reconciled {
         Reconciled { run: self.run, found: self.found, hints: self.hints }
@@ -124,11 +124,11 @@ impl From<Money> for Amount {
     }
 }
 
-/// Compares, repairs what is safe to repair, and books what was paid out.
+/// Compares, repairs what is safe to repair, and posts payouts.
 ///
-/// **Errors.** Unavailable while the provider does not answer, or while another run is under way. Not
-/// open if nothing was heard of the run for so long that another has taken its place.
-/// **Repeats.** By the run's name, from where it was; a run that has finished is only reported.
+/// **Errors.** Unavailable while the provider does not answer, or while another run is in progress.
+/// Not open if this run made no progress for so long that another has replaced it.
+/// **Repeats.** By the run's name: continues it; a finished run is only reported.
 pub async fn reconcile(
     db: &PgPool,
     provider: &dyn PaymentProvider,
@@ -137,7 +137,7 @@ pub async fn reconcile(
     Box::pin(carry_out(Notes::Kept(db), provider, asked)).await
 }
 
-/// The same without an effect: what a run would find and do.
+/// A dry run: reports what a run would find and do, without any effect.
 pub async fn rehearse(
     db: &PgPool,
     provider: &dyn PaymentProvider,
@@ -175,16 +175,16 @@ async fn carry_out(
     store::report(&mut notes, run.id, hints).await
 }
 
-/// What came of looking at a payment.
+/// The result of judging a payment.
 enum Verdict {
-    /// It is left to the next run, and so is a difference of it that stands open.
+    /// It is left to the next run, together with an open difference about it.
     LeftAlone,
-    /// Both sides say the same, now at the latest.
+    /// Both sides agree, possibly after a repair.
     Agree,
     Differ(Found),
 }
 
-/// A run that is under way.
+/// A run in progress.
 struct Session<'a> {
     notes: Notes<'a>,
     provider: &'a dyn PaymentProvider,
@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
         self.provider.lists()
     }
 
-    /// Where the run is once this page is kept: at the next one, or at the next phase.
+    /// The run's checkpoint after this page: the next page, or the next phase.
     fn after(&self, next: Option<String>, then: Phase) -> Checkpoint {
         match next {
             Some(cursor) => Checkpoint { phase: self.run.at.phase, cursor: Some(cursor) },
@@ -226,7 +226,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Asks for some of the payments that no page has shown; once none is left, goes on.
+    /// Looks up some of the payments that no page contained; once none is left, starts the next
+    /// phase.
     async fn look_up_left_out(&mut self) -> Result<(), ActivityFault> {
         let left_out = store::left_out(&mut self.notes, &self.run).await?;
         for reference in &left_out {
@@ -240,7 +241,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Keeps what the provider says of one payment at this moment.
+    /// Looks up a payment at the provider and stores its state.
     async fn look_up(&mut self, reference: &str) -> Result<(), ActivityFault> {
         let id = PaymentId(reference.to_owned());
         let found = self.lists().find(&id).await;
@@ -260,7 +261,7 @@ impl<'a> Session<'a> {
         store::keep_payments(&mut self.notes, self.run.id, &[said], None).await
     }
 
-    /// Compares what was kept with what the shop has on record.
+    /// Compares the stored states with the shop's records.
     async fn judge(&mut self) -> Result<(), ActivityFault> {
         let mut after = String::new();
         loop {
@@ -286,7 +287,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Judges a payment, and once more if it seems to differ.
+    /// Judges a payment; if it seems to differ, reads both sides again and judges again.
     async fn judge_pair(&mut self, pair: &Pair) -> Result<Verdict, ActivityFault> {
         match pair.standing {
             PairStanding::Undecided => return Ok(Verdict::LeftAlone),
@@ -303,7 +304,8 @@ impl<'a> Session<'a> {
         }
         self.look_up(&pair.reference).await?;
         let again = store::pair(&mut self.notes, self.run.id, &pair.reference).await?;
-        // What has changed here since the first look may be half of what has changed there.
+        // If the shop's record has changed since the first read, the provider's state may have,
+        // too.
         let Some(again) = again.filter(|again| again.is_as_before(pair)) else {
             return Ok(Verdict::LeftAlone);
         };
@@ -316,7 +318,7 @@ impl<'a> Session<'a> {
         Ok(difference.map_or(Verdict::Agree, |kind| Verdict::Differ(again.found(kind))))
     }
 
-    /// Repairs; whether the difference is gone with that.
+    /// Executes a repair; returns whether the difference is thereby gone.
     async fn repair(&mut self, pair: &Pair, repair: Repair) -> Result<bool, ActivityFault> {
         let Some(Theirs { state, amount, .. }) = pair.facts.theirs else { return Ok(false) };
         match repair {
@@ -342,7 +344,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Voids a payment; whether it is void now. One that has been captured meanwhile is not.
+/// Voids a payment; returns whether it is void now. It is not if it was captured meanwhile.
 async fn void(provider: &dyn PaymentProvider, reference: &str) -> Result<bool, ActivityFault> {
     match provider.void(&PaymentId(reference.to_owned())).await {
         Ok(payment) => Ok(payment.state == PaymentState::Voided),
@@ -354,14 +356,14 @@ async fn void(provider: &dyn PaymentProvider, reference: &str) -> Result<bool, A
 }
 
 impl Pair {
-    /// Whether what the shop has on record is what it was, and the provider can still tell.
+    /// Whether the shop's record is unchanged, and the provider still has the payment.
     fn is_as_before(&self, before: &Self) -> bool {
         self.standing == before.standing
             && self.facts.ours == before.facts.ours
             && self.facts.order == before.facts.order
     }
 
-    /// The difference, with the amounts that it is about.
+    /// The difference, with its amounts.
     fn found(&self, kind: DifferenceKind) -> Found {
         let (theirs, ours) = (self.facts.theirs, self.facts.ours);
         let (at_provider, in_shop) = match kind {
@@ -370,7 +372,7 @@ impl Pair {
             | DifferenceKind::RefundFailedThere => {
                 (theirs.map(|theirs| theirs.refunded), ours.map(|ours| ours.refunded))
             }
-            // Nothing is taken: it is about what is set aside.
+            // Nothing is captured: the amount is the authorised one.
             DifferenceKind::AuthorisedAndLeft => {
                 (theirs.map(|theirs| theirs.amount), ours.map(|ours| ours.captured))
             }

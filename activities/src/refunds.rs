@@ -1,21 +1,20 @@
-//! Giving money of a completed order back.
+//! Refunds of completed orders.
 //!
 //! The refund's row is its idempotency record: it is open until one statement ends it, together
-//! with everything that its end means. What is done next is decided by [`domain::refund`]; this
-//! module carries it out.
+//! with all effects of its end. [`domain::refund`] decides the next call; this module executes it.
 //!
-//! - The provider is looked up by the refund's key before it is asked, so that an answer which was
-//!   lost is found again, and the money is given back once.
+//! - The provider is queried by the refund's key before it is asked for a refund, so that one whose
+//!   answer was lost is found, and the money is given back once.
 //! - Success is one statement: the refund's state, the payment, the journal entry, the events. So
-//!   the books never show less than the shop holds, and never more for longer than it takes to
-//!   record what the provider has said.
+//!   the ledger never shows less than the shop holds, and shows more only until the provider's
+//!   answer is recorded.
 //! - A refund that failed at the provider stays open, and a person decides: `retry` asks the
-//!   provider anew, `skip` gives the refund up, whose amount can then be asked for again. So does
-//!   one whose payment the customer's bank disputes before the provider was asked.
-//! - That a refund is given up is committed before the provider is asked what became of it: an
-//!   attempt that reads it later asks for no money any more.
+//!   provider again, `skip` gives the refund up, and its amount can be requested again. The same
+//!   applies if the customer's bank disputes the payment before the provider was asked.
+//! - That a refund is given up is committed before its state is looked up at the provider: an
+//!   attempt that reads it later does not request money.
 //!
-//! `models/` shows that they hold in every order in which attempts can overtake each other and die.
+//! `models/` checks these rules for every order in which attempts can overtake each other and die.
 
 mod store;
 
@@ -29,14 +28,14 @@ use self::store::Stored;
 use crate::ActivityFault;
 use crate::payment::port::{PROVIDER, PaymentProvider, ProviderError, Refund};
 
-/// Has the provider give the money back, and books that. Given up by [`withdraw`].
+/// Has the provider refund the money, and posts that. Given up by [`withdraw`].
 ///
-/// One that was given up, by a run that was lost, is given up to the end.
+/// If a lost run has begun to give it up, that is completed.
 ///
-/// **Errors.** Rejected with the provider's reason if it did not give the money back; unavailable
+/// **Errors.** Rejected with the provider's reason if it did not refund the money; unavailable
 /// while it has not decided. Not open if the refund is not on record, or was given up.
-/// **Repeats.** By the refund's row here, and by its key at the provider: the money is given back
-/// once, and booked once.
+/// **Repeats.** By the refund's row here, and by its key at the provider: refunded once, and posted
+/// once.
 pub async fn issue<'a>(
     db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
@@ -46,7 +45,7 @@ pub async fn issue<'a>(
     if store::read(db, key).await?.state == RefundState::Requested {
         store::begin(db, key).await?;
     }
-    // Somebody may have given it up meanwhile.
+    // It may have been given up meanwhile.
     let mut stored = store::read(db, key).await?;
     if stored.is_given_up && stored.state.is_open() {
         withdraw(db, provider, key).await?;
@@ -60,9 +59,9 @@ pub async fn issue<'a>(
     Attempt::of(db, provider, key, stored).go_on(refund::issue).await
 }
 
-/// Gives a refund up: from now on nobody asks the provider for it. It ends as failed, or as
-/// cancelled if the provider was never asked, and its amount is free to be asked for again. Money
-/// that the provider has given back all the same is on record and booked as that.
+/// Gives a refund up: from now on nobody requests it from the provider. It ends as failed, or as
+/// cancelled if the provider was never asked, and its amount can be requested again. If the
+/// provider has refunded the money after all, it is recorded and posted as refunded.
 ///
 /// **Errors.** Unavailable while the provider has not decided about it.
 /// **Repeats.** A refund ends once.
@@ -75,7 +74,7 @@ pub async fn withdraw<'a>(
     store::give_up(db, key).await?;
     let stored = store::read(db, key).await?;
     let known = match stored.state {
-        // Whoever asks the provider says so first, and cannot say so any more.
+        // An attempt must record that it asks the provider first, and can no longer do so.
         RefundState::Requested => Known::Nothing,
         RefundState::Pending => Known::Unasked,
         RefundState::Succeeded | RefundState::Failed | RefundState::Cancelled => return Ok(()),
@@ -84,7 +83,7 @@ pub async fn withdraw<'a>(
     Attempt { known, ..attempt }.go_on(refund::withdraw).await
 }
 
-/// How the refund stands.
+/// The refund's state.
 ///
 /// **Errors.** Not open: it is not on record.
 pub async fn state<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<RefundState, ActivityFault> {
@@ -98,13 +97,13 @@ struct Attempt<'a> {
     key: StepKey,
     stored: Stored,
     known: Known,
-    /// The newest refund under the key, as the provider answered it.
+    /// The newest refund under the key, as the provider answered.
     found: Option<Refund>,
-    /// Whether the provider has said that the payment is not what it has to be for this refund.
+    /// Whether the provider refused because of the payment's state.
     has_moved_on: bool,
 }
 
-/// A refund that has not come to rest after so many calls is one whose provider contradicts itself.
+/// After this many calls the provider contradicts itself.
 const CALLS_MAX: usize = 8;
 
 impl<'a> Attempt<'a> {
@@ -150,14 +149,14 @@ impl<'a> Attempt<'a> {
     async fn ask(&mut self) -> Result<(), ActivityFault> {
         let Stored { payment, amount, is_disputed, .. } = &self.stored;
         if *is_disputed {
-            // Asked for before the dispute. The money is not the shop's to give.
+            // Requested before the dispute. The money is not the shop's at the moment.
             let why = "the customer's bank disputes the payment".to_owned();
             return Err(ActivityFault::Rejected(Rejection::RefundFailed { why }));
         }
         let asked = self.provider.refund(payment, &self.name(), *amount).await;
         self.known = Known::Unasked;
         match asked {
-            // A refund that has failed meanwhile leaves its payment where it was: it is looked up.
+            // A refund that has failed meanwhile leaves its payment unchanged: it is looked up.
             Ok(_) => Ok(()),
             Err(ProviderError::MovedOn) if self.has_moved_on => {
                 Err(contradicts("it is more than is left of the payment"))
@@ -182,7 +181,7 @@ impl<'a> Attempt<'a> {
         let Stored { amount, parts, .. } = self.stored;
         let entry = JournalEntry::refund(self.key, parts)
             .map_err(|error| ActivityFault::broken(DOING, error))?;
-        // What is left is read where it is written.
+        // The amount left is computed where it is written.
         let left = Money::zero(amount.currency());
         let left = left.map_err(|error| ActivityFault::broken(DOING, error))?;
         let number = RefundId::of_key(self.key).number;
@@ -220,7 +219,7 @@ impl<'a> Attempt<'a> {
         store::end(self.db, self.key, self.stored.amount).await
     }
 
-    /// The refund's name at the provider.
+    /// The refund's id at the provider.
     fn name(&self) -> String {
         self.key.to_string()
     }

@@ -1,20 +1,20 @@
-//! The parcel: handing it to the carrier, and calling it off.
+//! Shipments: hands a parcel to the carrier, or cancels it.
 //!
 //! # Why no parcel leaves after its undo
 //!
-//! A request may be under way, its answer lost, while the order is already being unwound. What is
-//! done next, by whoever comes when, is decided by [`domain::shipment`] from what is known; this
-//! module only carries it out. The rules are these:
+//! A request may be in flight, or its answer lost, while the order is already being unwound.
+//! [`domain::shipment`] decides the next call from what is known, in any interleaving; this module
+//! only executes it. The rules are these:
 //!
-//! - Drafting a shipment fetches nothing. Its id is stored in the statement that begins the step's
-//!   idempotency record, and only then is the label bought.
+//! - Drafting a shipment triggers no pickup. Its id is stored in the statement that begins the
+//!   step's idempotency record, and only then is the label bought.
 //! - An undo leaves the tombstone and commits it, and only then reads the id: a shipment that it
-//!   does not see will never be purchased. One that it sees it cancels, and what is cancelled can
-//!   never be purchased, so a request that is still on its way finds nothing.
-//! - A parcel that must not leave, because its goods are not held any more, is cancelled in the same
-//!   way before that is answered.
+//!   does not see will never be purchased. It cancels one that it sees, and a cancelled shipment
+//!   can never be purchased, so a request that is still in flight fails.
+//! - A parcel that must not leave, because its goods are no longer reserved, is cancelled in the
+//!   same way before the refusal is recorded.
 //!
-//! `models/` shows that they hold in every order in which attempts can overtake each other and die.
+//! `models/` checks these rules for every order in which attempts can overtake each other and die.
 
 pub mod port;
 pub mod sandbox;
@@ -37,10 +37,10 @@ use crate::stock::ArticleQueues;
 
 /// Hands the parcel to the carrier, and its goods leave the stock. Undone by [`cancel`].
 ///
-/// **Errors.** Rejected as undeliverable; as cancelled by the carrier, when it called the shipment
-/// off; as expired, when the goods are not held any more; or as disputed, when the customer keeps
-/// the money by a dispute. Unavailable while a dispute is open with which nobody has dealt, unless
-/// the parcel has left. Not open if the order is not on record or has ended.
+/// **Errors.** Rejected as undeliverable; as cancelled by the carrier; as expired, if the goods are
+/// no longer reserved; or as disputed, if the customer has the money by a dispute. Unavailable
+/// while a dispute is open that nobody has dealt with, unless the parcel has left. Not open if the
+/// order is not on record or has ended.
 /// **Repeats.** By key here, and by the shipment's id at the carrier: one parcel, whose goods leave
 /// the stock once.
 pub async fn ship<'a>(
@@ -62,13 +62,13 @@ pub async fn ship<'a>(
     attempt.recorded.unwrap_or(Recorded::Open).into_answer(key)
 }
 
-/// Asks the carrier what became of the parcel and cancels it; its goods are back in the house, and
-/// held for the order as before.
+/// Looks the parcel up at the carrier and cancels it; its goods are back in the warehouse, still
+/// reserved for the order.
 ///
 /// **Errors.** Broken if the carrier refuses: the parcel may have left for good, and a person
 /// decides; see [`accept`].
 /// **Repeats.** The carrier cancels a shipment once, and the goods come back once. Without a
-/// shipment the tombstone alone is left, and a step that comes late is refused.
+/// shipment only the tombstone is left, and a late step is refused.
 pub async fn cancel<'a>(
     db: impl Into<Db<'a>>,
     articles: &ArticleQueues,
@@ -88,10 +88,10 @@ pub async fn cancel<'a>(
         .await
 }
 
-/// Puts on record that the parcel has left for good, by a person's decision, although it was to be
-/// recalled: its goods are sold, and the tombstone of the shipment is gone.
+/// Records by a person's decision that the parcel has left for good, although it was to be
+/// recalled: its goods are sold, and the tombstone of the shipment is removed.
 ///
-/// Where the shop never had the carrier's answer, the parcel is recorded under its reference.
+/// If the shop never received the carrier's answer, the parcel is recorded under its reference.
 ///
 /// **Repeats.** A parcel that is recorded as handed over is not recorded again.
 pub async fn accept<'a>(
@@ -113,25 +113,24 @@ struct Attempt<'a> {
     order: Order,
     parcel: Parcel,
     recorded: Option<Recorded<Shipment>>,
-    /// Why the parcel must not leave, if it must not.
+    /// Why the parcel must not leave, if so.
     refusal: Option<Rejection>,
     /// Whether it must not leave yet, because the customer's bank disputes the payment.
     is_held: bool,
     recipient: Option<Recipient>,
     known: Known,
     id: Option<ShipmentId>,
-    /// How long ago the shipment's id was stored; nothing, if it was just drafted.
+    /// How long ago the shipment's id was stored; zero if it was just drafted.
     age: Duration,
-    /// What the carrier answered last.
+    /// The carrier's last answer.
     consignment: Option<Consignment>,
     has_left_tombstone: bool,
 }
 
-/// What a parcel waits for that is held.
+/// What a held parcel waits for.
 const HANDING_OVER: &str = "waiting for the end of a dispute, before a parcel is handed over";
 
-/// A shipment that has not come to rest after so many calls is one whose carrier contradicts
-/// itself.
+/// After this many calls the carrier contradicts itself.
 const CALLS_MAX: usize = 30;
 
 impl<'a> Attempt<'a> {
@@ -161,7 +160,7 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Carries out what comes next, until nothing does.
+    /// Executes calls until nothing is left to do.
     async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<(), ActivityFault> {
         for _ in 0..CALLS_MAX {
             let call = next(self);
@@ -204,7 +203,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// What is on record of the shipment may be behind, so the carrier is asked about it.
+    /// The record of the shipment may be outdated, so the carrier is asked about it.
     async fn read(&mut self) -> Result<(), ActivityFault> {
         let stored = store::read(self.db, self.parcel.key).await?;
         self.take_in(stored);
@@ -227,9 +226,9 @@ impl<'a> Attempt<'a> {
         (self.id, self.age) = (stored.shipment, stored.age);
     }
 
-    /// Has the shipment on record again that a lost run has made, where the record was set back: to
-    /// draft it once more under the same reference costs nothing, and answers which it is. That is
-    /// done before the tombstone, behind which no id is stored.
+    /// Adds a lost run's shipment to a record that is older than its workflow: drafting it
+    /// again under the same reference costs nothing, and returns its id. This is done before the
+    /// tombstone, after which no id can be stored.
     async fn find_again(&mut self) -> Result<(), ActivityFault> {
         self.read().await?;
         let is_undone = self.key_state().is_some_and(|key| key.is_undone);
@@ -239,7 +238,7 @@ impl<'a> Attempt<'a> {
                 self.store(true).await?;
             }
         }
-        // What was read before the tombstone does not count behind it.
+        // What was read before the tombstone may be outdated.
         (self.recorded, self.id, self.known) = (None, None, Known::Nothing);
         self.refusal = None;
         Ok(())
@@ -268,7 +267,7 @@ impl<'a> Attempt<'a> {
 
     async fn purchase(&mut self) -> Result<(), ActivityFault> {
         match self.carrier.purchase(self.id()?).await {
-            // The draft is there, so it is cancelled before that is answered.
+            // The draft exists, so it is cancelled before the refusal is recorded.
             Err(CarrierError::Undeliverable { why }) => {
                 self.refusal = Some(self.undeliverable(&why));
                 Ok(())

@@ -1,8 +1,8 @@
-//! The warehouse: setting goods aside, giving them back, and clearing out what was forgotten.
+//! The warehouse: reserves goods, releases them, and releases expired reservations.
 //!
-//! All articles of an order are locked in the order of their numbers, in the statement that
-//! checks and takes them. Two orders for the same articles therefore queue and cannot deadlock,
-//! and what was checked is still so when it is taken.
+//! All articles of an order are locked in SKU order, in the statement that checks and takes them.
+//! Two orders for the same articles therefore queue and cannot deadlock, and the check still holds
+//! when the goods are taken.
 
 mod queues;
 
@@ -20,15 +20,14 @@ use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
-/// Sets the order's goods aside, all of them or none. Undone by [`release`].
+/// Reserves the order's goods, all of them or none. Undone by [`release`].
 ///
-/// They are held until the order can no longer be cancelled, its steps have no patience left, its
-/// customer has no time left to pay and nobody has time left to look at it, and then for `ttl`.
+/// The reservation lasts for all planned waits of the order (cancel window, the steps' patience,
+/// the customer's time to pay, the time for reviews), and then for `ttl`.
 ///
-/// **Errors.** Rejected as out of stock, naming the first article that is short; an article the
-/// warehouse has never seen has nothing available. Not open if the order is not on record or has
-/// ended.
-/// **Repeats.** By key: the second time gives the first answer and takes nothing.
+/// **Errors.** Rejected as out of stock, with the first article that is short; an article unknown
+/// to the warehouse has nothing available. Not open if the order is not on record or has ended.
+/// **Repeats.** By key: a repeat returns the first answer and takes nothing.
 pub async fn reserve<'a>(
     db: impl Into<Db<'a>>,
     articles: &ArticleQueues,
@@ -45,9 +44,9 @@ pub async fn reserve<'a>(
     idempotency::answer(db, key, recorded).await
 }
 
-/// When a reservation of now may be given back: never while the order only waits as agreed.
+/// When a new reservation expires: never during the order's planned waits.
 struct Expiry {
-    /// Not counted before this moment.
+    /// The time-to-live counts from this moment on.
     from: DateTime<Utc>,
     seconds: i64,
 }
@@ -60,9 +59,9 @@ fn expiry(order: &Order, ttl: Duration) -> Expiry {
     Expiry { from: order.cancellable_until(), seconds }
 }
 
-/// One statement, so that 541 lines cost one trip: it locks the articles, looks for the first
-/// that is short, writes the outcome under the key, and takes the goods if that was the first
-/// time and nothing was short. A repeat locks nothing.
+/// One statement, so that 541 lines cost one round trip: it locks the articles, looks for the first
+/// that is short, records the outcome under the key, and takes the goods if the key is new and
+/// nothing is short. A repeat locks nothing.
 async fn take(
     db: Db<'_>,
     expiry: Expiry,
@@ -135,11 +134,11 @@ async fn take(
     .map_err(|error| ActivityFault::of_database("reserving stock", error))
 }
 
-/// Gives the order's goods back.
+/// Releases the order's goods.
 ///
-/// **Errors.** Broken if the goods have left the house: the shipment is undone first.
-/// **Repeats.** Goods are given back while they are held, so once. If there is nothing to give
-/// back, the tombstone alone is left, and a reservation that comes late is refused.
+/// **Errors.** Broken if the goods have left the warehouse: the shipment must be undone first.
+/// **Repeats.** Reserved goods are released once. If there is nothing to release, only the
+/// tombstone is left, and a late reservation is refused.
 pub async fn release<'a>(
     db: impl Into<Db<'a>>,
     articles: &ArticleQueues,
@@ -201,12 +200,12 @@ async fn state_of(db: Db<'_>, reservation_key: &str) -> Result<Option<String>, A
     .map_err(|error| ActivityFault::of_database("looking up a reservation", error))
 }
 
-/// Gives back what was set aside for orders that did not come to their end in time; returns how
-/// many reservations that were, at most `limit`. What another transaction holds at this moment, the
-/// order or one of its articles, is left to the next round, and stops no other.
+/// Releases the expired reservations of orders that did not end in time; returns how many, at most
+/// `limit`. If another transaction holds the order or one of its articles, that reservation is
+/// skipped until the next round.
 ///
-/// **Repeats.** Any number of copies may run: each reservation is expired by one of them. The
-/// order itself learns of it when it tries to ship.
+/// **Repeats.** Any number of copies may run: each reservation is expired by one of them. The order
+/// itself learns of it when it tries to ship.
 pub async fn release_expired(db: &PgPool, limit: i64) -> Result<usize, ActivityFault> {
     let numbers = sqlx::query_scalar!(
         r#"

@@ -1,5 +1,5 @@
-//! Orders that are paid by bank transfer: what comes is assigned once and to the coin, and what
-//! goes back stands on one list.
+//! Orders paid by bank transfer: received money is assigned exactly once, and returned money is on
+//! exactly one list.
 
 use activities::payment::bank_transfer::import::{
     Became, ImportError, Imported, NotDecided, Unassigned, assign, import, news, pay_to, send_back,
@@ -31,7 +31,7 @@ fn account() -> BankAccount {
     BankAccount { iban: Iban::parse(SHOPS_OWN).unwrap(), holder: "The Shop".to_owned() }
 }
 
-/// A shop whose customers pay by transfer.
+/// A shop whose customers pay by bank transfer.
 struct Bank {
     shop: Shop,
     provider: BankTransferProvider,
@@ -83,7 +83,7 @@ impl Bank {
         import(&self.shop.db, &account(), file.as_bytes()).await
     }
 
-    /// What has become of the only transfer of a file.
+    /// Imports a file with one transfer; returns what became of it.
     async fn takes_in(&self, entry: &str) -> Became {
         let imported = self.imports(&statement(entry)).await.unwrap();
         let [found] = imported.found.as_slice() else { panic!("{imported:?}") };
@@ -94,7 +94,7 @@ impl Bank {
         next(&self.shop.db, &account()).await.unwrap()
     }
 
-    /// The lines that are on record: why, how much, and whether they stand on a list.
+    /// The lines on record: reason, amount, and whether they are on a list.
     async fn lines(&self) -> Vec<(String, Money, bool)> {
         let rows = sqlx::query!(
             r#"select reason, amount, list_id is not null as "is_listed!"
@@ -105,7 +105,7 @@ impl Bank {
         rows.into_iter().map(|row| (row.reason, line(row.amount), row.is_listed)).collect()
     }
 
-    /// An account's balance on its normal side, in the whole of the books.
+    /// An account's balance on its normal side, over the whole ledger.
     async fn balance(&self, account: &str) -> Decimal {
         let balance = sqlx::query_scalar!(
             r#"
@@ -118,7 +118,7 @@ impl Bank {
         balance.fetch_one(&self.shop.db).await.unwrap()
     }
 
-    /// Where the customer is told what to transfer.
+    /// The link that tells the customer what to transfer.
     async fn link(&self, order: &Order) -> String {
         let link = sqlx::query_scalar!(
             r#"select approval_url as "url!" from payments.charges where order_id = $1"#,
@@ -132,7 +132,7 @@ fn reference(order: &Order) -> CreditorReference {
     CreditorReference::of(&order.key(StepName::AuthorisePayment).to_string())
 }
 
-/// A statement with these entries. Two of the same entries are the same file.
+/// A statement with these entries. The same entries give the same file.
 fn statement(entries: &str) -> String {
     format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -143,7 +143,7 @@ fn statement(entries: &str) -> String {
     )
 }
 
-/// A transfer of Ada's, which the bank knows by a number.
+/// A transfer of Ada's, with this bank reference.
 fn transfer(number: u32, amount: Money, text: &str) -> String {
     let (amount, currency) = (amount.amount(), amount.currency().code());
     format!(
@@ -160,7 +160,7 @@ fn paid(order: &Order) -> Became {
     Became::Paid { order: order.order_id, surplus: None }
 }
 
-/// The order's total, and so much less and more.
+/// The order's total, and amounts that are lower and higher by this.
 fn around(order: &Order, pence: &str) -> (Money, Money, Money) {
     let (total, by) = (order.totals.total, pounds(pence));
     (total.checked_sub(by).unwrap(), total, total.checked_add(by).unwrap())
@@ -222,7 +222,7 @@ async fn what_is_too_much_goes_back_on_one_list_and_the_order_is_paid(db: PgPool
     let surplus = pounds("5.70");
     let became = bank.takes_in(&transfer(1, more, reference(&order).as_str())).await;
     assert_eq!(became, Became::Paid { order: order.order_id, surplus: Some(surplus) });
-    // Another one, of a customer who has forgotten the first.
+    // Another transfer, by a customer who has forgotten the first.
     let became = bank.takes_in(&transfer(2, total, reference(&order).as_str())).await;
     assert_eq!(became, Became::Paid { order: order.order_id, surplus: Some(total) });
     bank.takes_the_money(&order).await;
@@ -328,7 +328,7 @@ async fn what_is_assigned_again_is_answered_the_same_and_the_order_is_still_to_b
     assert!(told.len() == 2 && told.contains(&whole.order_id) && told.contains(&more.order_id));
     let line = |reason: &str, amount| (reason.to_owned(), amount, false);
     assert_eq!(bank.lines().await, [line("surplus", pound), line("closed", total)]);
-    // What has come of it meanwhile counts.
+    // A part that has come meanwhile counts.
     bank.takes_in(&transfer(5, pound, reference(&part).as_str())).await;
     bank.takes_the_money(&more).await;
     for (entry, order, became) in [(entries[1], &part, paid(&part)), (entries[2], &more, surplus)] {
@@ -345,7 +345,7 @@ async fn a_file_and_an_entry_that_come_twice_are_taken_in_once(db: PgPool) {
     let (one, other) = futures::join!(bank.imports(&file), bank.imports(&file));
     let [one, other] = [one.unwrap(), other.unwrap()];
     assert_ne!(one.is_known, other.is_known, "each was the first, or neither");
-    // The next statement repeats an entry that a notification had before.
+    // The next statement repeats an entry of an earlier notification.
     let more = format!("{entry}{}", transfer(2, pounds("1.00"), "tip"));
     let imported = bank.imports(&statement(&more)).await.unwrap();
     assert_eq!((imported.is_known, imported.known, imported.found.len()), (false, 1, 1));
@@ -370,8 +370,7 @@ async fn a_file_that_is_not_whole_leaves_nothing_behind(db: PgPool) {
             "{said}"
         );
     }
-    // What the database does not take of a later entry, it does not take of the earlier ones
-    // either.
+    // If the database refuses a later entry, the earlier ones are rolled back.
     sqlx::raw_sql("alter table bank.entries add constraint small check (amount <> 7)")
         .execute(&bank.shop.owner)
         .await
@@ -531,7 +530,7 @@ async fn money_whose_account_is_unknown_waits_off_the_list_until_somebody_says_w
     assert!(list.xml.contains(PAYERS), "{}", list.xml);
     let later = pay_to(&bank.shop.db, entry, &payer, "Ada").await;
     assert!(matches!(later, Err(NotDecided::Listed(_))), "a list has changed");
-    // The bank says that it has carried the line out.
+    // The bank reports that it has executed the line.
     let line = list.xml.split("<EndToEndId>").nth(1).unwrap().split('<').next().unwrap();
     let of_ours = format!("<TxDtls><Refs><EndToEndId>{line}</EndToEndId></Refs>");
     let out = transfer(2, pounds("9.00"), "").replace("CRDT", "DBIT").replace("<TxDtls>", &of_ours);

@@ -1,4 +1,4 @@
-//! Goods come in once, and the books know what they are worth.
+//! Goods are received once, and the ledger has their value.
 
 use activities::catalogue::{Article, Received, Stocking, load, overwrite};
 use runtime::schema::MIGRATIONS;
@@ -52,7 +52,7 @@ async fn loading_again_adds_new_articles_and_leaves_the_others_as_an_operator_se
     assert_eq!(shop.pieces_of(BABUSHKA).await, (10, 0, 0, 10));
 }
 
-/// Somebody has put it into the catalogue by hand, and counts its pieces.
+/// Somebody has added it to the catalogue by hand, and counts its pieces.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn loading_receives_nothing_of_an_article_that_the_catalogue_has_already(db: PgPool) {
     let shop = Shop::on(db);

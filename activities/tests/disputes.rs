@@ -1,5 +1,5 @@
-//! What a customer's bank takes back is on record and booked once, in whatever order the provider
-//! tells of it; the parcel is held, nothing is given back twice, and an operator is asked.
+//! Disputes are recorded and posted once, whatever the order of the snapshots; the parcel is held,
+//! nothing is refunded twice, and an operator is asked.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ use crate::support::{
     Shop, another_worker, assert_unavailable, cancelled, invalid_answer, order, refusal,
 };
 
-/// How soon what waits for a dispute is tried again.
+/// The retry delay while a dispute is open.
 const SOON: Option<Duration> = Some(Duration::from_secs(30));
 
 const FEE: &str = "15.00";
 
-/// What the provider calls the order's payment.
+/// The provider's id of the order's payment.
 async fn payment_of(shop: &Shop, order: &Order) -> String {
     let reference = sqlx::query_scalar!(
         "select provider_reference from payments.charges where order_id = $1",
@@ -59,7 +59,7 @@ fn due() -> DateTime<Utc> {
     DateTime::from_timestamp(1_793_534_400, 0).unwrap()
 }
 
-/// All of the order's payment is disputed; how that stands.
+/// A dispute about the order's whole payment.
 async fn facts(
     shop: &Shop,
     order: &Order,
@@ -94,7 +94,7 @@ async fn is_lost(shop: &Shop, order: &Order) {
     assert_eq!(apply(&shop.db, &lost).await.unwrap(), Applied::Changed);
 }
 
-/// What the order's entries come to: payment clearing, disputed payments, fees and losses.
+/// The balances of the order's entries: payment clearing, disputed payments, fees and losses.
 async fn balances(shop: &Shop, order: &Order) -> [Decimal; 4] {
     [
         debit_of(shop, order, "payment-clearing").await,
@@ -120,12 +120,12 @@ fn nothing() -> Decimal {
     Decimal::ZERO
 }
 
-/// What is in clearing once the fee is paid of the payment.
+/// The balance of clearing after the fee.
 fn less_the_fee(order: &Order) -> Decimal {
     order.totals.total.checked_sub(pounds(FEE)).unwrap().amount()
 }
 
-/// The names of the disputes' transactions in the books, which are those of the movements.
+/// The keys of the disputes' journal entries, which are those of the movements.
 async fn booked(shop: &Shop, order: &Order) -> Vec<String> {
     let keys = sqlx::query_scalar!(
         "select key from ledger.transactions where order_id = $1 and key like 'dispute:%'
@@ -153,7 +153,7 @@ async fn asked_and_released(shop: &Shop, order: &Order) -> (bool, bool) {
     (row.is_asked, row.is_released)
 }
 
-/// Says that somebody has dealt with the order's first dispute, as the starter does it.
+/// Records that somebody has dealt with the order's first dispute, as the starter does.
 async fn releases(shop: &Shop, order: &Order) -> String {
     let outcome = sqlx::query_scalar!(
         r#"select payments.release_dispute($1, 1, 'Ada', 'the customer has called') as "outcome!""#,
@@ -247,7 +247,7 @@ async fn a_question_of_the_banks_takes_no_money_and_leaves_the_payment_as_it_is(
     apply(&shop.db, &asked).await.unwrap();
     assert_eq!(shop.payment_of(&order).await, "paid");
     assert_eq!(asked_and_released(&shop, &order).await, (true, false));
-    // A refund is what ends such a question.
+    // A refund ends an inquiry.
     let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
     assert_eq!(asks(&shop, &order, 1, &[], part).await, requested(1));
     issues(&shop, &order, 1).await.unwrap();
@@ -266,7 +266,7 @@ async fn a_dispute_that_is_won_makes_the_payment_what_it_was(db: PgPool) {
     issues(&shop, &order, 1).await.unwrap();
     is_disputed(&shop, &order).await;
     assert_eq!(shop.payment_of(&order).await, "disputed");
-    // The bank does not know of the refund: more is gone than there was.
+    // The bank does not know of the refund: more is withdrawn than was left.
     assert_eq!(debit_of(&shop, &order, "payment-clearing").await, signed("-25"));
     is_won(&shop, &order).await;
     assert_eq!(shop.payment_of(&order).await, "partially-refunded");
@@ -337,7 +337,7 @@ async fn a_parcel_that_the_record_has_lost_is_called_off_whatever_the_bank_says(
     }
 }
 
-/// A carrier, while whose answer a customer's bank takes the payment back.
+/// A carrier that delays its answer until a customer's bank has taken the payment back.
 struct Meanwhile<'a> {
     shop: &'a Shop,
     dispute: DisputeFacts,
@@ -409,7 +409,7 @@ async fn somebody_who_has_dealt_with_a_dispute_lets_the_parcel_go(db: PgPool) {
     assert_eq!(releases(&shop, &order).await, "released");
     assert_eq!(releases(&shop, &order).await, "not-open", "once");
     assert_eq!(asked_and_released(&shop, &order).await, (false, true));
-    // The question was dealt with, and not what it has become.
+    // The inquiry was dealt with, but not the dispute that followed from it.
     is_disputed(&shop, &order).await;
     assert_eq!(asked_and_released(&shop, &order).await, (true, false));
     assert_unavailable(shop.ships(&order).await, SOON);
@@ -438,7 +438,7 @@ async fn an_order_whose_payment_was_lost_is_undone_without_giving_the_money_back
     shop.ends(&order, cancelled("the customer has the money")).await;
     assert_eq!(refunds_at_the_provider(&shop, &order).await, 0);
     assert_eq!(shop.payment_of(&order).await, "refunded");
-    // The fee is all that it has cost.
+    // Only the fee remains as a cost.
     assert_eq!(balances(&shop, &order).await, [signed("-15"), nothing(), fee(), nothing()]);
     assert_eq!(debit_of(&shop, &order, "customer-deposits").await, nothing());
 }
@@ -465,7 +465,7 @@ async fn a_payment_that_a_bank_has_is_not_given_back_by_a_refund(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let order = completed(&shop, 1).await;
     let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
-    // One was asked for before, and nobody has come to it yet.
+    // A refund was requested before, and has not been processed yet.
     assert_eq!(asks(&shop, &order, 1, &[], part).await, requested(1));
     is_disputed(&shop, &order).await;
     let why = "the customer's bank disputes the payment".to_owned();
@@ -475,7 +475,7 @@ async fn a_payment_that_a_bank_has_is_not_given_back_by_a_refund(db: PgPool) {
     is_disputed(&shop, &other).await;
     assert_eq!(asks(&shop, &other, 1, &[], part).await, refused("not-refundable"));
 
-    // Once it is won, a person has it tried again.
+    // Once the dispute is won, a person has the refund retried.
     is_won(&shop, &order).await;
     issues(&shop, &order, 1).await.unwrap();
     assert_eq!(shop.payment_of(&order).await, "partially-refunded");

@@ -1,4 +1,4 @@
-//! How Temporal is told what went wrong: it decides from this what happens next.
+//! How faults are converted to Temporal's failures, which decide what happens next.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -30,12 +30,12 @@ fn environment(shop: Shop) -> ActivityEnvironment {
     environment_with(shop, carrier)
 }
 
-/// The same, with another carrier than the shop's.
+/// The same with another carrier.
 fn environment_with(shop: Shop, carrier: impl Carrier + 'static) -> ActivityEnvironment {
     environment_that_asks(shop, carrier, Duration::from_mins(5))
 }
 
-/// The same, where a party whose answers make no sense is asked again for so long.
+/// The same, where a party is asked again for this long after an invalid answer.
 fn environment_that_asks(
     shop: Shop,
     carrier: impl Carrier + 'static,
@@ -87,7 +87,7 @@ async fn a_party_that_does_not_answer_is_tried_again_when_it_said(db: PgPool) {
     assert_eq!(unanswered.next_retry_delay(), Some(Duration::from_secs(1)));
 }
 
-/// A payment whose refund the provider answers with a proxy's page.
+/// A payment to whose refund the provider answers with a proxy's page.
 async fn refund_fails(db: PgPool, ask_again_for: Duration) -> (ApplicationFailure, StepKey) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_broken"));
     shop.places(&order).await;
@@ -159,7 +159,7 @@ async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
     assert_eq!(gone.type_name(), Some(UNAVAILABLE));
 }
 
-/// A shop whose order is on record, and the order's first step.
+/// A shop with an order on record, and the order's first step.
 async fn placed(db: PgPool) -> (Shop, StepKey) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -194,7 +194,7 @@ async fn a_database_whose_connections_are_all_taken_is_tried_again(db: PgPool) {
     environment.run(Activities::reserve_stock, key).await.unwrap();
 }
 
-/// A carrier that takes every call and answers none.
+/// A carrier that accepts every call and answers none.
 struct Silent {
     is_called: Arc<Notify>,
 }

@@ -1,4 +1,4 @@
-//! Orders that are screened: what is counted, what is on record, and who decides.
+//! Screened orders: what is counted and recorded, and who decides.
 
 use activities::{ActivityFault, fraud};
 use domain::screening::ScreeningAnswer;
@@ -18,7 +18,7 @@ use crate::support::{
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ScreenOrder };
 
-/// An order that is screened, with an hour for a person to look at it.
+/// A screened order, with an hour for its review.
 fn screened(number: u32) -> Order {
     screened_for(number, 3_600)
 }
@@ -34,7 +34,7 @@ fn of_customer(mut order: Order, customer: &str) -> Order {
     order
 }
 
-/// The key of the screening before the payment, or of that after it.
+/// The key of the screening before the payment, or after it.
 fn key(order: &Order, attempt: u32) -> StepKey {
     StepKey { attempt, ..order.key(StepName::ScreenOrder) }
 }
@@ -47,7 +47,7 @@ async fn withdraws(shop: &Shop, order: &Order) {
     fraud::withdraw(&shop.db, key(order, 1)).await.unwrap();
 }
 
-/// From now on these rules count.
+/// Activates these rules.
 async fn rules(shop: &Shop, rules: &Value) -> u32 {
     let set = json!({
         "review_at": 50, "decline_at": 100, "review_default": "decline", "rules": rules,
@@ -61,14 +61,14 @@ async fn add_rules(shop: &Shop, set: &Value) -> u32 {
     version.try_into().unwrap()
 }
 
-/// These rules are tried out, as an operator brings them in; their version.
+/// Adds these rules as the shadow set, as an operator does; returns their version.
 async fn brings_in(shop: &Shop, set: &Value) -> i32 {
     let version =
         sqlx::query_scalar!(r#"select fraud.add_rule_set($1, 'eve', 'known') as "version!""#, set,);
     version.fetch_one(&shop.starter).await.unwrap()
 }
 
-/// As an operator does it; what became of it.
+/// Activates a version, as an operator does; returns the outcome.
 async fn activates(shop: &Shop, version: i32) -> String {
     let outcome = sqlx::query_scalar!(
         r#"select fraud.activate_rule_set($1, 'eve', 'known') as "outcome!""#,
@@ -77,8 +77,7 @@ async fn activates(shop: &Shop, version: i32) -> String {
     outcome.fetch_one(&shop.starter).await.unwrap()
 }
 
-/// What the set that is tried out would have made of the order: its version, the verdict, and what
-/// was found.
+/// The shadow set's decision about the order: its version, the verdict, and the findings.
 async fn tried(shop: &Shop, order: &Order, attempt: i32) -> Option<(i32, String, Value)> {
     let row = sqlx::query!(
         "select rule_set, verdict, findings from fraud.trials
@@ -94,13 +93,13 @@ fn rule(name: &str, when: &Value, verdict: &str) -> Value {
     json!({ "name": name, "mode": "active", "when": when, "effect": { "verdict": verdict } })
 }
 
-/// No more than so many orders an hour of the same subject.
+/// A condition: more than this many orders of the same subject in an hour.
 fn at_most(orders: u32, of: &str) -> Value {
     let when = json!({ "velocity": { "of": of, "seconds": 3600, "more_than": orders } });
     rule("often", &when, "decline")
 }
 
-/// What holds of every order.
+/// A condition that holds for every order.
 fn everything() -> Value {
     json!({ "amount-above": { "amount": "0.01", "currency": "GBP" } })
 }
@@ -119,7 +118,7 @@ fn waits(answer: Result<ScreeningAnswer, ActivityFault>) {
     assert!(matches!(answer, ScreeningAnswer::Waits { .. }), "{answer:?}");
 }
 
-/// A screening of the order on record: the rules' version, the verdict, and what was found.
+/// The recorded screening of the order: the rules' version, the verdict, and the findings.
 async fn on_record(shop: &Shop, order: &Order, attempt: i32) -> (i32, String, Value) {
     let row = sqlx::query!(
         "select rule_set, verdict, findings from fraud.screenings
@@ -131,7 +130,7 @@ async fn on_record(shop: &Shop, order: &Order, attempt: i32) -> (i32, String, Va
     (row.rule_set, row.verdict, row.findings)
 }
 
-/// A person decides about the order, as the starter does it; what became of that.
+/// A person decides about the order, as by the starter; returns the outcome.
 async fn decides(shop: &Shop, order: &Order, decision: &str, by: &str) -> String {
     let decided = sqlx::query_scalar!(
         r#"select outcome as "outcome!" from fraud.decide($1, $2, $3, 'looked at it')"#,
@@ -142,7 +141,7 @@ async fn decides(shop: &Shop, order: &Order, decision: &str, by: &str) -> String
     decided.fetch_one(&shop.starter).await.unwrap()
 }
 
-/// How the order's reviews stand: decision and who decided, the first one first.
+/// The order's reviews, in order: decision and who decided.
 async fn reviews(shop: &Shop, order: &Order) -> Vec<(Option<String>, Option<String>)> {
     let rows = sqlx::query!(
         "select decision, decided_by from fraud.reviews where order_id = $1 order by attempt",
@@ -152,7 +151,7 @@ async fn reviews(shop: &Shop, order: &Order) -> Vec<(Option<String>, Option<Stri
     rows.into_iter().map(|row| (row.decision, row.decided_by)).collect()
 }
 
-/// The time for the order's review is over.
+/// The deadline of the order's review passes.
 async fn time_is_over(shop: &Shop, order: &Order) {
     sqlx::query!(
         "update fraud.reviews set review_until = now() where order_id = $1",
@@ -174,7 +173,7 @@ async fn comes_from(shop: &Shop, order: &Order, network: &str) {
     .unwrap();
 }
 
-/// Puts the subject of an order on a list, or one by itself, as the starter does it.
+/// Adds an order's subject, or a value, to a list, as the starter does.
 async fn lists(shop: &Shop, list: &str, kind: &str, value: Option<&str>, order: Option<&Order>) {
     let entry = sqlx::query_scalar!(
         "select fraud.add_entry($1, $2, $3, $4, 'known', 'eve')",
@@ -186,7 +185,7 @@ async fn lists(shop: &Shop, list: &str, kind: &str, value: Option<&str>, order: 
     assert!(entry.fetch_one(&shop.starter).await.unwrap().is_some(), "{kind}");
 }
 
-/// Twenty orders at once, and a connection for each: as many pass as may, whoever they are.
+/// Twenty orders at once, each with its own connection: exactly as many pass as are allowed.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_twenty_orders_at_once_as_many_pass_as_may_and_no_more(db: PgPool) {
     let shop = Shop::on(db);
@@ -204,8 +203,8 @@ async fn of_twenty_orders_at_once_as_many_pass_as_may_and_no_more(db: PgPool) {
     }
 }
 
-/// An order that is just being counted, and whose transaction takes long, has others of the same
-/// customer wait, and nobody else.
+/// An order that is being counted in a long transaction makes others of the same customer wait, and
+/// nobody else.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_waits_for_one_of_the_same_subject_that_is_just_counted(db: PgPool) {
     let shop = Shop::on(db);
@@ -233,7 +232,7 @@ async fn an_order_waits_for_one_of_the_same_subject_that_is_just_counted(db: PgP
     passed(screens(&shop, &first).await);
 }
 
-/// Orders that share two subjects, in opposite pairs.
+/// Orders that share two subjects, given in opposite order.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn orders_that_share_several_subjects_do_not_deadlock(db: PgPool) {
     let shop = Shop::on(db);
@@ -262,7 +261,7 @@ async fn an_order_has_the_first_answer_again_whatever_comes_after_it(db: PgPool)
     }
     assert_eq!(passed(screens(&shop, &first).await), version);
     assert_eq!(refusal(screens(&shop, &second).await), Rejection::ScreeningDeclined);
-    // The rules change, and who was first stays first.
+    // The rules change; the first answer stays.
     rules(&shop, &json!([rule("all", &everything(), "decline")])).await;
     assert_eq!(passed(screens(&shop, &first).await), version);
     assert_eq!(refusal(screens(&shop, &second).await), Rejection::ScreeningDeclined);
@@ -277,7 +276,7 @@ async fn an_order_has_the_first_answer_again_whatever_comes_after_it(db: PgPool)
     );
 }
 
-/// The worker died after it had counted, and before anything was answered.
+/// The worker died after it had counted the order, and before it recorded an answer.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_counted_twice_keeps_its_place(db: PgPool) {
     let shop = Shop::on(db);
@@ -313,7 +312,7 @@ async fn a_rule_that_is_tried_out_is_on_record_and_stops_nobody(db: PgPool) {
     );
 }
 
-/// A set of rules of which some look back further than those that count.
+/// A rule set in which some rules look back further than the active ones.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_set_that_is_tried_out_decides_nothing_until_it_is_activated(db: PgPool) {
     let shop = Shop::on(db);
@@ -335,7 +334,7 @@ async fn a_set_that_is_tried_out_decides_nothing_until_it_is_activated(db: PgPoo
     assert_eq!(tried(&shop, before, 1).await, None);
 
     let version = brings_in(&shop, &strict).await;
-    // Asked again, the step has its answer, and tries nothing.
+    // On a repeat, the step has its answer, and tries nothing.
     for order in [before, first, first] {
         assert_eq!(passed(screens(&shop, order).await), active);
     }
@@ -347,7 +346,7 @@ async fn a_set_that_is_tried_out_decides_nothing_until_it_is_activated(db: PgPoo
     let (rule_set, verdict, findings) = on_record(&shop, first, 1).await;
     assert_eq!((u32::try_from(rule_set), verdict.as_str()), (Ok(active), "approve"));
     assert_eq!(findings, json!([]));
-    // At the second look, too.
+    // At the second screening, too.
     fraud::screen(&shop.db, key(first, 2)).await.unwrap();
     assert_eq!(tried(&shop, first, 2).await.unwrap().1, "approve");
 
@@ -356,12 +355,12 @@ async fn a_set_that_is_tried_out_decides_nothing_until_it_is_activated(db: PgPoo
     assert_eq!(activates(&shop, 99).await, "unknown");
     assert_eq!(refusal(screens(&shop, second).await), Rejection::ScreeningDeclined);
     assert_eq!(tried(&shop, second, 1).await, None, "nothing is tried out any more");
-    // What counted before counts again, and what has counted is not tried out.
+    // The earlier set is active again, and the set that was active is not tried.
     assert_eq!(activates(&shop, active.try_into().unwrap()).await, "activated");
     assert_eq!(passed(screens(&shop, third).await), active);
     assert_eq!(tried(&shop, third, 1).await, None);
 
-    // One that nobody understands stops nobody.
+    // A set that this release does not understand stops nobody.
     brings_in(&shop, &json!({ "rules": [{ "name": "misspelt" }] })).await;
     assert_eq!(passed(screens(&shop, fourth).await), active);
     assert_eq!(tried(&shop, fourth, 1).await, None);
@@ -380,7 +379,7 @@ async fn which_set_counted_when_is_never_rewritten(db: PgPool) {
     }
 }
 
-/// What a shop begins with lets every ordinary order pass.
+/// A new shop's rules let every ordinary order pass.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_rules_that_a_shop_begins_with_try_velocity_out(db: PgPool) {
     let shop = Shop::on(db);
@@ -456,7 +455,7 @@ async fn who_is_blocked_is_declined_and_who_is_allowed_passes(db: PgPool) {
     passed(screens(&shop, good).await);
     assert_eq!(refusal(screens(&shop, both).await), Rejection::ScreeningDeclined);
     waits(screens(&shop, unknown).await);
-    // Listed again, a subject is on the newer list alone.
+    // A subject that is listed again is only on the newer list.
     lists(&shop, "allow", "payment-method", Some("tok_stolen"), None).await;
     let again = paid_with(screened(5), "tok_stolen");
     shop.places(&again).await;
@@ -534,7 +533,7 @@ async fn the_deadline_decides_as_the_rules_have_it_and_a_person_comes_too_late(d
         assert_eq!(reviews(&shop, &order).await, [(Some(default.to_owned()), None)]);
         assert_eq!(decides(&shop, &order, "approve", "eve").await, "not-waiting");
     }
-    // Without any time, it is so at once.
+    // Without any time, it is decided at once.
     let at_once = screened_for(3, 0);
     shop.places(&at_once).await;
     assert_eq!(refusal(screens(&shop, &at_once).await), Rejection::ScreeningDeclined);
@@ -587,7 +586,7 @@ async fn an_order_that_is_undone_counts_no_more_and_waits_for_nobody(db: PgPool)
     assert_eq!(refusal(screens(&shop, &waiting).await), LATE);
 }
 
-/// A zombie of the step comes to count after the undo.
+/// A late attempt of the step counts after the undo.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_undone_first_is_not_counted_afterwards(db: PgPool) {
     let shop = Shop::on(db);
@@ -606,7 +605,7 @@ async fn an_order_that_is_undone_first_is_not_counted_afterwards(db: PgPool) {
     passed(screens(&shop, &next).await);
 }
 
-/// A thief who tries one card after the other is declined by the banks, again and again.
+/// A thief who tries one card after the other is declined by the banks each time.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_was_declined_goes_on_counting(db: PgPool) {
     let shop = Shop::on(db);
@@ -659,15 +658,14 @@ async fn what_the_provider_says_of_a_payment_is_looked_at_before_it_is_captured(
         let country = (token == "tok_from_US").then_some("US");
         assert_eq!(known.method_country.as_deref(), country, "{token}");
     }
-    // The highest risk is the provider's to decline.
+    // The provider itself declines the highest risk.
     let order = paid_with(screened(4), "tok_risk_highest");
     shop.places(&order).await;
     let declined = Rejection::CardDeclined { decline_code: "fraudulent".to_owned() };
     assert_eq!(refusal(shop.authorises(&order).await), declined);
 }
 
-/// A run that was lost has come as far as the second review; the one that undoes knows of the first
-/// screening alone.
+/// A lost run has come as far as the second review; the undoing run only knows the first screening.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_undo_that_knows_of_the_first_screening_alone_withdraws_the_second_too(db: PgPool) {
     let shop = Shop::stocked(db).await;

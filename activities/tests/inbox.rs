@@ -1,5 +1,5 @@
-//! What Stripe tells by itself is applied once, by what has become of the object and not by what the
-//! event is called; and what fits nothing yet stays open.
+//! Stripe's events are applied once, by the object's state and not by the event's type; an event
+//! that cannot be applied yet stays open.
 
 use std::error::Error;
 use std::sync::Mutex;
@@ -27,18 +27,18 @@ use crate::support::{Shop, cancelled, order, refusal};
 const NOT_ON_RECORD: &str =
     "no payment of this name is on record yet; if it is another shop's, dismiss the event";
 
-/// Processes that keep what they are told.
+/// Workflows that record their signals.
 #[derive(Default)]
 struct Listeners {
     told: Mutex<Vec<(Process, News)>>,
-    /// Whether all of them are under way.
+    /// Whether all of them are running.
     are_under_way: bool,
-    /// Whether Temporal is away.
+    /// Whether Temporal is unreachable.
     are_away: bool,
 }
 
 impl Listeners {
-    /// What they were told since the last time: of what, and what it has become.
+    /// The signals since the last call: the recipient and the new state.
     fn heard(&self) -> Vec<(Process, String)> {
         let told = std::mem::take(&mut *self.told.lock().unwrap());
         let heard = told.into_iter();
@@ -65,7 +65,7 @@ impl Processes for Listeners {
     }
 }
 
-/// An event is kept, as the starter keeps it.
+/// Stores an event, as the starter does.
 async fn kept(shop: &Shop, id: &str, event_type: &str, kind: &str, object: Option<&str>) {
     sqlx::query!(
         "insert into inbox.events (event_id, type, object_kind, object_id, happened_at)
@@ -80,7 +80,7 @@ async fn kept(shop: &Shop, id: &str, event_type: &str, kind: &str, object: Optio
     .unwrap();
 }
 
-/// Stripe tells of the refund `re_1a`.
+/// Stores an event about the refund `re_1a`.
 async fn told_of_refund(shop: &Shop, id: &str, event_type: &str) {
     kept(shop, id, event_type, "refund", Some("re_1a")).await;
 }
@@ -89,7 +89,7 @@ async fn taken(shop: &Shop) -> Vec<Taken> {
     inbox::take(&shop.db, 100).await.unwrap()
 }
 
-/// Applies all events that are due; what becomes of each.
+/// Applies all events that are due; returns the outcomes.
 async fn applies(shop: &Shop, stripe: &Stripe, listeners: &Listeners) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for event in taken(shop).await {
@@ -107,7 +107,7 @@ async fn waits(shop: &Shop, stripe: &Stripe, listeners: &Listeners) -> String {
     }
 }
 
-/// Every open event is due, whatever it waits for.
+/// Makes every open event due.
 async fn time_passes(shop: &Shop) {
     sqlx::query!("update inbox.events set next_try_at = now() where state = 'open'")
         .execute(&shop.owner)
@@ -115,7 +115,7 @@ async fn time_passes(shop: &Shop) {
         .unwrap();
 }
 
-/// How each event stands, how often it was taken, and what it waits for.
+/// Each event's state, attempts, and reason for waiting.
 async fn standing(shop: &Shop) -> Vec<(String, i32, Option<String>)> {
     let rows =
         sqlx::query!("select state, attempts, last_error from inbox.events order by event_id");
@@ -123,12 +123,12 @@ async fn standing(shop: &Shop) -> Vec<(String, i32, Option<String>)> {
     rows.into_iter().map(|row| (row.state, row.attempts, row.last_error)).collect()
 }
 
-/// The order's payment is one of Stripe's.
+/// Makes the order's payment one of Stripe's.
 async fn paid_by_stripe(shop: &Shop, order: &Order) -> String {
     called(shop, order, "pi_1a").await
 }
 
-/// The order's payment is called so; what it was called before.
+/// Sets the provider's id of the order's payment; returns the earlier one.
 async fn called(shop: &Shop, order: &Order, reference: &str) -> String {
     sqlx::query_scalar!(
         r#"
@@ -145,14 +145,14 @@ async fn called(shop: &Shop, order: &Order, reference: &str) -> String {
     .unwrap()
 }
 
-/// An order that is completed, and paid by Stripe.
+/// A completed order, paid by Stripe.
 async fn completed_with_stripe(shop: &Shop) -> Order {
     let order = completed(shop, 1).await;
     paid_by_stripe(shop, &order).await;
     order
 }
 
-/// Ten pounds of an order were given back, as `re_1a` of Stripe's.
+/// An order of which ten pounds were refunded, as Stripe's `re_1a`.
 async fn refunded_with_stripe(shop: &Shop) -> Order {
     let order = completed(shop, 1).await;
     let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
@@ -169,7 +169,7 @@ async fn refunded_with_stripe(shop: &Shop) -> Order {
     order
 }
 
-/// Stripe's refund `re_1a` of so many pence; it has the shop's key if the shop has asked for it.
+/// Stripe's refund `re_1a` of this many pence; it has the shop's key if the shop has requested it.
 fn refund(status: &str, units: u64, key: Option<String>) -> Scripted {
     let failure = (status == "failed").then_some("expired_or_canceled_card");
     answers(
@@ -186,7 +186,7 @@ fn own(status: &str, order: &Order) -> Scripted {
     refund(status, 1_000, Some(key(order, 1).to_string()))
 }
 
-/// Somebody has given ten pounds back in Stripe's Dashboard.
+/// A refund of ten pounds made in Stripe's Dashboard.
 fn from_dashboard(status: &str) -> Scripted {
     refund(status, 1_000, None)
 }
@@ -204,7 +204,7 @@ async fn launches(shop: &Shop) -> Vec<(i32, bool)> {
     rows.into_iter().map(|row| (row.number, row.is_recovery)).collect()
 }
 
-/// The names of what is booked for refunds of the order.
+/// The keys of the journal entries for refunds of the order.
 async fn booked(shop: &Shop, order: &Order) -> Vec<String> {
     let keys = sqlx::query_scalar!(
         "select key from ledger.transactions
@@ -235,8 +235,8 @@ async fn a_refund_whose_money_comes_back_is_taken_back_once_and_goes_on(db: PgPo
     assert_eq!(told_since(&shop, &order, before).await, told);
     assert_eq!(launches(&shop).await, [(1, true)]);
 
-    // Told under other names, and again, it changes nothing: the process that goes on is told, until
-    // the record says that it has told a person.
+    // Reported by other events, and again, it changes nothing: the running workflow is signalled,
+    // until the record says that a person has been told.
     let stripe = Stripe::that((0..4).map(|_| own("failed", &order))).await;
     told_of_refund(&shop, "evt_1", "refund.failed").await;
     told_of_refund(&shop, "evt_2", "charge.refund.updated").await;
@@ -264,7 +264,7 @@ async fn a_refund_that_was_taken_back_is_told_to_a_person_and_given_again(db: Pg
     told_of_refund(&shop, "evt_1", "refund.failed").await;
     applies(&shop, &stripe, &Listeners::default()).await;
 
-    // The sandbox has the same to say of it from here on.
+    // From here on the sandbox returns the same state.
     let sandboxes = sqlx::query_scalar!(
         r#"select 'sandbox-payment-' || payment_id as "name!" from sandbox_provider.payments"#
     );
@@ -291,14 +291,14 @@ async fn what_the_object_is_decides_and_not_what_the_event_is_called(db: PgPool)
     let shop = Shop::stocked(db).await;
     let order = refunded_with_stripe(&shop).await;
     let (before, listeners) = (shop.events_of(&order).await.len(), Listeners::default());
-    // The failure is told first, and is of another refund than the one that stands.
+    // The failure is reported first, and belongs to another refund than the one that succeeded.
     let stripe = Stripe::that([own("succeeded", &order), own("pending", &order)]).await;
     told_of_refund(&shop, "evt_1", "refund.failed").await;
     told_of_refund(&shop, "evt_2", "refund.failed").await;
     let applied = [Outcome::Applied, Outcome::Applied];
     assert_eq!(applies(&shop, &stripe, &listeners).await, applied);
     assert_eq!(told_since(&shop, &order, before).await, [""; 0]);
-    // The creation is told last, and the refund has failed.
+    // The creation is reported last, and the refund has failed.
     let stripe = Stripe::that([own("failed", &order)]).await;
     told_of_refund(&shop, "evt_3", "refund.created").await;
     assert_eq!(applies(&shop, &stripe, &listeners).await, [Outcome::Applied]);
@@ -343,7 +343,7 @@ async fn what_somebody_gives_back_in_the_dashboard_is_booked_once(db: PgPool) {
     let (before, listeners) = (shop.events_of(&order).await.len(), Listeners::default());
     let made = || from_dashboard("succeeded");
     let stripe = Stripe::that([from_dashboard("pending"), made(), made(), made()]).await;
-    // While it is pending, nothing is given back.
+    // While it is pending, nothing is refunded.
     told_of_refund(&shop, "evt_1", "refund.created").await;
     assert_eq!(applies(&shop, &stripe, &listeners).await, [Outcome::Applied]);
     assert_eq!(told_since(&shop, &order, before).await, [""; 0]);
@@ -371,7 +371,7 @@ async fn what_somebody_gives_back_in_the_dashboard_is_booked_once(db: PgPool) {
     assert_eq!(debit_of(&shop, &order, "payment-clearing").await, left.amount());
     assert!(launches(&shop).await.is_empty(), "there is no process that it needs");
 
-    // The shop's next refund begins where this one has left the payment.
+    // The shop's next refund starts from what this one has left of the payment.
     let before =
         [Claimed { parts: parts(&order, &[], &Ask::Amount(pounds("10.00"))), lines: vec![] }];
     let rest = parts(&order, &before, &Ask::Amount(left));
@@ -392,7 +392,7 @@ async fn what_the_dashboard_gave_back_and_came_back_is_over(db: PgPool) {
     assert_eq!(record_of(&shop, &order).await, (pounds("0"), pounds("0")), "its claim is free");
     assert_eq!(shop.payment_of(&order).await, "paid");
     assert_eq!(debit_of(&shop, &order, "refunds").await, Decimal::ZERO);
-    // Nobody asks Stripe for it anew.
+    // Nobody requests it from Stripe again.
     assert!(launches(&shop).await.is_empty());
     assert_eq!(booked(&shop, &order).await, ["issue-refund:1", "issue-refund:1:reversal"]);
 }
@@ -465,7 +465,7 @@ async fn money_of_an_order_that_was_called_off_and_comes_back_waits_for_a_person
     told_of_refund(&shop, "evt_1", "refund.failed").await;
     let why = waits(&shop, &stripe, &listeners).await;
     assert!(why.contains("give it back"), "{why}");
-    // A person has given it back.
+    // A person has refunded it.
     let refunds = answers(
         200,
         &json!({"data": [{"id": "re_2b", "amount": 2_430, "currency": "gbp", "status": "succeeded"}]}),
@@ -487,7 +487,7 @@ async fn a_payment_that_is_not_as_the_record_says_is_told_to_its_order(db: PgPoo
     let listeners = Listeners::default();
     let stripe = Stripe::that([is("requires_capture"), is("canceled"), is("canceled")]).await;
     kept(&shop, "evt_1", "payment_intent.succeeded", "payment_intent", Some("pi_1a")).await;
-    // It is not on record yet, and Stripe is not asked for what the shop does not know.
+    // It is not on record yet, and Stripe is not asked about payments that the shop does not know.
     let why = waits(&shop, &stripe, &listeners).await;
     assert!(why.contains("on record yet"), "{why}");
     assert!(stripe.asked().is_empty());
@@ -501,7 +501,7 @@ async fn a_payment_that_is_not_as_the_record_says_is_told_to_its_order(db: PgPoo
     let heard = (Process::Order(order.order_id), "pi_1a is voided".to_owned());
     assert_eq!(listeners.heard(), [heard]);
 
-    // While Temporal is away, nobody is told, and the event waits.
+    // While Temporal is unreachable, nobody is signalled, and the event waits.
     let away = Listeners { are_away: true, ..Listeners::default() };
     kept(&shop, "evt_3", "payment_intent.canceled", "payment_intent", Some("pi_1a")).await;
     let why = waits(&shop, &stripe, &away).await;
@@ -539,7 +539,7 @@ async fn a_refund_that_is_under_way_hears_of_its_end_until_that_is_on_record(db:
     time_passes(&shop).await;
     assert_eq!(applies(&shop, &stripe, &listeners).await, [Outcome::Applied]);
     assert!(listeners.heard().is_empty());
-    // It is taken back after its process has recorded what it was before.
+    // It is reversed after its workflow has recorded the earlier state.
     told_of_refund(&shop, "evt_3", "refund.failed").await;
     sqlx::raw_sql("update payments.refunds set provider_reference = 're_1a'")
         .execute(&shop.owner)
@@ -549,7 +549,7 @@ async fn a_refund_that_is_under_way_hears_of_its_end_until_that_is_on_record(db:
     assert_eq!(state_of(&shop, &order, 1).await, RefundState::Pending);
 }
 
-/// What Stripe says of a dispute about all of an order's payment.
+/// Stripe's dispute about an order's whole payment.
 fn disputed(order: &Order, status: &str, moved: &[Value]) -> Scripted {
     let mut told = dispute(status, moved);
     told["amount"] = json!(to_stripe_units(order.totals.total).unwrap());
@@ -576,7 +576,7 @@ async fn a_dispute_is_put_on_record_as_it_is_however_it_is_told(db: PgPool) {
     kept(&shop, "evt_1", "charge.dispute.created", "dispute", Some("du_1a")).await;
     assert_eq!(applies(&shop, &stripe, &listeners).await, [Outcome::Applied]);
     assert_eq!(told_since(&shop, &order, before).await, told, "told twice, it is on record once");
-    // Of one that Stripe does not know, nothing is known.
+    // If Stripe does not know the dispute, nothing is recorded.
     kept(&shop, "evt_3", "charge.dispute.created", "dispute", Some("du_1a")).await;
     waits(&shop, &stripe, &listeners).await;
 }
@@ -611,7 +611,7 @@ async fn an_event_that_waits_rests_for_longer_each_time_and_tells_no_secrets(db:
         let before = before.fetch_one(&shop.db).await.unwrap();
         let why = waits(&shop, &stripe, &listeners).await;
         assert!(!why.contains(MESSAGE), "{why}");
-        // However long the test has taken for it.
+        // However long the test has taken.
         let rests = sqlx::query_scalar!(
             r#"select next_try_at >= $1::timestamptz + make_interval(secs => $2)
                    and next_try_at <= clock_timestamp() + make_interval(secs => $2) as "rests!"
@@ -664,11 +664,11 @@ async fn events_are_kept_for_a_time_and_open_ones_for_ever(db: PgPool) {
     assert_eq!(states, ["ignored", "open"]);
 }
 
-// The provider's own list of events.
+// The provider's list of events.
 
 const EVERY: Duration = Duration::from_mins(1);
 
-/// When the newest event of the list has happened, in seconds since 1970.
+/// The time of the list's newest event, in Unix seconds.
 const NEWEST: i64 = 2_000_000_000;
 
 fn listed(id: &str, created: i64) -> Value {
@@ -682,7 +682,7 @@ fn page(events: &[Value], has_more: bool) -> Scripted {
     answers(200, &json!({"object": "list", "data": events, "has_more": has_more}))
 }
 
-/// How far the list has been read, in seconds since 1970.
+/// The cursor of the list, in Unix seconds.
 async fn read_until(shop: &Shop) -> i64 {
     let moment = sqlx::query_scalar!(
         r#"select extract(epoch from read_until)::bigint as "moment!" from inbox.feeds"#
@@ -690,12 +690,12 @@ async fn read_until(shop: &Shop) -> i64 {
     moment.fetch_one(&shop.db).await.unwrap()
 }
 
-/// The list is due once more.
+/// Makes the list due.
 async fn list_is_due(shop: &Shop) {
     sqlx::raw_sql("update inbox.feeds set due_at = now()").execute(&shop.owner).await.unwrap();
 }
 
-/// From which moment on Stripe was asked for events.
+/// The time from which Stripe was asked for events.
 fn since(line: &str) -> i64 {
     let (_path, query) = line.split_once("?created%5Bgte%5D=").unwrap();
     query.split('&').next().unwrap().parse().unwrap()
@@ -704,7 +704,7 @@ fn since(line: &str) -> i64 {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_list_is_read_page_by_page_from_a_while_before_its_end(db: PgPool) {
     let shop = Shop::stocked(db).await;
-    // A webhook has brought one of them.
+    // A webhook has already delivered one of them.
     told_of_refund(&shop, "evt_2", "refund.created").await;
     let first = page(&[listed("evt_3", NEWEST), json!({"id": "evt_odd"})], true);
     let second = page(&[listed("evt_2", NEWEST - 5), listed("evt_1", NEWEST - 9)], false);
@@ -728,7 +728,7 @@ async fn the_list_is_read_page_by_page_from_a_while_before_its_end(db: PgPool) {
     assert!(second.ends_with("&starting_after=evt_odd"), "{second}");
     assert_eq!(since(first), since(second));
     assert_eq!(since(third), NEWEST - 600);
-    // The first time, it is read as far back as webhooks are repeated.
+    // The first read goes as far back as webhooks are repeated.
     let now = sqlx::query_scalar!(r#"select extract(epoch from now())::bigint as "now!""#);
     let back = now.fetch_one(&shop.db).await.unwrap().saturating_sub(since(first));
     assert!((3 * 86_400..4 * 86_400).contains(&back), "{back}");
@@ -757,7 +757,7 @@ async fn a_list_that_was_not_read_to_its_end_is_read_again(db: PgPool) {
     list_is_due(&shop).await;
     let read = inbox::poll(&shop.db, &stripe.provider, EVERY).await.unwrap();
     assert_eq!((read, read_until(&shop).await), (Some(1), NEWEST));
-    // One whose pages lead to themselves is no list.
+    // A list whose pages form a cycle is invalid.
     list_is_due(&shop).await;
     inbox::poll(&shop.db, &stripe.provider, EVERY).await.unwrap_err();
     assert_eq!(stripe.asked().len(), 6);
@@ -768,7 +768,7 @@ async fn that_the_key_may_not_read_events_is_an_answer(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let stripe = Stripe::that([refuses(403, &json!({"type": "invalid_request_error"}))]).await;
     let refused = inbox::poll(&shop.db, &stripe.provider, EVERY).await.unwrap_err();
-    // One that counts as no answer would have the provider left alone, and payments wait for it.
+    // If it counted as no answer, the breaker would open, and payments would wait.
     assert!(matches!(refused, ActivityFault::InvalidAnswer { .. }), "{refused:?}");
 }
 

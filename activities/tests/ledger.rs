@@ -1,4 +1,4 @@
-//! The books balance, whoever tries otherwise.
+//! The ledger balances, whatever is attempted.
 
 use domain::ledger::Account;
 use domain::{Currency, Money, Rejection, StepName, Totals};
@@ -101,7 +101,7 @@ async fn a_shipped_order_turns_the_deposit_into_revenue_tax_and_cost_once(db: Pg
     assert_eq!(shop.status_of(&order).await, "completed");
 }
 
-/// The goods on hand, at what they cost by now.
+/// The goods on hand, at their current cost.
 async fn goods_at_cost(shop: &Shop) -> Decimal {
     let worth = sqlx::query_scalar!(
         r#"select sum(on_hand * unit_cost) as "sum!"
@@ -121,7 +121,7 @@ async fn costs_now(shop: &Shop, cost: &str) {
     .unwrap();
 }
 
-/// The order's own cost was settled when it was placed.
+/// The order's own cost was fixed when it was placed.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_inventory_account_follows_what_the_goods_in_the_house_cost(db: PgPool) {
     let shop = Shop::stocked(db).await;
@@ -146,28 +146,29 @@ async fn the_inventory_account_follows_what_the_goods_in_the_house_cost(db: PgPo
     assert_eq!(balance(&shop, Account::Inventory).await, goods_at_cost(&shop).await);
 }
 
-/// Each is refused by the database itself, for its owner, who may do more than the application.
+/// The database itself refuses each of these, even for its owner, who has more rights than the
+/// application.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
     shop.posts(&order).await.unwrap();
     for attempt in [
-        // Added to a transaction of yesterday.
+        // Added to a journal entry of yesterday.
         "insert into ledger.entries values (1, 9, 'sales', 'credit', 1, 'GBP')",
         "insert into ledger.entries values
             (1, 9, 'sales', 'credit', 1, 'GBP'), (1, 10, 'refunds', 'debit', 1, 'EUR')",
-        // Balanced, and yet not what was booked that day.
+        // Balanced, but different from what was posted that day.
         "insert into ledger.entries values
             (1, 9, 'sales', 'credit', 1, 'GBP'), (1, 10, 'refunds', 'debit', 1, 'GBP')",
-        // Booked today for yesterday.
+        // Posted today with yesterday's date.
         "with booked as (
             insert into ledger.transactions (key, booked_at)
             values ('backdated', now() - interval '1 day') returning transaction_id
         ) insert into ledger.entries
         select transaction_id, line, account, side, 1, 'GBP' from booked, (values
             (1, 'sales', 'credit'), (2, 'refunds', 'debit')) as entry (line, account, side)",
-        // A reversal of less than was booked.
+        // A reversal of less than was posted.
         "with booked as (
             insert into ledger.transactions (key, reverses) values ('in part', 1)
             returning transaction_id
@@ -175,7 +176,7 @@ async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: 
         select transaction_id, line, account, side, 0.01, 'GBP' from booked, (values
             (1, 'customer-deposits', 'debit'), (2, 'payment-clearing', 'credit'))
             as entry (line, account, side)",
-        // What is no number, and what is no currency.
+        // Not a number, and not a currency.
         "with booked as (
             insert into ledger.transactions (key) values ('endless') returning transaction_id
         ) insert into ledger.entries
@@ -186,21 +187,21 @@ async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: 
         ) insert into ledger.entries
         select transaction_id, line, account, side, 1, 'gbp' from booked, (values
             (1, 'sales', 'credit'), (2, 'refunds', 'debit')) as entry (line, account, side)",
-        // The side that a balance is told on.
+        // The normal side of an account.
         "update ledger.accounts set normal_side = 'debit' where account = 'sales'",
-        // Nothing booked, or one side only.
+        // Nothing posted, or one side only.
         "insert into ledger.transactions (key) values ('empty')",
         "with booked as (
             insert into ledger.transactions (key) values ('lopsided') returning transaction_id
         ) insert into ledger.entries select transaction_id, 1, 'sales', 'credit', 1, 'GBP' from booked",
-        // No entry of nothing, none below it, none on an account or a side that does not exist.
+        // A zero or negative amount, an unknown account, an unknown side.
         "insert into ledger.entries values (1, 9, 'sales', 'credit', 0, 'GBP')",
         "insert into ledger.entries values (1, 9, 'sales', 'credit', -1, 'GBP')",
         "insert into ledger.entries values (1, 9, 'petty-cash', 'credit', 1, 'GBP')",
         "insert into ledger.entries values (1, 9, 'sales', 'left', 1, 'GBP')",
-        // A second reversal, and a second transaction of the same name.
+        // A second reversal, and a second journal entry with the same key.
         "insert into ledger.transactions (key) select key from ledger.transactions",
-        // What is booked is booked.
+        // Posted entries are immutable.
         "update ledger.entries set amount = amount + 1",
         "update ledger.entries set account = 'sales' where false",
         "delete from ledger.entries",
@@ -216,7 +217,8 @@ async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: 
     assert_eq!(transactions(&shop).await, 1);
 }
 
-/// A booking is one statement: none can be left half booked while something else happens.
+/// A journal entry is posted in one statement: it can never be half posted while something else
+/// happens.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn entries_that_balance_only_later_are_refused(db: PgPool) {
     let shop = Shop::on(db);

@@ -1,5 +1,5 @@
-//! What every activity promises: it does it; twice is once; undoing twice is once; undone first,
-//! it comes too late. Each test has a database of its own.
+//! The contract of every activity: it takes effect; it is idempotent, and so is its undo; after the
+//! undo, it is refused. Each test has its own database.
 
 #[cfg(test)]
 mod bank_transfer;

@@ -1,4 +1,4 @@
-//! What happened to an order is on record, once, and an order that is not open is left alone.
+//! Events of an order are recorded once, and nothing is done for an order that is not open.
 
 use activities::{ActivityFault, orders};
 use chrono::{DateTime, Utc};
@@ -62,7 +62,7 @@ async fn shown_attention(shop: &Shop, order: &Order) -> Option<Value> {
     shown.fetch_one(&shop.db).await.unwrap()
 }
 
-/// How much has been written for any order.
+/// The number of rows written for all orders.
 async fn written(shop: &Shop) -> Value {
     sqlx::query_scalar!(
         r#"
@@ -110,7 +110,7 @@ async fn a_step_of_an_order_that_is_not_on_record_does_nothing(db: PgPool) {
 async fn an_order_ends_once_however_often_that_is_noted(db: PgPool) {
     let recorder = PrometheusBuilder::new().build_recorder();
     let counted = recorder.handle();
-    // Of this test's thread alone, on which all of it runs.
+    // Only for this test's thread, on which all of it runs.
     let _counting = metrics::set_default_local_recorder(&recorder);
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -151,8 +151,8 @@ async fn a_step_of_an_order_that_has_ended_does_nothing_and_says_how_it_ended(db
     assert_eq!(written(&shop).await, before);
 }
 
-/// Whoever comes late with a parcel or a payment is refused by the record of the order, even where
-/// the undo is still to come, or a person has decided to go on without it.
+/// A late shipment or payment is refused by the order's record, even if the undo is still to come,
+/// or a person has skipped it.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_step_of_an_order_that_is_unwound_is_refused_before_its_undo_has_come(db: PgPool) {
     let (shop, [placed, paid]) = (Shop::stocked(db).await, [order(1), order(2)]);
@@ -169,7 +169,7 @@ async fn a_step_of_an_order_that_is_unwound_is_refused_before_its_undo_has_come(
     assert_eq!(refusal(shop.ships(&placed).await), late(StepName::ShipOrder));
     assert_eq!(refusal(shop.ships(&paid).await), late(StepName::ShipOrder));
     assert_eq!(refusal(shop.recognises(&paid).await), late(StepName::RecogniseRevenue));
-    // What was answered before is answered in the same way.
+    // Steps that have an answer return it again.
     shop.reserves(&paid).await.unwrap();
     shop.charges(&paid).await.unwrap();
     shop.posts(&paid).await.unwrap();
@@ -303,7 +303,7 @@ async fn an_order_whose_parcel_was_delivered_is_taken_back_by_no_run(db: PgPool)
     assert_eq!(shop.events_of(&order).await.last().unwrap(), "order.delivered");
 }
 
-/// A workflow task that has timed out books the sale while the next one takes the order back.
+/// A workflow task that has timed out posts the sale while its successor unwinds the order.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_sale_that_is_booked_late_does_not_complete_an_order_that_is_unwound(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
@@ -324,7 +324,7 @@ async fn a_sale_that_is_booked_late_does_not_complete_an_order_that_is_unwound(d
     assert_eq!(shop.status_of(&order).await, "cancelled");
 }
 
-/// Records an event in a transaction that goes on.
+/// Records an event in a transaction that stays open.
 async fn records(transaction: &mut PgConnection, order: &Order, event: &str, data: &Value) {
     sqlx::query!("select orders.record($1, $2, $3)", order.order_id.uuid(), event, data)
         .fetch_one(transaction)
@@ -332,7 +332,7 @@ async fn records(transaction: &mut PgConnection, order: &Order, event: &str, dat
         .unwrap();
 }
 
-/// The note of the unwinding has the order's row when the sale is about to be booked.
+/// The unwinding note holds the lock of the order's row when the sale is about to be posted.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_a_sale_and_an_unwinding_at_once_the_first_counts(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
@@ -350,7 +350,7 @@ async fn of_a_sale_and_an_unwinding_at_once_the_first_counts(db: PgPool) {
     assert_eq!(shop.status_of(&order).await, "processing");
 }
 
-/// A transaction that began before another one records after it.
+/// A transaction that began earlier records later.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_events_time_follows_its_number_whichever_transaction_began_first(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));

@@ -1,4 +1,4 @@
-//! Nobody pays twice, and nobody pays for an order that comes to nothing.
+//! Nobody pays twice, and nobody pays for an order that was unwound.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::AuthorisePaym
 const LATE_CAPTURE: Rejection = Rejection::AlreadyUndone { step: StepName::CapturePayment };
 const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
-/// What the provider's own records say: each payment's state, and how often it was refunded.
+/// The provider's records: each payment's state, and the number of its refunds.
 async fn provider_records(shop: &Shop) -> Vec<(String, i64)> {
     let rows = sqlx::query!(
         r#"
@@ -41,7 +41,7 @@ async fn provider_records(shop: &Shop) -> Vec<(String, i64)> {
     rows.into_iter().map(|row| (row.state, row.refunds)).collect()
 }
 
-/// What the shop's records say: captured and refunded, added up.
+/// The shop's records: the sums captured and refunded.
 async fn shop_records(shop: &Shop) -> (Money, Money) {
     let row = sqlx::query!(
         r#"
@@ -174,7 +174,7 @@ async fn a_payment_that_is_not_found_is_waited_for_only_as_long_as_the_provider_
     shop.places(&order).await;
     trouble(&shop, "*", "authorise", "lost", None).await;
     assert_unavailable(shop.authorises(&order).await, None);
-    // Stored in an hour: however long this test takes, the provider may lag.
+    // Stored an hour in the future: however long this test takes, the provider may lag.
     was_opened(&shop, -3_600).await;
     trouble(&shop, "*", "look-up", "not-found", None).await;
     assert_unavailable(shop.authorises(&order).await, None);
@@ -190,7 +190,7 @@ async fn a_payment_that_is_not_found_is_waited_for_only_as_long_as_the_provider_
     assert_eq!(provider_records(&shop).await, once("captured", 1));
 }
 
-/// The shop stored its payments' ids so many seconds ago.
+/// Sets how long ago the shop stored its payments' ids.
 async fn was_opened(shop: &Shop, seconds_ago: i32) {
     sqlx::query!(
         "update payments.charges set recorded_at = now() - make_interval(secs => $1::integer)",
@@ -322,7 +322,7 @@ async fn a_provider_that_is_out_of_order_is_asked_again_when_it_said(db: PgPool)
     assert_eq!(provider_records(&shop).await, once("captured", 0));
 }
 
-/// A person may have decided to go on without the refund, because the money went back otherwise.
+/// A person may have skipped the refund, because the money was returned in another way.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_undo_of_an_authorisation_leaves_money_alone_that_was_taken(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
@@ -374,7 +374,7 @@ async fn a_refund_that_is_broken_works_once_the_provider_is_repaired(db: PgPool)
     assert_eq!(provider_records(&shop).await, once("captured", 1));
 }
 
-/// Where a call to the provider can be held up.
+/// The point at which a call to the provider is delayed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Moment {
     BeforeOpen,
@@ -388,7 +388,7 @@ enum Moment {
     InsteadOfVoid,
 }
 
-/// The sandbox, on a line that holds calls up until they are told to go on.
+/// The sandbox, with calls that block until they are released.
 struct HeldUp<'shop> {
     provider: &'shop SandboxProvider,
     moment: Moment,
@@ -599,7 +599,7 @@ async fn an_undo_needs_its_key_alone_whatever_a_newer_release_adds_to_the_order(
     assert_eq!(shop.fulfilment_of(&order).await, "cancelled");
 }
 
-/// What goes wrong with the provider's next call of this kind.
+/// Injects a fault into the provider's next call of this kind.
 async fn trouble(shop: &Shop, whom: &str, call: &str, behaviour: &str, retry_after: Option<&str>) {
     sqlx::query!(
         "insert into sandbox_provider.behaviours (call, whom, behaviour, retry_after, remaining)
@@ -614,17 +614,17 @@ async fn trouble(shop: &Shop, whom: &str, call: &str, behaviour: &str, retry_aft
     .unwrap();
 }
 
-/// From now on the provider is as it should be.
+/// Removes all faults of the provider.
 async fn no_more_trouble(shop: &Shop) {
     sqlx::query!("delete from sandbox_provider.behaviours").execute(&shop.owner).await.unwrap();
 }
 
-/// Everything that can go wrong with these calls.
+/// Every fault of each of these calls.
 fn cells(calls: &'static [&'static str]) -> impl Iterator<Item = (&'static str, &'static str)> {
     calls.iter().flat_map(|call| TROUBLES.map(|behaviour| (*call, behaviour)))
 }
 
-/// Payments that were captured and stand, that were given back, and that are only set aside.
+/// The numbers of payments that are captured, refunded, and authorised.
 async fn standing(shop: &Shop) -> (usize, usize, usize) {
     let records = provider_records(shop).await;
     let count = |state: &str, refunds: i64| {
@@ -681,7 +681,7 @@ async fn a_part_of_what_is_set_aside_can_be_taken_and_only_that_is_given_back(db
     let payment = PaymentId(shop.authorises(&order).await.unwrap().provider_reference);
     let taken = shop.provider.capture(&payment, pounds("1.00")).await.unwrap();
     assert_eq!((taken.state, taken.captured), (PaymentState::Captured, pounds("1.00")));
-    // The rest was let go.
+    // The rest was released.
     let again = shop.provider.capture(&payment, order.totals.total).await.unwrap();
     assert_eq!(again.captured, pounds("1.00"));
     shop.refunds(&order).await.unwrap();
@@ -784,7 +784,7 @@ async fn whatever_goes_wrong_while_money_is_given_back_it_is_given_back_once(db:
     }
 }
 
-/// The request is under way when its connection dies, and arrives when everything is over.
+/// The request is in flight when its connection breaks, and arrives when everything is over.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_undo_gives_back_what_a_person_has_left_of_the_payment(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
@@ -844,7 +844,7 @@ async fn a_pause_that_the_provider_asks_for_is_kept_and_nonsense_is_not(db: PgPo
     assert_eq!(provider_records(&shop).await, once("authorised", 0));
 }
 
-/// Whoever decides about refunds has decided about all that were pending.
+/// Decides all pending refunds.
 async fn refunds_are(shop: &Shop, state: &str) {
     sqlx::query!("update sandbox_provider.refunds set state = $1 where state = 'pending'", state,)
         .execute(&shop.owner)
@@ -905,7 +905,7 @@ async fn an_approval_between_the_last_question_and_the_void_is_let_go_with_the_p
     assert_eq!(provider_records(&shop).await, once("voided", 0));
 }
 
-/// The record of an order is as it was before its payment, and `recover` has found that out.
+/// The order's record is older than its payment, and `recover` has found that out.
 async fn is_set_back(shop: &Shop, order: &Order) {
     let order = order.order_id.uuid();
     let forgotten = sqlx::query!("delete from payments.charges where order_id = $1", order);

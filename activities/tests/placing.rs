@@ -1,4 +1,4 @@
-//! An order is placed once, by a role that can do nothing else to it but cancel it before its
+//! An order is placed once, by a role that has no other right to it than to cancel it before its
 //! launch.
 
 use domain::{AddressId, Fingerprint, Order, Rejection, StepName};
@@ -21,7 +21,8 @@ fn with_address(order: Order) -> Order {
     sent_to(order, "GB", Some(AddressId::of(sqlx::types::Uuid::from_u128(7))))
 }
 
-/// How many rows placing has written: orders, events, messages, methods, launches, addresses.
+/// The number of rows that placing has written: orders, events, messages, methods, launches,
+/// addresses.
 async fn written(shop: &Shop) -> Value {
     sqlx::query_scalar!(
         r#"
@@ -219,7 +220,7 @@ async fn of_a_cancel_and_a_first_step_at_once_exactly_one_takes_effect(db: PgPoo
     assert_eq!(reserved, held.iter().sum::<i64>());
 }
 
-/// An order that is to be placed together with others, sent to an address.
+/// An order to be placed together with others, and its address.
 struct Given {
     order: Order,
     fingerprint: String,
@@ -234,7 +235,8 @@ impl Given {
     }
 }
 
-/// Places orders in one statement; for each, whether it is new, and the fingerprint on record.
+/// Places orders in one statement; returns for each whether it is new, and the fingerprint on
+/// record.
 async fn places_together(db: &PgPool, given: &[Given]) -> Result<Vec<(bool, String)>, sqlx::Error> {
     let placed = |it: &Given| serde_json::to_value(it.order.placed()).unwrap();
     let ids: Vec<_> = given.iter().map(|it| it.order.order_id.uuid()).collect();
@@ -259,7 +261,7 @@ async fn places_together(db: &PgPool, given: &[Given]) -> Result<Vec<(bool, Stri
     Ok(rows.into_iter().map(|row| (row.is_new, row.fingerprint)).collect())
 }
 
-/// Everything that placing has written, but when and in which order among all orders.
+/// Everything that placing has written, except timestamps and global positions.
 async fn rows(shop: &Shop) -> Value {
     sqlx::query_scalar!(
         r#"
@@ -307,12 +309,12 @@ async fn orders_that_are_placed_together_are_on_record_as_if_each_had_come_alone
     assert_eq!(together, expected);
     let written_together = rows(&shop).await;
     assert_eq!(written(&shop).await, json!([6, 6, 6, 6, 6, 1]));
-    // An order's row is what its event tells.
+    // An order's row agrees with its event.
     let different = sqlx::query_scalar!(
         r#"select count(*) as "n!" from orders.orders, orders.differences(order_id)"#
     );
     assert_eq!(different.fetch_one(&shop.owner).await.unwrap(), 0);
-    // Messages go out in the order in which the orders came.
+    // Messages are in the order in which the orders were given.
     let told = sqlx::query_scalar!("select aggregateid from outbox.messages order by position");
     let told = told.fetch_all(&shop.owner).await.unwrap();
     assert_eq!(told, given().map(|it| it.order.order_id.to_string()));
@@ -370,7 +372,7 @@ async fn of_orders_that_are_placed_together_all_are_on_record_or_none(db: PgPool
     assert_eq!(written(&shop).await, json!([0, 0, 0, 0, 0, 0]));
 }
 
-/// Statements that name the same orders in another order, and their addresses, too.
+/// Statements that list the same orders and addresses in a different order.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn statements_that_place_the_same_orders_do_not_wait_for_each_other_in_a_circle(db: PgPool) {
     let shop = Shop::on(db);

@@ -1,4 +1,4 @@
-//! What events make of an order: the same in the database as in the shop's own words.
+//! The projection of events in the database agrees with the domain's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ use crate::support::{
     HEART, Shop, cancelled, fingerprint, invalid_answer, order, paid_with, refusal, sent_to,
 };
 
-/// One event of each type, and each decision that makes a difference.
+/// One event of each type, and one per decision that matters.
 fn samples() -> Vec<OrderEvent> {
     let order = order(1);
     let refused = || Refused { rejection: Rejection::ReservationExpired };
@@ -95,7 +95,7 @@ fn samples() -> Vec<OrderEvent> {
     ]
 }
 
-/// The same of refunds, of which one leaves something of the payment and one nothing.
+/// The same for refunds, one that leaves a part of the payment and one that leaves nothing.
 fn samples_of_refunds() -> Vec<OrderEvent> {
     let order = order(1);
     let amount = order.totals.total;
@@ -143,7 +143,7 @@ fn samples_of_refunds() -> Vec<OrderEvent> {
     ]
 }
 
-/// The same of disputes, with what each may make of the payment.
+/// The same for disputes, with every payment status that they can lead to.
 fn samples_of_disputes() -> Vec<OrderEvent> {
     let order = order(1);
     let disputed = |status, payment_status| Disputed {
@@ -179,7 +179,7 @@ fn the_moment() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_291_190_760_123_456).unwrap()
 }
 
-/// What the database keeps of an order that its events change, and what it says of it.
+/// The projected columns of an order, and the derived values.
 #[derive(Clone, Debug)]
 struct Projected {
     row: Value,
@@ -187,7 +187,7 @@ struct Projected {
     is_at_rest: bool,
 }
 
-/// Puts orders on record in these states, takes an event into each, and tells what it made of them.
+/// Stores orders in these states, applies an event to each, and returns the results.
 async fn project(db: &PgPool, cases: &[(&Value, &OrderEvent)]) -> Vec<Projected> {
     let ids: Vec<Uuid> = (1..).take(cases.len()).map(Uuid::from_u128).collect();
     let rows: Vec<Value> = cases.iter().map(|(row, _)| (*row).clone()).collect();
@@ -252,7 +252,7 @@ async fn project(db: &PgPool, cases: &[(&Value, &OrderEvent)]) -> Vec<Projected>
     projected
 }
 
-/// The order's state as the database has it, read in the shop's own words.
+/// The order's state in the database, parsed as the domain's type.
 fn state_of(row: &Value) -> OrderState {
     let read = |field: &str| row[field].as_str().unwrap().to_owned();
     let attention: Option<Attention> = serde_json::from_value(row["attention"].clone()).unwrap();
@@ -328,7 +328,7 @@ async fn the_database_has_the_same_state_machines_as_the_shop(db: PgPool) {
     }
 }
 
-/// The values that a check lets a column have.
+/// The values that a check constraint allows for a column.
 async fn known_to(db: &PgPool, constraint: &str) -> BTreeSet<String> {
     let values = sqlx::query_scalar!(
         r#"
@@ -392,7 +392,7 @@ async fn every_event_type_that_sql_names_is_known(db: PgPool) {
     }
 }
 
-/// Every way through an order's life.
+/// Every course of an order's life.
 async fn lives(shop: &Shop) -> Vec<domain::Order> {
     let orders: Vec<_> = (1..=7).map(order).collect();
     let [completed, declined, mended, accepted, failed, unlaunched, taken_back] =
@@ -486,7 +486,7 @@ async fn whatever_happens_to_an_order_its_row_is_what_its_events_tell(db: PgPool
         let order = order(number);
         shop.places(&order).await;
         let number = usize::try_from(number).unwrap();
-        // Another order of events for each, in which a terminal one is seldom the last.
+        // A different order of events for each, in which a terminal one is seldom the last.
         let course = happens.iter().cycle().skip(number).step_by(number).take(happens.len());
         for event in course {
             sqlx::query!(

@@ -1,5 +1,5 @@
-//! Provider and shop are compared to the coin; what differs is told once, until it is gone; and what
-//! is paid out is booked once.
+//! Provider and shop are compared exactly; a difference is reported once, until it is gone; and
+//! payouts are posted once.
 
 use activities::payment::port::PaymentProvider;
 use activities::reconcile::{Amount, Asked, Report, reconcile, rehearse};
@@ -19,7 +19,7 @@ use crate::support::{
     Shop, TROUBLES, assert_unavailable, cancelled, fails, not_open, order, paid_with,
 };
 
-/// All of a test's payments.
+/// A reconciliation of all of a test's payments.
 fn always(name: &str) -> Asked {
     Asked {
         name: name.to_owned(),
@@ -37,12 +37,12 @@ async fn compares(shop: &Shop, name: &str) -> Report {
     runs(shop, name).await.unwrap()
 }
 
-/// What the test does as the owner of the schemas.
+/// Executes a statement as the owner of the schemas.
 async fn does(shop: &Shop, statement: &'static str) {
     sqlx::raw_sql(statement).execute(&shop.owner).await.unwrap();
 }
 
-/// An order whose payment was authorised, and which was cancelled.
+/// An order that was cancelled after its payment was authorised.
 async fn called_off(shop: &Shop, number: u32) -> Order {
     let order = order(number);
     shop.places(&order).await;
@@ -69,7 +69,8 @@ fn told(report: &Report) -> Vec<String> {
 /// The total of every order here.
 const TOTAL: &str = "46.38";
 
-/// Has a completed order differ by a statement of the owner's; told once, and closed once it is gone.
+/// Damages a completed order by a statement of the owner's; expects one report, and its end after
+/// the repair.
 async fn is_told(db: PgPool, damage: &'static str, expected: &[&str], repair: &'static str) {
     let shop = Shop::stocked(db).await;
     let order = completed(&shop, 1).await;
@@ -156,7 +157,7 @@ differences! {
         "update sandbox_provider.payments set currency = 'GBP'";
 }
 
-/// As an operator does it, by way of the API.
+/// Settles a difference, as an operator does by the API.
 async fn settles(shop: &Shop, difference_id: i64) -> bool {
     let settled = sqlx::query_scalar!(
         r#"select finance.settle_difference($1, 'eve', 'given back in cash') as "settled!""#,
@@ -182,7 +183,7 @@ async fn what_a_person_has_settled_is_told_no_more_until_it_is_another_amount(db
     let changed = compares(&shop, "changed").await;
     assert_eq!(told(&changed), ["refunded-only-here sandbox-payment-1: 0.00 GBP, 6.00 GBP"]);
     assert_eq!((changed.opened, changed.closed, changed.found), (1, 1, 1));
-    // Who had settled the one before is still on record.
+    // Who settled the earlier difference is still on record.
     let kept = sqlx::query_scalar!(
         "select settled_by from finance.differences where closed_at is not null"
     );
@@ -213,7 +214,7 @@ async fn a_shop_in_order_differs_in_nothing_and_money_taken_for_an_ended_order_i
     assert_eq!(told(&report), ["captured-only-there sandbox-payment-2: 46.38 GBP, 0.00 GBP"]);
 }
 
-/// The provider still holds the money of what was voided.
+/// The provider still holds the authorisation of a payment that the shop has voided.
 const HELD: &str = "update sandbox_provider.payments
     set state = 'authorised', expires_at = now() + interval '1 day' where state = 'voided'";
 
@@ -233,7 +234,7 @@ async fn an_authorisation_that_is_left_on_an_order_which_is_over_is_voided(db: P
     let report = compares(&shop, "first").await;
     assert_eq!((report.voided, report.opened, report.found), (1, 0, 0));
     assert_eq!(at_the_provider(&shop).await, ["voided"]);
-    // The order has had its event.
+    // The order already has its event.
     assert_eq!(shop.events_of(&order).await, events);
     let again = compares(&shop, "again").await;
     assert_eq!((again.voided, again.found), (0, 0));
@@ -343,7 +344,7 @@ async fn a_refund_that_waits_for_what_is_decided_is_to_be_told(db: PgPool) {
     let report = compares(&shop, "decided").await;
     let [hint] = &report.hints[..] else { panic!("{:?}", report.hints) };
     assert_eq!(hint.workflow_id, refund.workflow_id());
-    // The record follows once the refund has heard it.
+    // The record follows once the refund has been signalled.
     assert!(report.is_clean(), "{:?}", told(&report));
 }
 
@@ -435,7 +436,7 @@ async fn one_run_is_under_way_at_a_time_and_one_that_is_silent_is_taken_over(db:
     does(&shop, "update finance.runs set touched_at = now() - interval '6 minutes'").await;
     assert!(compares(&shop, "second").await.is_clean());
     assert_eq!(not_open(runs(&shop, "first").await), None);
-    // A run that has finished is reported, and is not carried out again.
+    // A finished run is reported, and not executed again.
     does(
         &shop,
         "insert into sandbox_provider.payments (idempotency_key, merchant_reference, amount,
@@ -447,7 +448,7 @@ async fn one_run_is_under_way_at_a_time_and_one_that_is_silent_is_taken_over(db:
     assert!(!compares(&shop, "third").await.is_clean());
 }
 
-/// What is on record of comparisons, and in the books of no order.
+/// The rows of reconciliations, and the ledger entries without an order.
 async fn traces(shop: &Shop) -> Vec<i64> {
     sqlx::query_scalar!(
         r#"select count(*) as "count!" from finance.runs
@@ -529,7 +530,7 @@ async fn a_payout_with_something_in_it_that_no_order_shows_is_told(db: PgPool) {
     )
     .await;
     let report = compares(&shop, "first").await;
-    // A fee is booked, whoever it is for; what else it is, nobody here can know.
+    // A fee is posted, whatever it is for; the rest of the payout is unexplained.
     assert_eq!(told(&report), ["payout-differs sandbox-payout-1: 28.68 GBP, 43.68 GBP"]);
     let booked = ["bank 28.68 GBP", "payment-clearing 15.00 GBP", "payment-fees 2.70 GBP"];
     assert_eq!(balances(&shop).await, booked);
@@ -601,7 +602,7 @@ fn none() -> Scripted {
     page(&[], false)
 }
 
-/// A payment of 46.38 pounds, of which so much is given back.
+/// A payment of 46.38 pounds, of which this much is refunded.
 fn taken(id: &str, currency: &str, given_back: u64) -> Value {
     json!({
         "id": id, "object": "payment_intent", "amount": 4_638, "amount_received": 4_638,
@@ -619,7 +620,7 @@ async fn with_stripe(shop: &Shop, stripe: &Stripe, name: &str) -> Result<Report,
     reconcile(&shop.db, provider, &always(name)).await
 }
 
-/// A shop with a completed order that Stripe has taken the money for.
+/// A shop with a completed order that was paid by Stripe.
 async fn paid_by_stripe(db: PgPool) -> Shop {
     let shop = Shop::stocked(db).await;
     completed(&shop, 1).await;
@@ -710,7 +711,7 @@ async fn a_refund_that_fails_at_stripe_after_it_was_booked_is_told(db: PgPool) {
     let stripe = Stripe::that([
         none(),
         page(&[failed], false),
-        // The refund is of the range, and its payment is older.
+        // The refund is in the range, and its payment is older.
         answers(200, &payment),
         none(),
         answers(200, &payment),
@@ -729,7 +730,7 @@ async fn a_payment_that_stripe_has_not_decided_is_left_to_the_next_run(db: PgPoo
     let listed = page(std::slice::from_ref(&undecided), false);
     let stripe = Stripe::that([listed, none(), none()]).await;
     assert!(with_stripe(&shop, &stripe, "first").await.unwrap().is_clean());
-    // Neither is one that seems to differ, and then nobody knows any more.
+    // So is one that seems to differ, if the second read is undecided.
     let euros = page(&[taken("pi_1a", "eur", 0)], false);
     let stripe = Stripe::that([euros, none(), none(), answers(200, &undecided)]).await;
     assert!(with_stripe(&shop, &stripe, "second").await.unwrap().is_clean());

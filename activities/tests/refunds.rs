@@ -1,4 +1,4 @@
-//! Money of a completed order is given back once, is booked, and is never more than was paid.
+//! Money of a completed order is refunded once and posted, and never more than was paid.
 
 use activities::refunds::{issue, withdraw};
 use activities::{ActivityFault, orders};
@@ -17,7 +17,7 @@ use crate::support::{
     order, refusal, sku,
 };
 
-/// An order that is paid, handed over and booked.
+/// An order that is paid, handed over and posted.
 pub(crate) async fn completed(shop: &Shop, number: u32) -> Order {
     let order = order(number);
     shop.takes_up_to_posting(&order).await;
@@ -38,7 +38,7 @@ async fn withdraws(shop: &Shop, order: &Order, number: u32) -> Result<(), Activi
     withdraw(&shop.db, &shop.provider, key(order, number)).await
 }
 
-/// What an amount consists of, after these refunds.
+/// The parts of an amount, after these refunds.
 pub(crate) fn parts(order: &Order, before: &[Claimed], ask: &Ask) -> Parts {
     Left::of(&order.lines, &order.totals, before).unwrap().parts_of(ask).unwrap()
 }
@@ -47,10 +47,10 @@ fn claimed(parts: Parts) -> Claimed {
     Claimed { parts, lines: vec![] }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 pub(crate) type Answer = (String, Option<i32>);
 
-/// Asks for a refund under a key of its own, as the starter does it.
+/// Requests a refund under its own key, as the starter does.
 pub(crate) async fn asks(
     shop: &Shop,
     order: &Order,
@@ -109,7 +109,7 @@ pub(crate) async fn state_of(shop: &Shop, order: &Order, number: u32) -> RefundS
     activities::refunds::state(&shop.db, key(order, number)).await.unwrap()
 }
 
-/// How much is claimed and given back of the order's payment, by the shop's records.
+/// The sums claimed and refunded of the order's payment, by the shop's records.
 pub(crate) async fn record_of(shop: &Shop, order: &Order) -> (Money, Money) {
     let row = sqlx::query!(
         "select refund_claimed, refunded from payments.charges where order_id = $1",
@@ -119,7 +119,7 @@ pub(crate) async fn record_of(shop: &Shop, order: &Order) -> (Money, Money) {
     (pounds(&row.refund_claimed.to_string()), pounds(&row.refunded.to_string()))
 }
 
-/// What the provider's records say: how each refund stands, and how much it is.
+/// The provider's records: the state and amount of each refund.
 async fn provider_records(shop: &Shop, order: &Order) -> Vec<(String, Money)> {
     let rows = sqlx::query!(
         r#"
@@ -137,7 +137,7 @@ fn succeeded(amount: Money) -> (String, Money) {
     ("succeeded".to_owned(), amount)
 }
 
-/// What the order's entries come to on the left of an account.
+/// The debits of the order's entries on an account.
 pub(crate) async fn debit_of(shop: &Shop, order: &Order, account: &str) -> Decimal {
     let sum = sqlx::query_scalar!(
         r#"
@@ -157,7 +157,7 @@ async fn told_of_refunds(shop: &Shop, order: &Order) -> Vec<String> {
     events
 }
 
-/// The next call of this kind goes wrong.
+/// Injects a fault into the next call of this kind.
 async fn trouble(shop: &Shop, call: &str, behaviour: &str) {
     sqlx::query!(
         "insert into sandbox_provider.behaviours (call, whom, behaviour, remaining)
@@ -174,7 +174,7 @@ async fn no_more_trouble(shop: &Shop) {
     sqlx::query!("delete from sandbox_provider.behaviours").execute(&shop.owner).await.unwrap();
 }
 
-/// The provider has decided about the refunds that were pending.
+/// Decides the pending refunds at the provider.
 async fn refunds_are(shop: &Shop, state: &str) {
     sqlx::query!("update sandbox_provider.refunds set state = $1 where state = 'pending'", state)
         .execute(&shop.owner)
@@ -342,7 +342,7 @@ async fn a_refund_that_is_pending_is_waited_for_and_one_that_failed_is_told(db: 
     assert_eq!(debit_of(&shop, &order, "refunds").await, Decimal::ZERO, "nothing was given back");
     assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("0")));
 
-    // A person has it tried again.
+    // A person has it retried.
     issues(&shop, &order, 1).await.unwrap();
     let records = [("failed".to_owned(), pounds("10.00")), succeeded(pounds("10.00"))];
     assert_eq!(provider_records(&shop, &order).await, records);
@@ -373,7 +373,7 @@ async fn a_refund_that_fails_while_it_is_asked_for_is_looked_up_and_told(db: PgP
     assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("10.00")));
 }
 
-/// The provider has no such refund, and no money to make it of: the shop cannot put that right.
+/// The provider has no such refund, and no money for it: the shop cannot fix that.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn money_that_a_person_gave_back_at_the_provider_is_not_given_back_again(db: PgPool) {
     let shop = Shop::stocked(db).await;

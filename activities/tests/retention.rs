@@ -1,4 +1,4 @@
-//! What is kept for a time is removed after it, and what others still need is not. The outbox tells
+//! Data with a retention time is removed after it, unless others still need it. The outbox contains
 //! everything, in columns that Debezium reads.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use crate::support::{Shop, cancelled, order};
 
-/// What a sweep removes that keeps messages and idempotency records for 30 days each.
+/// What a sweep removes, with a retention of 30 days for messages and for idempotency records.
 async fn sweep(shop: &Shop, at_most: i32) -> BTreeMap<String, i64> {
     let removed = sqlx::query!(
         r#"
@@ -51,7 +51,7 @@ async fn left(shop: &Shop) -> Value {
     .unwrap()
 }
 
-/// Makes it so that all of this happened so many days ago.
+/// Moves all timestamps this many days into the past.
 async fn days_pass(shop: &Shop, days: i32) {
     sqlx::query!(
         "update orders.orders set updated_at = updated_at - make_interval(days => $1)",

@@ -1,10 +1,10 @@
-//! What the database lets the worker, the starter and the relay do. That it is enough is shown by all other
-//! tests, which have these rights alone.
+//! The database rights of the worker, the starter and the relay. All other tests run with these
+//! rights alone, which shows that they are sufficient.
 
 use runtime::schema::MIGRATIONS;
 use sqlx::{PgConnection, PgPool};
 
-/// The tables of which a role may do this.
+/// The tables on which a role has these rights.
 async fn tables(db: &PgPool, role: &str, rights: &str) -> Vec<String> {
     let tables = sqlx::query_scalar!(
         r#"
@@ -29,7 +29,7 @@ async fn tables(db: &PgPool, role: &str, rights: &str) -> Vec<String> {
     tables.fetch_all(db).await.unwrap()
 }
 
-/// The code of Postgres' answer to somebody in this role.
+/// The SQLSTATE with which Postgres refuses the statement for this role.
 async fn refused(db: &PgPool, role: &str, statement: &'static str) -> String {
     let mut transaction = db.begin().await.unwrap();
     let connection: &mut PgConnection = &mut transaction;
@@ -96,7 +96,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "insert into orders.step_keys (order_id, step, version) values (gen_random_uuid(), 's', 1)",
         "insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload)
             values ('order', 'o', 1, 'ordersaga.order.placed.v1', '{}')",
-        // What messages say is on record elsewhere, and how they get on is the relay's to say.
+        // Messages are derived from other records, and only the relay updates their delivery.
         "select payload from outbox.messages",
         "update outbox.sinks set paused_at = null",
         "update outbox.parked set decision = 'skip'",
@@ -104,7 +104,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "delete from outbox.interventions",
         "select outbox.rebase(false)",
         "select outbox.sweep('0 s', 1)",
-        // A launch begins with an order on record, and how the customer pays is the worker's to know.
+        // A launch needs an order on record, and only the worker reads how the customer pays.
         "insert into orders.launches (order_id, placed_at) values (gen_random_uuid(), now())",
         "update orders.launches set order_id = gen_random_uuid()",
         "insert into payments.methods (order_id, method) values (gen_random_uuid(), 'tok_visa')",
@@ -115,12 +115,12 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "update payments.charges set refund_claimed = 0",
         "update payments.disputes set status = 'won'",
         "select amount from payments.dispute_movements",
-        // What is found against an order, and decided about it, is on record as it was.
+        // Screening results and decisions are immutable.
         "update fraud.reviews set decision = 'approve', decided_at = now()",
         "insert into fraud.screenings (order_id) values (gen_random_uuid())",
         "insert into fraud.trials (order_id) values (gen_random_uuid())",
         "update fraud.entries set list = 'allow'",
-        // A set of rules comes in, and counts, in somebody's name.
+        // A rule set is added and activated in somebody's name.
         "insert into fraud.rule_sets (rules) values ('{\"rules\": []}')",
         "insert into fraud.activations (rule_set) values (1)",
         "select fraud.fingerprints_of(gen_random_uuid())",
@@ -130,31 +130,31 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "insert into payments.charges (charge_key, order_id) values ('k', gen_random_uuid())",
         "insert into ledger.transactions (key) values ('by hand')",
         "select orders.repair(gen_random_uuid(), 'worker', 'by hand')",
-        // Goods are set aside and sold by orders alone, and where people live is not read back.
+        // Only orders reserve and sell goods, and addresses cannot be read back.
         "update inventory.stock set reserved = 0",
         "select name, line1 from customers.addresses",
         "select * from sandbox_provider.payments",
-        // What was compared, and what differs, is the worker's to say.
+        // Only the worker records comparisons and differences.
         "insert into finance.runs (request, covers_from, covers_to) values ('r', '-infinity', now())",
         "update finance.differences set closed_at = now()",
         "update finance.differences set settled_at = now()",
         "select * from finance.provider_payments",
-        // Who has transferred money, and from which account, is the worker's to know.
+        // Only the worker reads who has transferred money, and from which account.
         "select payer_iban from bank.entries",
         "insert into bank.payments (reference) values ('RF')",
-        // What customers are told is the relay's to say, and a mail's token its customer's to use.
+        // Only the relay records mails to customers, and only the customer may use a mail's token.
         "select unsubscribe from mail.notifications",
         "update mail.notifications set state = 'sent', sent_at = now()",
         "insert into mail.notifications (fact) values ('order:1')",
         "update mail.waits set told_at = now()",
-        // Who is told by webhooks is said by functions, and a secret is shown once.
+        // Webhook endpoints are changed by functions, and a secret is shown once.
         "select key from webhooks.secrets",
         "update webhooks.endpoints set url = 'https://eve.example'",
         "select webhooks.disable(gen_random_uuid(), 'gone', null, 'by hand')",
         "select webhooks.sweep(0, 1)",
-        // How a party is dealt with is the workers' to say.
+        // Only the workers record a party's state.
         "delete from operations.party_standings",
-        // What the payment provider tells is taken in, and applied by the workers.
+        // Events of the payment provider are stored here, and applied by the workers.
         "update inbox.events set state = 'applied', done_at = now()",
         "delete from inbox.events",
         "update inbox.feeds set due_at = now()",
@@ -241,7 +241,7 @@ async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
     }
 }
 
-/// What runs with its owner's rights, and who may call it.
+/// Functions with their owner's rights, and who may call them.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_runs_with_its_owners_rights_is_called_by_those_who_are_to(db: PgPool) {
     let callers = sqlx::query!(
@@ -285,7 +285,7 @@ async fn what_runs_with_its_owners_rights_is_called_by_those_who_are_to(db: PgPo
             ("orders.place", true, false),
             ("orders.place_many", true, false),
             ("outbox.decide", true, false),
-            // Whoever shows how messages get on.
+            // Used by programs that show the delivery of messages.
             ("outbox.is_restored", true, true),
             ("outbox.pause", true, false),
             ("outbox.remove", true, false),
@@ -395,15 +395,15 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "delete from fraud.counted",
         "select fingerprint_key from fraud.secrets",
         "select payments.request_refund(gen_random_uuid(), 1, 0, 'k', 'v1:', '{1,0,0,0}', '{}')",
-        // What the bank has said is kept as it was said, and what is paid out as it was listed.
+        // The bank's entries are immutable, and so are payment lists.
         "update bank.entries set amount = 1",
         "update bank.lines set amount = 1",
         "update bank.lists set iban = 'GB82WEST12345698765432'",
         "delete from bank.entries",
-        // How much is given back, and for what, is said once.
+        // The amount and the goods of a refund are fixed.
         "update payments.refund_requests set amount = 1",
         "delete from payments.refund_requests",
-        // What a bank does is kept, and who has dealt with it is an operator.
+        // A dispute's record is kept, and only an operator may mark it as dealt with.
         "delete from payments.disputes",
         "update payments.dispute_movements set amount = 1",
         "select payments.release_dispute(gen_random_uuid(), 1, 'worker', 'by hand')",
@@ -420,23 +420,23 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "select outbox.sweep('0 s', 1)",
         "select outbox.rebase(false)",
         "delete from orders.step_keys",
-        // What goes wrong at a sandbox is ordered by its owner.
+        // Only the sandboxes' owner configures their faults.
         "insert into sandbox_carrier.behaviours (call, whom, behaviour) values ('*', '*', 'html')",
         "update sandbox_provider.behaviours set behaviour = 'html'",
         "delete from sandbox_provider.behaviours",
         "update sandbox_carrier.late_requests set request = '{}'",
         "select sandbox_provider.pay_out()",
         "insert into sandbox_provider.payouts (currency, amount) values ('GBP', 1)",
-        // What the provider has settled is never changed, and nothing of a comparison is removed.
+        // Balance transactions are immutable, and differences are never deleted.
         "update finance.balance_transactions set fee = 0",
         "delete from finance.differences",
-        // Who closes what nothing else closes is a person.
+        // Only a person may settle a difference that does not close by itself.
         "select finance.settle_difference(1, 'worker', 'by hand')",
         "select inbox.dismiss('evt_1', 'worker', 'by hand')",
         "select mail.retry(1, 'worker')",
         "select unsubscribe from mail.notifications",
         "select email from customers.mail_preferences",
-        // Who stops a party is an operator.
+        // Only an operator may stop a party.
         "insert into operations.stopped_parties (party, stopped_by, why)
             values ('carrier', 'worker', 'by hand')",
         "delete from operations.stopped_parties",
@@ -445,7 +445,7 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
     }
 }
 
-/// The role that was both, in a database of before.
+/// The former common role, in a database of an earlier release.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_role_that_was_worker_and_starter_is_left_with_nothing(db: PgPool) {
     for rights in ["see", "write"] {

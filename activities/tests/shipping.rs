@@ -1,4 +1,4 @@
-//! One order, one parcel, and its goods leave the stock as it leaves the house.
+//! One order, one parcel, and its goods leave the stock together with it.
 
 use std::time::Duration;
 
@@ -22,8 +22,7 @@ use crate::support::{
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ShipOrder };
 const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
-/// What the carrier's own records say: parcels to fetch, and parcels called off. What was only
-/// drafted is no parcel.
+/// The carrier's records: parcels to pick up, and cancelled parcels. A draft does not count.
 async fn carrier_records(shop: &Shop) -> (i64, i64) {
     let row = sqlx::query!(
         r#"
@@ -38,7 +37,7 @@ async fn carrier_records(shop: &Shop) -> (i64, i64) {
     (row.to_fetch, row.called_off)
 }
 
-/// What goes wrong with the carrier's next call of this kind.
+/// Injects a fault into the carrier's next call of this kind.
 async fn trouble(shop: &Shop, whom: &str, call: &str, behaviour: &str) {
     sqlx::query!(
         "insert into sandbox_carrier.behaviours (call, whom, behaviour, retry_after, remaining)
@@ -52,7 +51,7 @@ async fn trouble(shop: &Shop, whom: &str, call: &str, behaviour: &str) {
     .unwrap();
 }
 
-/// From now on the carrier is as it should be.
+/// Removes all faults of the carrier.
 async fn no_more_trouble(shop: &Shop) {
     sqlx::query!("delete from sandbox_carrier.behaviours").execute(&shop.owner).await.unwrap();
 }
@@ -220,7 +219,7 @@ async fn a_carrier_in_trouble_is_asked_again_or_reported_as_it_says(db: PgPool) 
     assert_eq!(carrier_records(&shop).await, (0, 1));
 }
 
-/// Where a call to the carrier can be held up.
+/// The point at which a call to the carrier is delayed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Moment {
     BeforeDraft,
@@ -230,7 +229,7 @@ enum Moment {
     BeforeCancel,
 }
 
-/// The sandbox, on a line that holds calls up until they are told to go on.
+/// The sandbox, with calls that block until they are released.
 struct HeldUp<'shop> {
     carrier: &'shop SandboxCarrier,
     moment: Moment,
@@ -354,7 +353,7 @@ async fn a_parcel_whose_worker_died_is_called_off_by_its_undo(db: PgPool) {
     assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
 }
 
-/// The request is under way when its connection dies, and arrives when everything is over.
+/// The request is in flight when its connection breaks, and arrives when everything is over.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_purchase_that_lands_after_its_undo_finds_nothing(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
@@ -456,7 +455,7 @@ async fn a_shipment_that_is_not_found_is_waited_for_only_as_long_as_the_carrier_
     shop.takes_up_to_posting(&order).await;
     trouble(&shop, "*", "purchase", "lost").await;
     assert_unavailable(shop.ships(&order).await, None);
-    // Stored in an hour: however long this test takes, the carrier may lag.
+    // Stored an hour in the future: however long this test takes, the carrier may lag.
     was_drafted(&shop, -3_600).await;
     trouble(&shop, "*", "look-up", "not-found").await;
     assert_unavailable(shop.ships(&order).await, None);
@@ -470,7 +469,7 @@ async fn a_shipment_that_is_not_found_is_waited_for_only_as_long_as_the_carrier_
     assert_eq!(carrier_records(&shop).await, (0, 1));
 }
 
-/// The carrier calls off whatever it has.
+/// The carrier cancels all its shipments.
 async fn carrier_calls_off(shop: &Shop) {
     sqlx::query!("update sandbox_carrier.shipments set state = 'cancelled', cancelled_at = now()")
         .execute(&shop.owner)
@@ -478,7 +477,7 @@ async fn carrier_calls_off(shop: &Shop) {
         .unwrap();
 }
 
-/// The shop stored its shipments so many seconds ago.
+/// Sets how long ago the shop stored its shipments' ids.
 async fn was_drafted(shop: &Shop, seconds_ago: i32) {
     sqlx::query!(
         "update shipping.shipments set recorded_at = now() - make_interval(secs => $1::integer)",
@@ -496,7 +495,7 @@ async fn to_be_shipped(shop: &Shop, number: u32) -> Order {
     order
 }
 
-/// Everything that can go wrong with these calls.
+/// Every fault of each of these calls.
 fn cells(calls: [&'static str; 2]) -> impl Iterator<Item = (&'static str, &'static str)> {
     calls.into_iter().flat_map(|call| TROUBLES.map(|behaviour| (call, behaviour)))
 }
@@ -657,7 +656,7 @@ async fn a_parcel_that_is_accepted_after_its_reservation_expired_takes_its_goods
     assert_eq!(moved, ["received", "reserved", "expired", "sold"]);
 }
 
-/// The record of an order is as it was before its parcel, and `recover` has found that out.
+/// The order's record is older than its parcel, and `recover` has found that out.
 pub(crate) async fn loses_parcel(shop: &Shop, order: &Order) {
     let id = order.order_id.uuid();
     let forgotten = sqlx::query!("delete from shipping.shipments where order_id = $1", id);

@@ -1,4 +1,4 @@
-//! The warehouse neither sells what it has not, nor forgets what it has.
+//! The warehouse neither oversells nor loses goods.
 
 use std::time::Duration;
 
@@ -70,8 +70,8 @@ async fn of_two_buyers_that_meet_at_the_shelf_the_second_is_told_what_is_left(db
     assert_eq!(shop.pieces_of(HEART).await, (40, 60, 0, 100));
 }
 
-/// Twenty orders of one worker want an article that another transaction holds, and the worker has
-/// two connections.
+/// Twenty orders of one worker want an article whose row another transaction has locked, and the
+/// worker has two connections.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_locked_article_stops_its_own_orders_and_no_others(db: PgPool) {
     let shop = Shop::stocked(db).await;
@@ -86,7 +86,7 @@ async fn a_locked_article_stops_its_own_orders_and_no_others(db: PgPool) {
         |order: &Order| stock::reserve(&pool, &worker, TTL, order.key(StepName::ReserveStock));
     let shelf = shop.holds_up(HEART).await;
     let all = join_all(stopped.iter().chain([&mixed]).map(reserve));
-    // The article is given back only once the order that does not want it has gone on.
+    // The article is released only once the order that does not need it has gone on.
     let goes_on = async {
         reserve(&free).await.unwrap();
         shelf.commit().await.unwrap();
@@ -239,8 +239,8 @@ async fn a_hundred_orders_for_the_same_articles_wait_for_each_other_and_never_in
     assert_eq!(shop.pieces_of(BABUSHKA).await, (50, 50, 0, 100));
 }
 
-/// While somebody else holds the first of the order's articles, an order that locks in the order
-/// of their numbers waits for it and has not touched the others.
+/// While another transaction holds the first of the order's articles, an order that locks in SKU
+/// order waits for it and has not locked the others.
 async fn assert_only_the_first_is_waited_for<T>(
     shop: &Shop,
     skus: &[String],
@@ -358,7 +358,7 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
         // The customer may approve two payments, and replace the first one.
         approval_seconds: 600,
         payment_retry_seconds: 2_400,
-        // A person may look at it before its payment, and after.
+        // A review may be needed before the payment, and after it.
         screening: Some(Screening { review_seconds: 5_400 }),
         ..Terms::default()
     };
@@ -375,7 +375,7 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
     );
     assert!(held.fetch_one(&shop.db).await.unwrap());
 
-    // An order that had to wait for its launch until its window was over.
+    // An order whose launch was delayed beyond its cancel window.
     let late = crate::support::order(2);
     shop.places(&late).await;
     shop.reserves_for(&late, ttl).await.unwrap();

@@ -1,7 +1,8 @@
-//! Stripe takes the money once, whatever it answers, and says why when it does not.
+//! The Stripe adapter: money is captured once, whatever Stripe answers, and refusals keep their
+//! reason.
 //!
-//! A server stands for Stripe that gives the answers of a test one after the other, and keeps what it
-//! was asked.
+//! A server plays Stripe: it returns the scripted answers of a test in order, and records the
+//! requests.
 
 use std::collections::VecDeque;
 use std::io;
@@ -35,11 +36,11 @@ const INTENT: &str = "/v1/payment_intents/pi_1a";
 pub(crate) const LOOK_UP: &str = "GET /v1/payment_intents/pi_1a?expand[]=latest_charge";
 const REFUNDS: &str = "GET /v1/refunds?payment_intent=pi_1a&limit=40";
 
-/// An answer of the server's.
+/// A scripted answer.
 pub(crate) struct Scripted {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
-    /// None: the connection breaks before the body.
+    /// `None`: the connection breaks before the body.
     body: Option<String>,
 }
 
@@ -49,7 +50,7 @@ impl Scripted {
         self
     }
 
-    /// The answer to an earlier request under the same key.
+    /// Marks it as a replayed answer to an earlier request under the same key.
     fn replayed(self) -> Self {
         self.with("idempotent-replayed", "true")
     }
@@ -70,7 +71,7 @@ pub(crate) fn failure() -> Scripted {
     answers(500, &json!({"error": {"type": "api_error", "message": MESSAGE}}))
 }
 
-/// Stripe's messages are for people, and may tell about them.
+/// Stripe's messages are for people, and may contain personal data.
 pub(crate) const MESSAGE: &str = "Ada Lovelace cannot pay";
 
 pub(crate) fn refuses(status: u16, error: &Value) -> Scripted {
@@ -103,7 +104,7 @@ pub(crate) fn is(status: &str) -> Scripted {
     answers(200, &intent(status))
 }
 
-/// A captured payment, of which so much is given back.
+/// A captured payment, of which this much is refunded.
 pub(crate) fn given_back(units: u64) -> Scripted {
     let mut intent = intent("succeeded");
     intent["latest_charge"]["amount_refunded"] = json!(units);
@@ -123,7 +124,7 @@ fn refunds(of: &[&str]) -> Scripted {
     answers(200, &json!({"object": "list", "data": data, "has_more": false}))
 }
 
-/// What the server was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// Method, path and parameters.
@@ -169,7 +170,7 @@ async fn answer(
     let form = form.query_pairs().into_owned().collect();
     script.asked.lock().unwrap().push(Asked { line: format!("{method} {path}"), headers, form });
     let next = script.answers.lock().unwrap().pop_front();
-    // One request too many is answered so that no test takes it for an answer of Stripe's.
+    // An unexpected request gets an answer that no test can mistake for one of Stripe's.
     let Scripted { status, headers, body } = next.unwrap_or_else(|| answers(299, &json!([])));
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
@@ -180,7 +181,7 @@ async fn answer(
     response.body(body).unwrap()
 }
 
-/// Stripe, as a test has it answer.
+/// A scripted Stripe server.
 pub(crate) struct Stripe {
     pub(crate) provider: StripeProvider,
     script: Arc<Script>,
@@ -210,7 +211,7 @@ impl Stripe {
         self.script.asked.lock().unwrap().clone()
     }
 
-    /// It was asked for this, in this order, and for nothing else.
+    /// Asserts that exactly these requests were made, in this order.
     #[track_caller]
     pub(crate) fn was_asked(&self, requests: &[&str]) {
         let asked: Vec<_> = self.asked().iter().map(Asked::told).collect();
@@ -252,7 +253,7 @@ fn charge(token: &str) -> Charge {
     Charge { amount: pounds("24.30"), payment_token, ..order(1).charge(1) }
 }
 
-/// What went wrong, with its causes; nothing of it tells what nobody may know.
+/// The error with its causes; asserts that it contains nothing confidential.
 #[track_caller]
 fn told(error: &ProviderError) -> String {
     let told = chain(error);
@@ -263,7 +264,7 @@ fn told(error: &ProviderError) -> String {
     told
 }
 
-/// Nobody knows what became of it: when to ask again, and why.
+/// Asserts that the outcome is unknown; returns the retry delay and the reason.
 #[track_caller]
 fn unavailable<T: std::fmt::Debug>(answer: Result<T, ProviderError>) -> (Option<Duration>, String) {
     let error = answer.unwrap_err();
@@ -276,7 +277,7 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T, ProviderError>) -> (Option<
     }
 }
 
-/// It makes no sense, and why.
+/// Asserts that the answer is invalid; returns the reason.
 #[track_caller]
 fn invalid<T: std::fmt::Debug>(answer: Result<T, ProviderError>) -> String {
     let error = answer.unwrap_err();
@@ -390,7 +391,7 @@ async fn a_payment_whose_opening_failed_for_good_is_opened_under_the_next_key() 
     let other = json!({"type": "idempotency_error"});
     let stripe = Stripe::that([
         failure(),
-        // Asked again, Stripe repeats what it kept; and the second key was another release's.
+        // On a repeat, Stripe replays its answer; and the second key was used by another release.
         failure().replayed(),
         refuses(400, &other),
         is("requires_confirmation"),
@@ -462,7 +463,7 @@ async fn a_decline_is_told_in_the_banks_word() {
     error["payment_intent"] = declined.clone();
     let stripe = Stripe::that([
         refuses(402, &error),
-        // Without the payment in it, the payment is asked for.
+        // If the answer lacks the payment, it is looked up.
         refuses(402, &json!({"type": "card_error", "code": "card_declined"})),
         answers(200, &declined),
     ])
@@ -529,10 +530,10 @@ async fn a_failure_that_was_kept_is_asked_past_only_if_the_payment_has_not_moved
         LOOK_UP,
         &format!("POST {INTENT}/confirm under pi_1a:confirm-3"),
     ]);
-    // It was done although it failed.
+    // It took effect although the answer was a failure.
     let stripe = Stripe::that([failure().replayed(), is("requires_capture")]).await;
     assert_eq!(state_of(stripe.authorises().await), PaymentState::Authorised);
-    // It was called off meanwhile: nothing is asked for any more.
+    // It was cancelled meanwhile: nothing more is requested.
     let stripe = Stripe::that([failure().replayed(), is("canceled")]).await;
     moved_on(stripe.authorises().await);
     assert_eq!(stripe.asked().len(), 2);
@@ -587,7 +588,7 @@ async fn a_payment_is_let_go() {
     let stripe = Stripe::that([is("canceled")]).await;
     assert_eq!(state_of(stripe.voids().await), PaymentState::Voided);
     stripe.was_asked(&[&format!("POST {INTENT}/cancel under pi_1a:cancel")]);
-    // What was asked for is not what came of it.
+    // The resulting state is not the requested one.
     let stripe = Stripe::that([is("requires_capture")]).await;
     invalid(stripe.voids().await);
 }
@@ -669,7 +670,7 @@ async fn a_refund_that_is_pending_is_waited_for() {
         assert_eq!(retry_after, None);
         assert!(why.contains("pending"), "{why}");
     }
-    // Until it is decided, the money is not given back.
+    // Until it is decided, the money is not refunded.
     let stripe = Stripe::that([given_back(2_430), refunds(&["pending"])]).await;
     assert_eq!(state_of(stripe.looks_up().await), PaymentState::Captured);
     let stripe = Stripe::that([given_back(2_430), refunds(&["failed"])]).await;
@@ -739,14 +740,14 @@ async fn what_a_person_has_given_back_is_not_given_back_again() {
     ])
     .await;
     assert_eq!(state_of(stripe.refunds().await), PaymentState::Refunded);
-    // A part of it: all of it cannot be given back any more, and no other amount is.
+    // Only a part is left: the whole amount cannot be refunded any more, and no other amount is.
     let stripe = Stripe::that([given_back(430), refunds(&[])]).await;
     moved_on(stripe.refunds().await);
     stripe.was_asked(&[LOOK_UP, REFUNDS]);
     let stripe = Stripe::that([given_back(430)]).await;
     let found = stripe.provider.look_up(&payment()).await.unwrap();
     assert_eq!((found.captured, found.refunded), (pounds("24.30"), pounds("4.30")));
-    // Nothing is given back that was not taken.
+    // Only captured money is refunded.
     let stripe = Stripe::that([is("requires_capture")]).await;
     moved_on(stripe.refunds().await);
 }
@@ -758,7 +759,7 @@ async fn a_page_of_refunds_that_is_not_the_last_is_not_counted() {
     invalid(stripe.refunds().await);
 }
 
-// Answers that are none.
+// Invalid answers.
 
 #[tokio::test]
 async fn a_stripe_that_is_busy_says_when_to_come_again() {
@@ -867,7 +868,7 @@ async fn nobody_there_is_no_answer() {
 
 // Disputes.
 
-/// A dispute of all of the payment.
+/// A dispute of the whole payment.
 pub(crate) fn dispute(status: &str, moved: &[Value]) -> Value {
     json!({
         "id": "du_1a", "object": "dispute", "amount": 2_430, "currency": "gbp", "status": status,
@@ -881,7 +882,7 @@ pub(crate) fn dispute(status: &str, moved: &[Value]) -> Value {
     })
 }
 
-/// A movement of Stripe's balance.
+/// A balance transaction of Stripe's.
 pub(crate) fn balance(id: &str, amount: i64, fee: i64, currency: &str) -> Value {
     json!({
         "id": id, "object": "balance_transaction", "amount": amount, "fee": fee,
@@ -890,7 +891,7 @@ pub(crate) fn balance(id: &str, amount: i64, fee: i64, currency: &str) -> Value 
     })
 }
 
-/// What the dispute has moved, a line each.
+/// The dispute's movements, one per line.
 fn moved(facts: &DisputeFacts) -> Vec<String> {
     let line = |Movement { reference, kind, amount }: &Movement| {
         format!("{reference} {} {amount}", kind.name())

@@ -1,10 +1,10 @@
-//! A payment's whole life through the port, against something that keeps payments as Stripe does:
-//! localstripe, behind the proxy of `counterparts/`, which has any request go wrong that a test
-//! names. Where stripe-mock is there, it judges every request by Stripe's own description.
+//! A payment's whole life cycle through the port, against a Stripe emulator: localstripe, behind
+//! the proxy of `counterparts/`, which injects faults into the requests that a test names. If
+//! stripe-mock is available, it validates every request against Stripe's own API description.
 //!
-//! They run where the launcher has started these programs (`make counterparts-test`), and say that
-//! they were not run where it has not. Each test has a proxy of its own, so that what goes wrong for
-//! one goes wrong for no other.
+//! The tests run if the launcher has started these programs (`make counterparts-test`), and
+//! otherwise report that they were not run. Each test has its own proxy, so that its faults do not
+//! affect other tests.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -29,30 +29,30 @@ use crate::support::order;
 
 const KEY: &str = "sk_test_nobody";
 
-/// When an attempt is given up, as one that hangs has to be; it is made again, so that a slow machine
-/// changes nothing.
+/// When an attempt that hangs is abandoned; it is retried, so a slow machine does not change the
+/// result.
 const GIVEN_UP_AFTER: Duration = Duration::from_millis(500);
 
-/// More tries than anything that passes takes.
+/// More attempts than any passing test needs.
 const TRIES_MAX: u32 = 1_000;
 
-/// Stripe's counterpart, as one test has it behave.
+/// The Stripe emulator, as configured by one test.
 struct Counterpart {
     provider: StripeProvider,
     proxy: String,
     http: Client,
-    /// How many attempts were made in vain.
+    /// The number of failed attempts.
     in_vain: AtomicU32,
 }
 
-/// Where localstripe is, if the launcher has started it. Said once, if it has not.
+/// The address of localstripe, if the launcher has started it. Otherwise reports that once.
 fn localstripe() -> Option<String> {
     static SAID: Once = Once::new();
     if env::var_os("ORDERSAGA_STRIPE_URL").is_some() {
         return Some(env::var("LOCALSTRIPE_URL").expect("the launcher names it with the other"));
     }
     SAID.call_once(|| {
-        // Past the test runner, which shows of a test that passes nothing.
+        // Bypasses the test runner, which hides the output of passing tests.
         let why = "stripe_counterpart: NOT RUN, for nobody stands for Stripe here; \
                    `make counterparts-test` has them";
         writeln!(io::stderr(), "{why}").unwrap();
@@ -61,7 +61,7 @@ fn localstripe() -> Option<String> {
 }
 
 impl Counterpart {
-    /// For customers who are not there to approve anything.
+    /// For customers who are not present to approve anything.
     async fn there() -> Option<Self> {
         Self::with(None).await
     }
@@ -91,7 +91,7 @@ impl Counterpart {
         serde_json::from_slice(&body).unwrap_or_default()
     }
 
-    /// The next requests like this go wrong in this way: so many of them, and no others.
+    /// Injects a fault into the next `times` requests that match, and no others.
     async fn goes_wrong(&self, (method, path): (&str, &str), trouble: &Value, times: u32) {
         let mut planned = trouble.clone();
         planned["method"] = json!(method);
@@ -101,7 +101,7 @@ impl Counterpart {
         self.tell("faults", &json!([planned])).await;
     }
 
-    /// Asks until it is answered, as the saga does.
+    /// Retries until there is an answer, as the saga does.
     async fn known<T>(&self, ask: impl AsyncFn() -> Result<T, ProviderError>) -> T {
         for _ in 0..TRIES_MAX {
             match timeout(GIVEN_UP_AFTER, ask()).await {
@@ -143,7 +143,7 @@ impl Counterpart {
         self.known(async || self.provider.look_up(payment).await).await
     }
 
-    /// What became of a refund: its state, its amount, and why it failed.
+    /// A refund's state, amount, and reason for failure.
     async fn finds_refund(
         &self,
         payment: &PaymentId,
@@ -154,21 +154,21 @@ impl Counterpart {
         found.map(|refund| (refund.state, refund.amount.to_string(), refund.failure))
     }
 
-    /// A payment of 24.30 pounds that was authorised.
+    /// An authorised payment of 24.30 pounds.
     async fn authorised(&self) -> PaymentId {
         let payment = self.opens(&charge("pm_card_visa")).await;
         assert_eq!(self.authorises(&payment).await.state, PaymentState::Authorised);
         payment
     }
 
-    /// A payment of 24.30 pounds of which so much was taken.
+    /// A payment of 24.30 pounds of which this amount was captured.
     async fn captured(&self, amount: &str) -> PaymentId {
         let payment = self.authorised().await;
         assert_eq!(self.captures(&payment, amount).await.state, PaymentState::Captured);
         payment
     }
 
-    /// How often this has happened to a payment, by Stripe's own account of it.
+    /// How often this event has happened to a payment, by Stripe's own records.
     async fn happened(&self, PaymentId(id): &PaymentId, kind: &str) -> usize {
         let url = format!("{}/v1/events?type={kind}&limit=100", self.proxy);
         let events = self.http.get(url).bearer_auth(KEY).send().await.unwrap();
@@ -180,37 +180,37 @@ impl Counterpart {
         events.filter(of_payment).count()
     }
 
-    /// Money was set aside, taken and given back once.
+    /// Asserts that each of these events has happened once.
     async fn moved_once(&self, payment: &PaymentId, kinds: &[&str]) {
         for kind in kinds {
             assert_eq!(self.happened(payment, kind).await, 1, "{kind}");
         }
     }
 
-    /// Stripe's own description allows every request that was made.
+    /// Asserts that every request conforms to Stripe's own API description.
     async fn was_well_asked(&self) {
         let judged = self.http.get(format!("{}/_proxy/judgements", self.proxy)).send().await;
         let judged: Value = judged.unwrap().json().await.unwrap();
         assert_eq!(judged["refused"], json!([]));
     }
 
-    /// The customer has approved the payment, or has not.
+    /// The customer approves the payment, or does not.
     async fn is_answered(&self, payment: &Payment, approves: bool) {
         let page = payment.approval.as_ref().unwrap().url.as_str();
         let answer = self.http.post(page).json(&json!({ "success": approves })).send().await;
-        // The bank may say no to a payment that its customer has approved.
+        // The bank may decline a payment that its customer has approved.
         assert!(matches!(answer.unwrap().status().as_u16(), 200 | 402));
     }
 }
 
-/// For 24.30 pounds, of an order of its own.
+/// A charge of 24.30 pounds, for its own order.
 fn charge(token: &str) -> Charge {
     let order = Order { order_id: OrderId::of(Uuid::now_v7()), ..order(1) };
     let payment_token = PaymentToken::parse(token).unwrap();
     Charge { amount: pounds("24.30"), payment_token, ..order.charge(1) }
 }
 
-/// Like the shop's own keys, it is of one payment alone.
+/// Unique per payment, like the shop's own keys.
 fn refund_key(PaymentId(id): &PaymentId, name: &str) -> String {
     format!("{id}:{name}")
 }
@@ -225,7 +225,7 @@ const CONFIRM: (&str, &str) = ("POST", "/v1/payment_intents/*/confirm");
 const CANCEL: (&str, &str) = ("POST", "/v1/payment_intents/*/cancel");
 const REFUND: (&str, &str) = ("POST", "/v1/refunds");
 
-/// The requests of a payment that is taken and given back.
+/// The requests for a payment that is captured and refunded.
 const REQUESTS: [(&str, &str); 6] = [
     ("POST", "/v1/payment_intents"),
     CONFIRM,
@@ -235,7 +235,7 @@ const REQUESTS: [(&str, &str); 6] = [
     ("GET", "/v1/refunds"),
 ];
 
-/// Whatever can happen to a request on its way, or to its answer.
+/// Every fault of a request in transit, or of its answer.
 fn troubles() -> [Value; 9] {
     [
         json!({ "fault": "lose-answer" }),
@@ -309,7 +309,7 @@ async fn a_decline_is_told_in_the_banks_word_whatever_happens_to_its_answer() {
         ("pm_card_chargeDeclined", "generic_decline"),
         ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
         ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
-        // Nobody is there to approve it.
+        // Nobody is present to approve it.
         ("pm_card_authenticationRequired", "authentication_required"),
         // Stripe does not know them.
         ("pm_gone", "resource_missing"),
@@ -321,7 +321,8 @@ async fn a_decline_is_told_in_the_banks_word_whatever_happens_to_its_answer() {
             let declined = stripe.authorises(&payment).await;
             assert_eq!(declined.state, PaymentState::Declined, "{token} {trouble}");
             assert_eq!(declined.decline_code.as_deref(), Some(code), "{token} {trouble}");
-            // A decline in the answer to a confirmation does not say what the bank thinks of it.
+            // A decline in the answer to a confirmation does not contain the bank's risk
+            // assessment.
             let found = stripe.finds(&payment).await;
             let found = Payment { risk: declined.risk, ..found };
             assert_eq!(found, declined, "{token} {trouble}");
@@ -353,7 +354,7 @@ async fn a_customer_who_is_asked_by_the_bank_decides_whatever_happens_to_the_ans
             stripe.is_answered(&waits, approves).await;
             let decided = stripe.finds(&payment).await;
             assert_eq!((decided.state, decided.decline_code.as_deref()), (becomes, code));
-            // Asked once more, the bank is not.
+            // On a repeat, the bank is not asked again.
             let again = stripe.authorises(&payment).await;
             assert_eq!(again, decided, "{token} {trouble}");
         }
@@ -368,7 +369,7 @@ async fn a_part_is_taken_and_given_back_in_parts() {
         let payment = stripe.captured("6.00").await;
         assert_eq!(stripe.finds(&payment).await.captured, pounds("6.00"));
         stripe.goes_wrong(REFUND, &trouble, 1).await;
-        // Each is asked for twice.
+        // Each is requested twice.
         for (key, amount, state) in [
             ("refund-1", "2.00", PaymentState::Captured),
             ("refund-1", "2.00", PaymentState::Captured),

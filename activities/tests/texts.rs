@@ -1,5 +1,5 @@
-//! Whatever a provider, a carrier or a person writes: an order comes to its end, and its record
-//! keeps text.
+//! Whatever text a provider, a carrier or a person sends: an order comes to its end, and its record
+//! contains only valid text.
 
 use activities::orders;
 use activities::payment::lists::ProviderLists;
@@ -22,14 +22,14 @@ use crate::support::{
     RUN, Shop, another_worker, cancelled, invalid_answer, order, paid_with, refusal,
 };
 
-/// Neither can be stored, nor sent back as it is.
+/// Ids that cannot be stored, or sent back unchanged.
 const NO_IDS: [fn(String) -> String; 4] =
     [|_| String::new(), |id| format!("{id}\u{0}"), |id| format!("{id} "), |id| id.repeat(100)];
 
-/// A payment with other words in it.
+/// Changes the texts of a payment.
 type Retold = fn(Payment) -> Payment;
 
-/// The sandbox, with other words in its answers.
+/// The sandbox provider, with other texts in its answers.
 struct Provider<'shop> {
     sandbox: &'shop SandboxProvider,
     id: fn(String) -> String,
@@ -90,12 +90,12 @@ impl PaymentProvider for Provider<'_> {
     }
 }
 
-/// The sandbox, with other words in its answers.
+/// The sandbox carrier, with other texts in its answers.
 struct Courier<'shop> {
     carrier: &'shop SandboxCarrier,
     id: fn(String) -> String,
     tracking: fn(String) -> String,
-    /// Why it does not buy a label, if it does not.
+    /// Why it refuses to sell a label, if so.
     refuses: Option<&'static str>,
 }
 
@@ -250,7 +250,7 @@ async fn a_carriers_reason_is_on_record_whatever_characters_it_has(db: PgPool) {
     assert_eq!(shop.events_of(&order).await.last().unwrap(), "shipment.refused");
 }
 
-/// As a release sent it that did not look at what it was told.
+/// As sent by a release that did not validate texts.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_note_that_is_under_way_with_a_text_no_database_keeps_is_taken(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));

@@ -1,4 +1,4 @@
-//! An order that waits for its customer: to approve a payment, or to pay in another way.
+//! An order that waits for its customer: to approve a payment, or to replace one.
 
 use chrono::{DateTime, Utc};
 use domain::{AuthorisationAnswer, Order, Rejection, StepName, Terms};
@@ -10,14 +10,15 @@ use crate::support::{Shop, order, paid_with, refusal};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::AuthorisePayment };
 
-/// An order whose customer has a quarter of an hour to approve a payment, and an hour to replace it.
+/// An order whose customer has a quarter of an hour to approve a payment, and an hour to replace
+/// it.
 fn patient(number: u32, token: &str) -> Order {
     let mut order = paid_with(order(number), token);
     order.terms = Terms { approval_seconds: 900, payment_retry_seconds: 3_600, ..order.terms };
     order
 }
 
-/// An order of before there was time to pay.
+/// An order from before customers were given time to pay.
 fn impatient(number: u32, token: &str) -> Order {
     paid_with(order(number), token)
 }
@@ -26,7 +27,7 @@ fn declined() -> Rejection {
     Rejection::CardDeclined { decline_code: "insufficient_funds".to_owned() }
 }
 
-/// Until when the order waits; any other answer fails the test.
+/// The deadline of the wait; fails the test on any other answer.
 #[track_caller]
 fn waits_until(answer: AuthorisationAnswer) -> DateTime<Utc> {
     match answer {
@@ -37,7 +38,7 @@ fn waits_until(answer: AuthorisationAnswer) -> DateTime<Utc> {
     }
 }
 
-/// What has become of the order's payments, by the provider's own records.
+/// The states of the order's payments, by the provider's records.
 async fn at_the_provider(shop: &Shop, order: &Order) -> Vec<String> {
     sqlx::query_scalar!(
         "select state from sandbox_provider.payments
@@ -49,7 +50,7 @@ async fn at_the_provider(shop: &Shop, order: &Order) -> Vec<String> {
     .unwrap()
 }
 
-/// Where the customer is sent to approve the order's newest payment, by the shop's record.
+/// The link for approving the order's newest payment, by the shop's record.
 async fn approval_url(shop: &Shop, order: &Order) -> Option<String> {
     sqlx::query_scalar!(
         "select approval_url from payments.charges
@@ -61,7 +62,7 @@ async fn approval_url(shop: &Shop, order: &Order) -> Option<String> {
     .unwrap()
 }
 
-/// Everything that is told of the order: the data of its events and messages.
+/// The data of the order's events and messages.
 async fn told(shop: &Shop, order: &Order) -> Vec<Value> {
     sqlx::query_scalar!(
         r#"select data as "data!" from orders.order_events where order_id = $1
@@ -271,7 +272,7 @@ async fn an_undo_that_knows_of_the_first_payment_alone_closes_the_later_ones_too
     shop.authorises_again(&order).await.unwrap();
     shop.voids(&order).await.unwrap();
     assert_eq!(at_the_provider(&shop, &order).await, ["voided", "voided"]);
-    // Whoever comes after the first one's tombstone opens no payment, with whatever number.
+    // After the first one's tombstone, no attempt opens a payment, whatever its number.
     assert_eq!(refusal(shop.asks_for_money(&order, 2).await), LATE);
     assert_eq!(refusal(shop.asks_for_money(&order, 3).await), LATE);
     assert_eq!(at_the_provider(&shop, &order).await.len(), 2);

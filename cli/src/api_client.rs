@@ -1,5 +1,5 @@
-//! The API, as an operator's commands use it: JSON in, JSON out. What the bodies mean is decided
-//! by the commands, so that a change of them does not reach this file.
+//! The API client of the operators' commands: JSON in, JSON out. The commands interpret the bodies,
+//! so a change of a body does not affect this file.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use serde_json::Value;
 
 use crate::output::Format;
 
-/// Longer than the API takes for anything but a stream.
+/// Longer than the API takes for any response that is not a stream.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A stream that has no event to send sends a comment every 15 seconds.
+/// The API sends a comment every 15 seconds on an idle stream.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
-/// Where the API is, who asks it, and how its answers are printed.
+/// The API's URL, the caller's credentials, and the output format.
 #[derive(Clone, clap::Args)]
 pub(crate) struct ClientArgs {
     /// Where the API is
@@ -47,36 +47,36 @@ impl std::fmt::Debug for ClientArgs {
     }
 }
 
-/// Why there is no answer to go on with.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// Neither a token nor a secret is given.
+    /// Neither a token nor a client secret is set.
     #[error("set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET")]
     NoCredentials,
-    /// The URL cannot have a path below it.
+    /// The URL cannot have a path appended.
     #[error("{0} is not the URL of an API")]
     BadUrl(Url),
-    /// The API does not answer, or not in a form that is understood.
+    /// The API does not answer, or its answer cannot be parsed.
     #[error("no answer from the API")]
     NoAnswer(#[from] reqwest::Error),
-    /// The stream of events broke off.
+    /// The event stream was interrupted.
     #[error("the stream of events broke off")]
     Stream(#[from] EventStreamError<reqwest::Error>),
     /// An event is not JSON.
     #[error("the API sent an event that is not JSON")]
     BadEvent(#[from] serde_json::Error),
-    /// The answer is no.
+    /// The API refuses the request.
     #[error("{status}: {why}")]
     Refused {
-        /// HTTP's word for it.
+        /// The HTTP status.
         status: StatusCode,
-        /// The API's words.
+        /// The problem's detail.
         why: String,
     },
 }
 
 impl ApiError {
-    /// Whether the API has answered no, rather than not at all.
+    /// Whether the API has refused the request, as opposed to not answering.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Refused { status, .. } => status.is_client_error(),
@@ -88,7 +88,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the same request may be answered later.
+    /// Whether the error is temporary, so that a retry may succeed.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::NoAnswer(_) | Self::Stream(_) => true,
@@ -100,16 +100,16 @@ impl ApiError {
     }
 }
 
-/// The API.
+/// A client of the API.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     http: Client,
     args: ClientArgs,
 }
 
-/// An event of a stream.
+/// One event of a stream.
 pub(crate) struct StreamEvent {
-    /// Where to go on if the stream breaks off.
+    /// The id to resume after, if the stream is interrupted.
     pub(crate) id: String,
     /// The event itself.
     pub(crate) data: Value,
@@ -121,7 +121,7 @@ impl Api {
         Ok(Self { http: http.build()?, args })
     }
 
-    /// Reads what is at a path, with the parameters that have a value.
+    /// GETs a path, with those query parameters that have a value.
     pub(crate) async fn get(
         &self,
         path: &[&str],
@@ -132,7 +132,7 @@ impl Api {
         self.answer(self.request(Method::GET, path)?.query(&parameters)).await
     }
 
-    /// Reads the document at a path, as it is.
+    /// GETs the document at a path, as bytes.
     pub(crate) async fn get_bytes(
         &self,
         path: &[&str],
@@ -145,7 +145,7 @@ impl Api {
         Ok(accepted(request.send().await?).await?.bytes().await?.into())
     }
 
-    /// Sends a body to a path.
+    /// POSTs a body to a path.
     pub(crate) async fn post(
         &self,
         path: &[&str],
@@ -157,7 +157,7 @@ impl Api {
         self.answer(self.request(Method::POST, path)?.query(&parameters).json(body)).await
     }
 
-    /// Sends a body to a path, under a key by which a repeat is known.
+    /// POSTs a body to a path with an `Idempotency-Key`.
     pub(crate) async fn post_under_key(
         &self,
         path: &[&str],
@@ -168,18 +168,18 @@ impl Api {
         self.answer(request.json(body)).await
     }
 
-    /// Changes what is at a path.
+    /// PATCHes the resource at a path.
     pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, ApiError> {
         self.answer(self.request(Method::PATCH, path)?.json(body)).await
     }
 
-    /// Removes what is at a path.
+    /// DELETEs the resource at a path.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, ApiError> {
         self.answer(self.request(Method::DELETE, path)?).await
     }
 
-    /// Opens the stream of events at a path, after the event with this id. None, when nothing
-    /// more will come.
+    /// Opens the event stream at a path, after the event with this id. `None` if the stream has
+    /// ended for good.
     pub(crate) async fn stream(
         &self,
         path: &[&str],
@@ -217,7 +217,7 @@ impl Api {
         Ok(accepted(request.send().await?).await?.json().await?)
     }
 
-    /// The token that was given, or one for the client.
+    /// The given token, or a new one for the client.
     async fn token(&self) -> Result<String, ApiError> {
         let ClientArgs { token, client_id, client_secret, .. } = &self.args;
         if let Some(token) = token {
@@ -235,7 +235,7 @@ impl Api {
     }
 }
 
-/// The response, or what the API says against it (RFC 9457, or RFC 6749 for tokens).
+/// The response, or the API's error (RFC 9457, or RFC 6749 for tokens).
 async fn accepted(response: Response) -> Result<Response, ApiError> {
     let status = response.status();
     if status.is_success() {

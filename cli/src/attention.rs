@@ -9,7 +9,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::{ResolveArgs, resolve, show, show_items};
 use crate::output::Column;
 
-/// What waits for a person, by way of the API: orders, receivers of messages, and mails.
+/// What waits for a person's decision: orders, receivers of messages, and mails.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AttentionArgs {
     #[command(flatten)]
@@ -28,7 +28,7 @@ enum Command {
     ResolveAll(ResolveAllArgs),
 }
 
-/// Which part of the list.
+/// Arguments of `attention list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// The cursor at which the previous page ended
@@ -36,7 +36,7 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// Which of them, and what is decided.
+/// Arguments of `attention resolve-all`.
 #[derive(Debug, clap::Args)]
 struct ResolveAllArgs {
     /// `retry`: the cause is repaired; `skip`: go on without the step; `accept-as-done`: the effect

@@ -21,7 +21,7 @@ use worker::database::{self, DatabaseArgs};
 
 use crate::output::print;
 
-/// Bank transfers: what has come and what goes back.
+/// Bank transfers, incoming and outgoing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BankArgs {
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(crate) struct BankArgs {
 enum Command {
     /// Import a file from the bank: a statement (camt.053) or a notification (camt.054)
     Import {
-        /// The file, as the bank gives it out
+        /// The file, as downloaded from the bank
         file: PathBuf,
     },
     /// List transfers that match no order; shows names and accounts
@@ -59,11 +59,11 @@ enum Command {
     },
     /// Name the account to which a transfer is returned
     PayTo {
-        /// The transfer, as `export` names it
+        /// The transfer, as `export` numbers it
         entry: i64,
         /// The account
         iban: Iban,
-        /// Whose it is
+        /// The account holder
         holder: String,
         #[command(flatten)]
         decided: Decided,
@@ -73,13 +73,13 @@ enum Command {
         /// A new file
         #[arg(long)]
         to: PathBuf,
-        /// A list of before, by its number (`MsgId`), as it was
+        /// Write an earlier list again, unchanged, by its number (`MsgId`)
         #[arg(long)]
         again: Option<String>,
     },
 }
 
-/// Who decides.
+/// The person who decides.
 #[derive(Debug, clap::Args)]
 struct Decided {
     /// Who decides this; it goes on record
@@ -87,7 +87,7 @@ struct Decided {
     by: String,
 }
 
-/// Exits with 1 if there is something left for a person to do.
+/// Exits with 1 if something is left for a person to do.
 pub(crate) async fn run(args: BankArgs) -> Result<ExitCode> {
     let BankArgs { database, account, command } = args;
     let pool = database.unlimited_pool().context("DATABASE_URL")?;
@@ -125,10 +125,10 @@ async fn take_in(pool: &PgPool, account: &BankAccount, path: &Path) -> Result<Ex
         print(told(*entry, Some(*amount), *became))?;
     }
     if is_known {
-        print("this file was taken in before; nothing was done")?;
+        print("this file was imported before; nothing was done")?;
     } else {
         print(format_args!(
-            "{} transfers taken in; {known} entries were known; {left} are left to the statement",
+            "{} transfers imported; {known} entries were known; {left} are left for the statement",
             found.len(),
         ))?;
     }
@@ -137,7 +137,8 @@ async fn take_in(pool: &PgPool, account: &BankAccount, path: &Path) -> Result<Ex
     Ok(if waits { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// No more of a file than is taken in, and a byte, by which it is known to be too long.
+/// Reads at most one byte more than the importer's limit, so that a file over the limit is
+/// detected.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let limit = u64::try_from(FILE_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
@@ -158,7 +159,7 @@ fn told(entry: i64, amount: Option<Money>, became: Became) -> String {
         Became::GoesBack { order } => {
             format!("goes back: the payment of order {order} is not expected any more")
         }
-        Became::Unassigned(why) => format!("whose is it? {}", meaning(why)),
+        Became::Unassigned(why) => format!("unassigned: {}", meaning(why)),
     };
     format!("transfer {entry}{amount}  {became}")
 }
@@ -166,22 +167,22 @@ fn told(entry: i64, amount: Option<Money>, became: Became) -> String {
 const fn meaning(why: Unassigned) -> &'static str {
     match why {
         Unassigned::NoReference => "there is no reference in it",
-        Unassigned::UnknownReference => "there is no payment of its reference",
-        Unassigned::SeveralReferences => "it has the references of several payments",
+        Unassigned::UnknownReference => "there is no payment with its reference",
+        Unassigned::SeveralReferences => "it has references of several payments",
         Unassigned::OtherCurrency => "the payment is in another currency",
-        Unassigned::Returned => "it takes another transfer back",
-        Unassigned::UnclearSum => "the bank's parts of the sum do not come to it",
+        Unassigned::Returned => "it returns another transfer",
+        Unassigned::UnclearSum => "the parts of the amount do not add up to it",
     }
 }
 
-/// The money is on record, whether or not anybody hears of it.
+/// Notifies the orders. Their money is on record whether or not this succeeds.
 async fn tell_orders(pool: &PgPool) -> Result<()> {
-    const LATER: &str = "what has come is on record, and its orders were not told; run the same \
-                         command again once Temporal answers";
+    const LATER: &str = "the transfers are recorded, but their orders were not notified; run the \
+                         same command again once Temporal answers";
     let client = Temporal::from_env("ordersaga-bank")?.connect().await.context(LATER)?;
     let told = tell_news(pool, &client).await.context(LATER)?;
     if told > 0 {
-        print(format_args!("{told} orders were told that their money has come"))?;
+        print(format_args!("{told} orders were notified that their money has arrived"))?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use worker::catalogue_file;
 use crate::migrate::OwnerArgs;
 use crate::output::print;
 
-/// Which list, and what to do with it.
+/// Arguments of `load-catalogue`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LoadArgs {
     /// CSV with the columns `sku`, `name` and `unit_price_gbp` (or another currency)

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::Result;
 use clap_complete::{Shell, generate};
 
-/// Which shell's completions.
+/// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompletionsArgs {
     /// The shell; for bash, put the output into ~/.local/share/bash-completion/completions/ordersaga
@@ -15,7 +15,7 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn run(args: &CompletionsArgs, command: &mut clap::Command) -> Result<()> {
     let mut script = Vec::new();
     generate(args.shell, command, "ordersaga", &mut script);
-    // A program reads it, tabs and all.
+    // Raw output: a shell parses it, including tabs.
     writeln!(io::stdout().lock(), "{}", String::from_utf8_lossy(&script).trim_end())?;
     Ok(())
 }

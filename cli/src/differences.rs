@@ -8,7 +8,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::{show, show_items};
 use crate::output::Column;
 
-/// Where provider and shop do not say the same, by way of the API.
+/// Differences between the payment provider and the shop.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DifferencesArgs {
     #[command(flatten)]
@@ -25,7 +25,7 @@ enum Command {
     Settle(SettleArgs),
 }
 
-/// Which of them.
+/// Arguments of `differences list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// List those that were settled and still exist, instead of the open ones
@@ -36,7 +36,7 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// What is settled.
+/// Arguments of `differences settle`.
 #[derive(Debug, clap::Args)]
 struct SettleArgs {
     /// The difference's number, as `differences list` shows it

@@ -7,7 +7,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::show_items;
 use crate::output::Column;
 
-/// Disputes of customers' banks, by way of the API.
+/// Disputes of customers' banks (chargebacks).
 #[derive(Debug, clap::Args)]
 pub(crate) struct DisputeArgs {
     #[command(flatten)]
@@ -22,7 +22,7 @@ enum Command {
     List(ListArgs),
 }
 
-/// Which disputes.
+/// Arguments of `dispute list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// Only undecided ones

@@ -10,7 +10,7 @@ use crate::order::{show, show_items};
 use crate::output::{Column, Format};
 use crate::refund::key;
 
-/// Who is told of events by webhooks, by way of the API.
+/// Webhook endpoints.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EndpointArgs {
     #[command(flatten)]
@@ -45,14 +45,14 @@ enum Command {
     Test(EndpointId),
 }
 
-/// Which endpoint.
+/// An endpoint's id.
 #[derive(Debug, clap::Args)]
 struct EndpointId {
     /// The endpoint's id
     endpoint_id: String,
 }
 
-/// Which endpoints to list.
+/// Arguments of `endpoint list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// Only enabled, or only disabled ones
@@ -66,14 +66,14 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// Who is told, and of what.
+/// Arguments of `endpoint create`.
 #[derive(Debug, clap::Args)]
 struct CreateArgs {
     /// The receiver's URL, which begins with https://
-    // `url` is where the API is.
+    // The name `url` is taken by the API's URL.
     #[arg(value_name = "URL")]
     endpoint_url: String,
-    /// A name of your choice for this endpoint: sent again under the same name, it is created once
+    /// An idempotency key of your choice: a repeat with the same key creates no second endpoint
     #[arg(long, value_parser = key)]
     key: String,
     /// A description
@@ -82,12 +82,12 @@ struct CreateArgs {
     /// The events to send, separated by commas, such as order.placed; without it, all
     #[arg(long, value_delimiter = ',')]
     events: Vec<String>,
-    /// Whether to begin with events from now on, or with the oldest that the shop still keeps
+    /// The first events to send: those from now on, or the oldest that the shop still keeps
     #[arg(long, default_value = "now", value_parser = PossibleValuesParser::new(["now", "oldest"]))]
     begins_with: String,
 }
 
-/// What is to be another.
+/// Arguments of `endpoint change`.
 #[derive(Debug, clap::Args)]
 struct ChangeArgs {
     /// The endpoint's id
@@ -106,7 +106,7 @@ struct ChangeArgs {
     all_events: bool,
 }
 
-/// How the secret before goes out of use.
+/// Arguments of `endpoint rotate-secret`.
 #[derive(Debug, clap::Args)]
 struct RotateArgs {
     /// The endpoint's id
@@ -117,7 +117,7 @@ struct RotateArgs {
     overlap_seconds: Option<u32>,
 }
 
-/// Which attempts to list.
+/// Arguments of `endpoint deliveries`.
 #[derive(Debug, clap::Args)]
 struct DeliveriesArgs {
     /// The endpoint's id
@@ -133,7 +133,7 @@ struct DeliveriesArgs {
     cursor: Option<String>,
 }
 
-/// Which messages to send once more: those that all conditions hold for.
+/// Arguments of `endpoint redeliver`: which messages. All given conditions must hold.
 #[derive(Debug, clap::Args)]
 struct RedeliverArgs {
     /// The endpoint's id
@@ -246,7 +246,7 @@ impl RedeliverArgs {
     }
 }
 
-/// An object with the fields that have a value.
+/// A JSON object of the fields that have a value.
 fn given<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(given.collect::<Map<_, _>>())

@@ -9,14 +9,14 @@ use worker::export::{Exported, Format, export, export_into};
 
 use crate::output::print;
 
-/// For which program, and where to.
+/// Arguments of `export`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     /// The format of the books
     #[arg(long, value_enum)]
     format: Format,
-    /// A file to write, or to replace once the books are whole; without it they go to standard
-    /// output
+    /// A file to write, replaced only once the export is complete; without it the books go to
+    /// standard output
     #[arg(long)]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(crate) struct ExportArgs {
 pub(crate) async fn run(args: ExportArgs) -> Result<()> {
     let pool = args.database.unlimited_pool().context("DATABASE_URL")?;
     database::reach(&pool, &database::schema_gate()).await?;
-    // Not between the lines of the books.
+    // Progress would mix with the books if both went to the same terminal.
     let is_shown =
         io::stderr().is_terminal() && (args.output.is_some() || !io::stdout().is_terminal());
     let exported = if let Some(path) = &args.output {
@@ -36,7 +36,8 @@ pub(crate) async fn run(args: ExportArgs) -> Result<()> {
         export(&pool, args.format, &mut out, progress(is_shown)).await
     };
     if is_shown {
-        // What comes next, if only an error, begins on an empty line.
+        // Clears the progress line, so that the next output, such as an error, starts on an empty
+        // line.
         write!(io::stderr().lock(), "\r\x1b[K").ok();
     }
     let Exported { transactions, entries, balances } = exported?;
@@ -49,7 +50,7 @@ pub(crate) async fn run(args: ExportArgs) -> Result<()> {
     Ok(())
 }
 
-/// Says how far a long export is, on one line that it writes anew.
+/// Shows the progress of a long export on one line that it overwrites.
 fn progress(is_shown: bool) -> impl FnMut(usize) {
     move |transactions| {
         if is_shown && transactions.is_multiple_of(1_000) {

@@ -11,7 +11,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::show_table;
 use crate::output::{Column, Format, print};
 
-/// Invoices and credit notes, by way of the API.
+/// Invoices and credit notes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InvoiceArgs {
     #[command(flatten)]
@@ -24,18 +24,18 @@ pub(crate) struct InvoiceArgs {
 enum Command {
     /// List an order's invoice and credit notes
     List(ListArgs),
-    /// Show an order's invoice, or another document of it, as it was issued
+    /// Show an order's invoice, or another of its documents, as it was issued
     Show(ShowArgs),
 }
 
-/// Whose documents.
+/// Arguments of `invoice list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// The order's id
     order_id: String,
 }
 
-/// Which document, and where to.
+/// Arguments of `invoice show`.
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
     /// The order's id
@@ -51,16 +51,16 @@ struct ShowArgs {
     to: Option<PathBuf>,
 }
 
-/// A form that documents have.
+/// A format of a document.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum DocumentFormat {
-    /// UBL 2.1, of EN 16931
+    /// UBL 2.1, conforming to EN 16931
     Ubl,
-    /// UN/CEFACT CII, of EN 16931
+    /// UN/CEFACT CII, conforming to EN 16931
     Cii,
     /// For people
     Html,
-    /// PDF/A-3 with the CII in it: Factur-X, or ZUGFeRD
+    /// PDF/A-3 with the CII embedded: Factur-X, or ZUGFeRD
     Pdf,
 }
 

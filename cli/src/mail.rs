@@ -15,7 +15,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::{show, show_items};
 use crate::output::{Column, print};
 
-/// What customers are told by mail, by way of the API; and the texts of the mails.
+/// Mails and text messages to customers, and their templates.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MailArgs {
     #[command(flatten)]
@@ -37,10 +37,10 @@ enum Command {
     Skip(SkipArgs),
 }
 
-/// Which mail, and of what.
+/// Arguments of `mail preview`.
 #[derive(Debug, clap::Args)]
 struct PreviewArgs {
-    /// Which mail, such as `confirmed`; the folder of templates has a file for each
+    /// The template, such as `confirmed`; the folder of templates has a file for each
     #[arg(value_parser = template)]
     template: MailTemplate,
     /// The locale
@@ -59,7 +59,7 @@ struct PreviewArgs {
     letter: LetterArgs,
 }
 
-/// Which of them.
+/// Arguments of `mail list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// The state: queued, sending, sent, parked or skipped
@@ -73,14 +73,14 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// Which mail to send again.
+/// Arguments of `mail retry`.
 #[derive(Debug, clap::Args)]
 struct RetryArgs {
     /// Its number, as `mail list` shows it
     notification_id: String,
 }
 
-/// Which mail is not sent.
+/// Arguments of `mail skip`.
 #[derive(Debug, clap::Args)]
 struct SkipArgs {
     /// Its number, as `mail list` shows it
@@ -125,7 +125,7 @@ pub(crate) async fn run(args: MailArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the mail; exit code 1 if the order has nothing to tell by it.
+/// Prints the mail; exit code 1 if this mail does not apply to the order.
 async fn preview(args: PreviewArgs) -> Result<ExitCode> {
     let PreviewArgs { template, locale, html, order, relay_database_url, letter } = args;
     let db = match &relay_database_url {

@@ -1,7 +1,7 @@
 //! `ordersaga`: every program of Ordersaga, and its operators' commands.
 //!
-//! Exit codes: 0 when it is done and all is well; 1 when the answer is no (a history diverges, an
-//! invariant is broken, the API refuses); 2 when it could not be done at all.
+//! Exit codes: 0 for success; 1 when the answer is no (a history diverges, an invariant is broken,
+//! the API refuses); 2 when the command could not be carried out.
 
 mod api_client;
 mod attention;
@@ -39,8 +39,7 @@ use output::Visible;
 use runtime::chain;
 use runtime::logging::{EVENTS_OF_NOTE, LogFormat, ONLY_ERRORS, start_logging};
 
-/// A request or a step is many short-lived pieces of memory, which the system's allocator is slow
-/// with.
+/// Requests and steps make many short-lived allocations, for which the system's allocator is slow.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -66,7 +65,7 @@ struct Cli {
     command: Command,
 }
 
-/// The filter of commands that talk to the API: errors, and what they themselves warn of.
+/// The log filter of commands that talk to the API: errors, and their own warnings.
 const OWN_WARNINGS: &str = "error,ordersaga=warn";
 
 #[derive(Debug, Subcommand)]
@@ -133,7 +132,7 @@ async fn main() -> ExitCode {
         | Command::Migrate(_)
         | Command::LoadCatalogue(_) => EVENTS_OF_NOTE,
         Command::Relay(relay) => relay.log_filter(),
-        // They print what they find; a library's warnings would only surround it.
+        // These commands print a result; library warnings would clutter it.
         Command::Replay(_)
         | Command::Prove(_)
         | Command::Rebuild(_)

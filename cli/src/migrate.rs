@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::output::print;
 
-/// Where the database is, for commands that may do more than a program.
+/// The database, for commands that need more rights than a program's role has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OwnerArgs {
     /// The database, as the owner of its schemas: postgres://user:password@host:port/name
@@ -17,7 +17,7 @@ pub(crate) struct OwnerArgs {
         required_unless_present = "database_url"
     )]
     migrate_database_url: Option<String>,
-    /// The same, where `MIGRATE_DATABASE_URL` is not set
+    /// Used if `MIGRATE_DATABASE_URL` is not set
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 }

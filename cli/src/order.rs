@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::api_client::{Api, ApiError, ClientArgs, StreamEvent};
 use crate::output::{Column, Format, Visible, details, print, table, text};
 
-/// Orders, by way of the API.
+/// Orders.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OrderArgs {
     #[command(flatten)]
@@ -36,14 +36,14 @@ enum Command {
     Resolve(ResolveArgs),
 }
 
-/// Which order.
+/// An order's id.
 #[derive(Debug, clap::Args)]
 struct OrderId {
     /// The order's id
     order_id: String,
 }
 
-/// Which orders.
+/// Arguments of `order list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// Only this customer's orders
@@ -58,8 +58,8 @@ struct ListArgs {
     /// Placed before this moment (RFC 3339)
     #[arg(long)]
     placed_before: Option<String>,
-    /// What an order's id or customer begins with, or an article's number, a discount code or a
-    /// tracking number of it
+    /// Text to search for: the start of the order's id or customer id, or a SKU, a discount code or
+    /// a tracking number of the order
     #[arg(long)]
     search: Option<String>,
     /// How many to list
@@ -70,7 +70,7 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// Which order to call off.
+/// Arguments of `order cancel`.
 #[derive(Debug, clap::Args)]
 struct CancelArgs {
     /// The order's id
@@ -78,12 +78,12 @@ struct CancelArgs {
     /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     reason: String,
-    /// Only say what cancelling it would do
+    /// Only show what cancelling would do
     #[arg(long)]
     dry_run: bool,
 }
 
-/// What to report.
+/// Arguments of `order deliver`.
 #[derive(Debug, clap::Args)]
 struct DeliverArgs {
     /// The order's id
@@ -93,7 +93,7 @@ struct DeliverArgs {
     at: Option<String>,
 }
 
-/// What to decide.
+/// Arguments of `order resolve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResolveArgs {
     /// The order's id
@@ -154,7 +154,7 @@ async fn list(api: &Api, which: ListArgs, format: Format) -> Result<()> {
     show_items(&page, &COLUMNS, format)
 }
 
-/// A list as the API gives it: `items`, and where it goes on.
+/// Prints a page as the API returns it: `items`, and the cursor of the next page.
 pub(crate) fn show_items(page: &Value, columns: &[Column], format: Format) -> Result<()> {
     if format == Format::Json {
         print(page)?;
@@ -168,7 +168,7 @@ pub(crate) fn show_items(page: &Value, columns: &[Column], format: Format) -> Re
     Ok(())
 }
 
-/// A table of the items, or that there are none.
+/// A table of the items, or a note that there are none.
 pub(crate) fn show_table(items: &[Value], columns: &[Column]) -> Result<()> {
     if items.is_empty() {
         print("none")?;
@@ -178,7 +178,7 @@ pub(crate) fn show_table(items: &[Value], columns: &[Column]) -> Result<()> {
     Ok(())
 }
 
-/// Everything in an answer.
+/// Prints every field of an answer.
 pub(crate) fn show(value: &Value, format: Format) -> Result<()> {
     match format {
         Format::Json => print(value)?,
@@ -206,10 +206,11 @@ pub(crate) async fn resolve(api: &Api, decision: &ResolveArgs, format: Format) -
     show(&api.post(&path, &[], &body).await?, format)
 }
 
-/// How long to wait before a stream that broke off is opened again.
+/// The pause before an interrupted stream is reopened.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Goes on where a stream broke off: the API closes each after some minutes, and may be restarted.
+/// Resumes an interrupted stream: the API closes each stream after some minutes, and may be
+/// restarted.
 async fn watch(api: &Api, order_id: &str, format: Format) -> Result<()> {
     let mut last: Option<String> = None;
     loop {
@@ -228,11 +229,11 @@ async fn watch(api: &Api, order_id: &str, format: Format) -> Result<()> {
     }
 }
 
-/// How a stream ended.
+/// Why a stream ended.
 enum Followed {
-    /// Nothing more will happen to the order.
+    /// The order has ended; no more events will come.
     ToTheEnd,
-    /// The API has closed it, to be opened again.
+    /// The API has closed the stream; it can be reopened.
     UntilClosed,
 }
 
@@ -256,7 +257,7 @@ async fn follow(
     Ok(Followed::UntilClosed)
 }
 
-/// An event on one line: when, what, and its particulars.
+/// An event on one line: time, type and data.
 fn line_of(event: &Value) -> String {
     let field = |name: &str| event.get(name).map_or_else(String::new, text);
     let particulars = event.get("data").and_then(Value::as_object).into_iter().flatten();

@@ -1,8 +1,8 @@
 //! What commands print: tables for people, JSON for programs.
 //!
-//! What is printed may be somebody else's words, and a terminal obeys some characters in the place of
-//! showing them. So each of these is printed as JSON writes it in a text, `\u001b`: JSON stays the
-//! JSON that it was, and a table shows what is there.
+//! Printed text may come from strangers, and a terminal interprets control characters instead of
+//! showing them. So each control character is printed as a JSON escape, such as `\u001b`: JSON
+//! output stays the same JSON, and a table shows every character.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -13,7 +13,7 @@ use runtime::console::{Tone, is_coloured, painted, wrapped};
 use serde_json::Value;
 use worker::prove::PROMISE_COLUMN;
 
-/// How an answer is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -25,15 +25,15 @@ pub(crate) enum Format {
 /// A column of a table: its title, and where its value is in each item, as a JSON pointer.
 pub(crate) type Column = (&'static str, &'static str);
 
-/// Prints lines on standard output, where everything goes that a command was asked for.
+/// Prints lines on standard output, for a command's result.
 pub(crate) fn print(lines: impl Display) -> io::Result<()> {
     let lines = lines.to_string();
     let mut output = io::stdout().lock();
     lines.split('\n').try_for_each(|line| writeln!(output, "{}", Visible(line)))
 }
 
-/// Prints the lines of `ordersaga prove`. Where a person watches they fit the terminal, and their
-/// verdicts are in colour; a program reads a line for each promise.
+/// Prints the lines of `ordersaga prove`. On a terminal they are wrapped and their verdicts
+/// coloured; other programs read one line for each promise.
 pub(crate) fn print_verdicts(lines: impl Display) -> io::Result<()> {
     let lines = lines.to_string();
     let mut output = io::stdout().lock();
@@ -46,14 +46,14 @@ pub(crate) fn print_verdicts(lines: impl Display) -> io::Result<()> {
     })
 }
 
-/// Where the example of a broken promise begins.
+/// The column at which the example of a broken promise begins.
 const EXAMPLE_COLUMN: usize = 9;
 
-/// The line with its verdict in colour: the word behind the invariant's number.
+/// Colours a line's verdict: the word after the invariant's number.
 fn in_colour(line: &str) -> String {
     let verdicts = [(" holds ", Tone::Good), (" BROKEN ", Tone::Bad)];
     let found = verdicts.into_iter().find(|(word, _)| {
-        // What continues a promise, or is an example, begins further in.
+        // Continuation lines and examples are indented.
         line.starts_with('I') && line.split_whitespace().nth(1) == Some(word.trim())
     });
     match found {
@@ -62,7 +62,7 @@ fn in_colour(line: &str) -> String {
     }
 }
 
-/// A text on one line, of which a terminal shows every character and obeys none.
+/// Text on one line with its control characters escaped.
 pub(crate) struct Visible<T>(pub(crate) T);
 
 impl<T: AsRef<str>> Display for Visible<T> {
@@ -77,15 +77,16 @@ impl<T: AsRef<str>> Display for Visible<T> {
     }
 }
 
-/// Control characters (an escape sequence begins with one), the ends of lines and paragraphs, and
-/// what has the letters after it shown in another order. None has more than four digits.
+/// Whether a terminal interprets a character: control characters (an escape sequence begins with
+/// one), line and paragraph separators, and bidirectional controls. Each has at most four
+/// hexadecimal digits.
 fn is_obeyed(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}')
         || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A table of the items. A column that no item has a value for is left out.
+/// A table of the items. Columns without any value are left out.
 pub(crate) fn table(items: &[Value], columns: &[Column]) -> Table {
     let has_value = |pointer: &str| items.iter().any(|item| item.pointer(pointer).is_some());
     let columns: Vec<_> = columns.iter().filter(|(_, pointer)| has_value(pointer)).collect();
@@ -99,7 +100,7 @@ pub(crate) fn table(items: &[Value], columns: &[Column]) -> Table {
     aligned(table)
 }
 
-/// A value with everything in it, a line each, named by its path.
+/// A table of all fields of a value, each named by its path.
 pub(crate) fn details(value: &Value) -> Table {
     let mut table = empty_table();
     let mut rows = Vec::new();
@@ -116,7 +117,7 @@ fn empty_table() -> Table {
     table
 }
 
-/// Lines begin at the margin, with two spaces between columns.
+/// Left-aligns a table, with two spaces between columns.
 fn aligned(mut table: Table) -> Table {
     table.column_iter_mut().for_each(|column| {
         column.set_padding((0, 2));
@@ -143,7 +144,7 @@ fn flatten(path: String, value: &Value, rows: &mut Vec<(String, String)>) {
     }
 }
 
-/// A value in a cell.
+/// A value as the text of a table cell.
 pub(crate) fn text(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
@@ -154,7 +155,7 @@ pub(crate) fn text(value: &Value) -> String {
     Visible(text).to_string()
 }
 
-/// An amount with its currency, which reads better than its two fields.
+/// An amount with its currency in one cell.
 fn money(value: &Value) -> Option<String> {
     let fields = value.as_object().filter(|fields| fields.len() == 2)?;
     let (amount, currency) = (fields.get("amount")?.as_str()?, fields.get("currency")?.as_str()?);
@@ -202,7 +203,7 @@ mod tests {
         .assert_eq(&trimmed(&table(&orders, &columns)));
     }
 
-    /// Clears the screen, colours what follows, turns it round, and begins another row.
+    /// Clears the screen, sets a colour, reverses the text direction, and starts a new row.
     const MISCHIEF: &str = "\u{1b}[2J\u{9b}31m\u{202e}a\u{2066}b\r\n\tc\u{0}\u{7f}";
     const SHOWN: &str = r"\u001b[2J\u009b31m\u202ea\u2066b\u000d\u000a\u0009c\u0000\u007f";
 

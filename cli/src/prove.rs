@@ -15,16 +15,17 @@ use worker::prove::{
 
 use crate::output::{print, print_verdicts};
 
-/// What to look at.
+/// Arguments of `prove`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProveArgs {
-    /// Check the database alone, without what only Temporal can show
+    /// Check the database only, without what only Temporal can show
     #[arg(long)]
     without_temporal: bool,
     /// Logs to search for personal data and secrets: files, gzipped or not, and folders
     #[arg(long, env = "ORDERSAGA_LOGS", value_delimiter = ',', num_args = 1..)]
     logs: Vec<PathBuf>,
-    /// What consumers took effect of: a file for each, with an event's id (`order_id:sequence`) a line
+    /// Files of event ids that a consumer has processed: a file for each consumer, an id
+    /// (`order_id:sequence`) on each line
     #[arg(long, value_delimiter = ',', num_args = 1..)]
     inbox: Vec<PathBuf>,
     /// For `--logs`: the database, as the owner of its schemas, who can see all customers
@@ -63,10 +64,10 @@ async fn logs(args: &ProveArgs) -> Result<Finding> {
     let url = args.migrate_database_url.as_ref().unwrap_or(&args.database.database_url);
     let options = parse_url(url).context("MIGRATE_DATABASE_URL")?;
     let owner = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-    // A variable that is no text is no secret of ours.
+    // A variable that is not valid UTF-8 cannot be one of our secrets.
     let variables = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let secrets = secrets_of(variables);
     let looked = look_at_logs(&owner, &secrets, &args.logs).await;
-    looked.context("the logs cannot be judged (who the customers are, only the owner sees)")
+    looked.context("the logs cannot be judged: only the owner's role can read all customers")
 }

@@ -14,7 +14,7 @@ use worker::rebuild::{Comparison, repair};
 use crate::migrate::OwnerArgs;
 use crate::output::print;
 
-/// Which orders, and what to do.
+/// Arguments of `rebuild`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RebuildArgs {
     /// Compare every order's row with its events, while orders come in; changes nothing
@@ -33,10 +33,10 @@ pub(crate) struct RebuildArgs {
     owner: OwnerArgs,
 }
 
-/// The longest reason.
+/// The maximum length of a reason.
 const WHY_MAX: usize = 500;
 
-/// Exits with 1 if a row is not what its events tell, or cannot be told.
+/// Exits with 1 if a row differs from its events, or cannot be derived from them.
 pub(crate) async fn run(args: RebuildArgs) -> Result<ExitCode> {
     let RebuildArgs { check, order, why, by, owner } = args;
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(owner.options()?);
@@ -64,14 +64,14 @@ async fn compare(pool: &PgPool) -> Result<ExitCode> {
     clear(is_shown);
     let looked_at = comparison.looked_at();
     if found == 0 {
-        print(format_args!("{looked_at} orders: every row is what its events tell"))?;
+        print(format_args!("{looked_at} orders: every row matches its events"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(format_args!("{looked_at} orders: {found} values are not what the events tell"))?;
+    print(format_args!("{looked_at} orders: {found} values differ from the events"))?;
     Ok(ExitCode::FAILURE)
 }
 
-/// What comes next begins on an empty line.
+/// Clears the progress line, so that the next output begins on an empty line.
 fn clear(is_shown: bool) {
     if is_shown {
         write!(io::stderr().lock(), "\r\x1b[K").ok();
@@ -80,11 +80,11 @@ fn clear(is_shown: bool) {
 
 async fn put_right(pool: &PgPool, order: OrderId, by: &str, why: &str) -> Result<ExitCode> {
     let why = line_of_text(why, WHY_MAX).context("--why is no line of text")?;
-    match repair(pool, order, by, &why).await.context("the row was not put right")? {
-        Some(columns) if columns.is_empty() => print("the row is what its events tell")?,
-        Some(columns) => print(format_args!("put right: {}", columns.join(", ")))?,
+    match repair(pool, order, by, &why).await.context("the row was not repaired")? {
+        Some(columns) if columns.is_empty() => print("the row matches its events")?,
+        Some(columns) => print(format_args!("repaired: {}", columns.join(", ")))?,
         None => {
-            print("the row, or the event of its placing, is missing: nothing can be told of it")?;
+            print("the row, or the event of its placing, is missing: it cannot be derived")?;
             return Ok(ExitCode::FAILURE);
         }
     }

@@ -14,7 +14,7 @@ use worker::reconcile::{Day, asked, tell};
 use crate::differences::COLUMNS;
 use crate::output::{Format, print, table};
 
-/// What to compare.
+/// Arguments of `reconcile`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReconcileArgs {
     /// The first day to compare, in UTC, such as 2026-11-01
@@ -39,11 +39,11 @@ pub(crate) struct ReconcileArgs {
     database: DatabaseArgs,
 }
 
-/// How what stands open comes off the list.
+/// How open differences get closed.
 const CLOSES: &str = "The next comparison closes what is gone, `ordersaga differences settle` \
                       what was settled in another way.\n";
 
-/// Exits with 1 if a difference stands open.
+/// Exits with 1 if a difference is open.
 pub(crate) async fn run(args: ReconcileArgs) -> Result<ExitCode> {
     let asked = asked(args.from, args.to, args.days)?;
     let pool = args.database.unlimited_pool().context("DATABASE_URL")?;
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: ReconcileArgs) -> Result<ExitCode> {
         Format::Table => show(&report, args.dry_run)?,
     }
     if !args.dry_run && !report.hints.is_empty() {
-        // What they wait for is on record now, whether or not they can be told of it.
+        // The waiting workflows find the result on record even if this notification fails.
         let client = Temporal::from_env("ordersaga-reconcile")?.connect().await?;
         tell(&client, &report.hints).await?;
     }
@@ -79,10 +79,10 @@ fn show(report: &Report, is_rehearsal: bool) -> Result<()> {
         "{from} to {to}: {payments} payments, {refunds} refunds, {payouts} payouts"
     ))?;
     let hints = report.hints.len();
-    let would = if is_rehearsal { " (nothing was done: this was a rehearsal)" } else { "" };
+    let would = if is_rehearsal { " (nothing was done: dry run)" } else { "" };
     print(format_args!(
-        "{found} differences stand open, of which {opened} are new; {closed} are gone; {voided} \
-         payments that were left are voided, {hints} orders and refunds told to ask again{would}"
+        "{found} differences are open, of which {opened} are new; {closed} no longer exist; {voided} \
+         abandoned payments voided, {hints} orders and refunds told to ask again{would}"
     ))?;
     Ok(())
 }

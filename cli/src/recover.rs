@@ -9,14 +9,14 @@ use worker::recover::{Recovered, recover};
 
 use crate::output::print;
 
-/// Which shop.
+/// Arguments of `recover`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecoverArgs {
     #[command(flatten)]
     database: DatabaseArgs,
 }
 
-/// Exits with 1 if something is left that cannot be settled, or could not be looked at.
+/// Exits with 1 if something could not be settled, or could not be examined.
 pub(crate) async fn run(args: RecoverArgs) -> Result<ExitCode> {
     let client = Temporal::from_env("ordersaga-recover")?.connect().await?;
     let pool = args.database.unlimited_pool().context("DATABASE_URL")?;

@@ -9,7 +9,7 @@ use crate::api_client::{Api, ApiError, ClientArgs};
 use crate::order::{show, show_table};
 use crate::output::{Column, Format, print};
 
-/// Refunds of completed orders, by way of the API.
+/// Refunds of completed orders.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RefundArgs {
     #[command(flatten)]
@@ -28,12 +28,12 @@ enum Command {
     Show(ShowArgs),
 }
 
-/// What to give back.
+/// Arguments of `refund create`.
 #[derive(Debug, clap::Args)]
 struct CreateArgs {
     /// The order's id
     order_id: String,
-    /// An amount, taken from everything that was paid for, such as "10.00 GBP"
+    /// An amount, spread over everything that was paid for, such as "10.00 GBP"
     #[arg(long, value_parser = money, conflicts_with_all = ["lines", "shipping"],
           required_unless_present_any = ["lines", "shipping"])]
     amount: Option<Value>,
@@ -43,22 +43,22 @@ struct CreateArgs {
     /// Refund what is left of the shipping, and of the tax on it
     #[arg(long)]
     shipping: bool,
-    /// Why; everybody who may see the order sees it, so it must name no person
+    /// The reason; everybody who may see the order sees it, so it must not name a person
     #[arg(long)]
     reason: String,
-    /// A name of your choice for this refund: sent again under the same name, it is not given twice
+    /// An idempotency key of your choice: a repeat with the same key creates no second refund
     #[arg(long, value_parser = key)]
     key: String,
 }
 
-/// Whose refunds.
+/// Arguments of `refund list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// The order's id
     order_id: String,
 }
 
-/// Which refund.
+/// Arguments of `refund show`.
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
     /// The order's id
@@ -112,7 +112,7 @@ async fn one(api: &Api, ShowArgs { order_id, number }: &ShowArgs) -> Result<Valu
 }
 
 impl CreateArgs {
-    /// As the API takes it.
+    /// The request body.
     fn body(&self) -> Value {
         let Self { amount, lines, shipping, reason, .. } = self;
         match amount {
@@ -122,14 +122,14 @@ impl CreateArgs {
     }
 }
 
-/// An amount as the tables show it. Whether it is one is the API's to say.
+/// Splits an amount as the tables show it. The API validates it.
 fn money(text: &str) -> Result<Value, &'static str> {
     let (amount, currency) =
         text.split_once(' ').ok_or("an amount and its currency, such as \"10.00 GBP\"")?;
     Ok(json!({ "amount": amount, "currency": currency }))
 }
 
-/// Pieces of an article, whose name may have a `=` in it.
+/// Parses `SKU=QUANTITY`. The SKU may contain a `=`.
 fn line(text: &str) -> Result<Value, &'static str> {
     let line = text.rsplit_once('=').and_then(|(sku, pieces)| Some((sku, pieces.parse().ok()?)));
     let (sku, quantity): (_, u32) =
@@ -137,7 +137,7 @@ fn line(text: &str) -> Result<Value, &'static str> {
     Ok(json!({ "sku": sku, "quantity": quantity }))
 }
 
-/// A key as a header can carry it.
+/// Checks that a key can be sent as a header.
 pub(crate) fn key(text: &str) -> Result<String, &'static str> {
     let is_key = (1..=255).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic());
     is_key.then(|| text.to_owned()).ok_or("1 to 255 visible ASCII characters")

@@ -9,16 +9,16 @@ use worker::replay::{Outcome, ReplayError, histories, replay_file, replay_from};
 
 use crate::output::{Visible, print};
 
-/// What to replay.
+/// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
-    /// Histories, or folders of them (*.json, *.jsonl), or `-` for one on standard input: as the SDK
-    /// writes them, or as `temporal workflow show --output json` prints them; packed by gzip or not
+    /// Histories, or folders of them (*.json, *.jsonl), or `-` for one on standard input: in the
+    /// SDK's format, or as `temporal workflow show --output json` prints them; gzipped or not
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }
 
-/// What stands for standard input, as in most programs.
+/// The usual name of standard input.
 const STANDARD_INPUT: &str = "-";
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode> {

@@ -8,7 +8,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::{show, show_items};
 use crate::output::Column;
 
-/// The orders that screening has stopped, by way of the API.
+/// The orders that screening has stopped for review.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReviewArgs {
     #[command(flatten)]
@@ -27,7 +27,7 @@ enum Command {
     Decline(DecisionArgs),
 }
 
-/// Which of them.
+/// Arguments of `review list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// The cursor at which the previous page ended
@@ -35,7 +35,7 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// What is decided.
+/// Arguments of `review approve` and `review decline`.
 #[derive(Debug, clap::Args)]
 struct DecisionArgs {
     /// The order's id

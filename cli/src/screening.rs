@@ -11,7 +11,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::{show, show_items};
 use crate::output::Column;
 
-/// Who is blocked and who is allowed, and the rules, by way of the API.
+/// Screening's block and allow lists, and its rules.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScreeningArgs {
     #[command(flatten)]
@@ -28,11 +28,11 @@ enum Command {
     Add(AddArgs),
     /// Remove an entry from its list
     Remove(RemoveArgs),
-    /// Manage the sets of rules: try one out, and activate it
+    /// Manage rule sets: try one out, and activate it
     Rules(rules::RulesArgs),
 }
 
-/// Which of them.
+/// Arguments of `screening list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// The cursor at which the previous page ended
@@ -40,13 +40,13 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// Who is listed.
+/// Arguments of `screening add`.
 #[derive(Debug, clap::Args)]
 struct AddArgs {
-    /// On which list
+    /// Which list
     #[arg(value_parser = PossibleValuesParser::new(["block", "allow"]))]
     list: String,
-    /// What is listed
+    /// The kind of the entry
     #[arg(value_parser = PossibleValuesParser::new(
         ["customer", "payment-method", "address", "network"]
     ))]
@@ -54,7 +54,7 @@ struct AddArgs {
     /// The customer's id, the provider's token, or an IP address or network
     #[arg(required_unless_present = "order")]
     value: Option<String>,
-    /// An order whose customer, payment method, address or network is listed
+    /// An order whose customer, payment method, address or network is to be listed
     #[arg(long, conflicts_with = "value")]
     order: Option<String>,
     /// The reason; it is kept with the entry, so it must not name a person
@@ -62,7 +62,7 @@ struct AddArgs {
     why: String,
 }
 
-/// Which entry.
+/// Arguments of `screening remove`.
 #[derive(Debug, clap::Args)]
 struct RemoveArgs {
     /// The entry's id, as `screening list` shows it

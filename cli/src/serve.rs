@@ -20,15 +20,15 @@ pub(crate) struct ApiArgs {
         required_unless_present = "database_url"
     )]
     starter_database_url: Option<String>,
-    /// The same, where `STARTER_DATABASE_URL` is not set
+    /// Used if `STARTER_DATABASE_URL` is not set
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     #[command(flatten)]
     serve: ServeArgs,
 }
 
-/// The API, the worker and the relay. Each has its own role in the database, with its own rights.
-/// Without a database for it, no relay runs, and messages stay in the outbox.
+/// The API, the worker and the relay. Each has its own role in the database. Without a database URL
+/// for the relay, the relay does not run, and messages stay in the outbox.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AllArgs {
     /// The shop's database, as the starter's role: postgres://user:password@host:port/name
@@ -67,7 +67,8 @@ pub(crate) async fn relay(args: RelayProgramArgs) -> Result<()> {
 
 pub(crate) async fn all(args: AllArgs) -> Result<()> {
     let AllArgs { starter_database_url, serve, worker, relay } = args;
-    // Temporal lets an order begin with the process that starts it, current release or not.
+    // With eager start, Temporal begins an order in the process that starts it, even if this is not
+    // the current release.
     anyhow::ensure!(
         worker.settings.release.is_none(),
         "`ordersaga all` begins orders by itself, whichever release is to take them: run `api` and \
@@ -81,13 +82,14 @@ pub(crate) async fn all(args: AllArgs) -> Result<()> {
     let api = async {
         let (stop, temporal) = (stop.clone(), temporal.clone().into());
         let ended = starter_api::serve::run(&serve, &starter_database_url, temporal, stop).await;
-        // Only now: a request under way may wait for what the worker does.
+        // Only after the API has stopped: a request under way may wait for the worker.
         stop_worker.cancel();
         ended
     };
     let worker = async {
         let ended = worker::run::run(worker, &temporal, telemetry, stop_worker.clone()).await;
-        // A worker that fails takes the API with it, in order: a supervisor starts both anew.
+        // If the worker fails, the API shuts down gracefully too, so that a supervisor restarts
+        // both.
         stop.cancel();
         ended
     };

@@ -1,4 +1,4 @@
-//! `ordersaga relay`, and what operators do about the sinks that it delivers to.
+//! `ordersaga relay`, and the operators' commands for its sinks.
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
@@ -13,7 +13,7 @@ use crate::order::{show, show_items};
 use crate::output::{Column, print};
 use crate::{OWN_WARNINGS, serve};
 
-/// The relay, which runs where no command is named; and operators' commands, by way of the API.
+/// Runs the relay if no subcommand is given; the subcommands use the API.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct RelayCommand {
@@ -33,24 +33,24 @@ enum Command {
     Pause(SinkArgs),
     /// Resume a paused sink, from where it was
     Resume(SinkArgs),
-    /// Deliver refused messages again, and what waits behind them; or everything
+    /// Deliver refused messages again, with those that wait behind them; or everything
     Replay(ReplayArgs),
     /// Drop an order's refused message, and deliver what waits behind it
     Skip(SkipArgs),
     /// Remove a sink that no process serves, and keep no messages for it
     Remove(SinkArgs),
-    /// Deliver everything that is kept again, in a database restored from a dump
+    /// After a restore from a dump: deliver all kept messages again
     Rebase(RebaseArgs),
 }
 
-/// All sinks.
+/// Arguments of `relay list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     #[command(flatten)]
     client: ClientArgs,
 }
 
-/// Which messages.
+/// Arguments of `relay parked`.
 #[derive(Debug, clap::Args)]
 struct ParkedArgs {
     #[command(flatten)]
@@ -65,7 +65,7 @@ struct ParkedArgs {
     cursor: Option<String>,
 }
 
-/// Which sink, and why.
+/// Arguments of `relay pause`, `relay resume` and `relay remove`.
 #[derive(Debug, clap::Args)]
 struct SinkArgs {
     #[command(flatten)]
@@ -77,7 +77,7 @@ struct SinkArgs {
     why: String,
 }
 
-/// Which messages are delivered again, and why.
+/// Arguments of `relay replay`.
 #[derive(Debug, clap::Args)]
 struct ReplayArgs {
     #[command(flatten)]
@@ -95,7 +95,7 @@ struct ReplayArgs {
     why: String,
 }
 
-/// Which message is given up, and why.
+/// Arguments of `relay skip`.
 #[derive(Debug, clap::Args)]
 struct SkipArgs {
     #[command(flatten)]
@@ -110,13 +110,13 @@ struct SkipArgs {
     why: String,
 }
 
-/// Which database.
+/// Arguments of `relay rebase`.
 #[derive(Debug, clap::Args)]
 struct RebaseArgs {
     #[command(flatten)]
     owner: OwnerArgs,
-    /// Let every sink continue where it was: only for a cluster that has kept its transaction ids,
-    /// as `pg_upgrade` does
+    /// Let every sink continue at its position: only for a cluster that has kept its transaction
+    /// ids, as `pg_upgrade` does
     #[arg(long)]
     keep_places: bool,
 }
@@ -149,7 +149,7 @@ const PARKED: [Column; 9] = [
 ];
 
 impl RelayCommand {
-    /// How much is logged.
+    /// The log filter of the command.
     pub(crate) const fn log_filter(&self) -> &'static str {
         match &self.command {
             None => EVENTS_OF_NOTE,

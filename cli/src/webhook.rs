@@ -8,7 +8,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::{show, show_items};
 use crate::output::Column;
 
-/// What the payment provider has told by itself, by way of the API.
+/// Events that the payment provider has sent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WebhookArgs {
     #[command(flatten)]
@@ -23,11 +23,11 @@ enum Command {
     List(ListArgs),
     /// Retry an open event at once
     Retry(RetryArgs),
-    /// Dismiss an open event: nothing is to be done about it
+    /// Dismiss an open event, without applying it
     Dismiss(DismissArgs),
 }
 
-/// Which events to list.
+/// Arguments of `webhook list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// The state: open, applied or ignored
@@ -41,17 +41,17 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// Which event to look at again.
+/// Arguments of `webhook retry`.
 #[derive(Debug, clap::Args)]
 struct RetryArgs {
-    /// The provider's own name for it
+    /// The event's id at the provider
     event_id: String,
 }
 
-/// Which event needs nobody.
+/// Arguments of `webhook dismiss`.
 #[derive(Debug, clap::Args)]
 struct DismissArgs {
-    /// The provider's own name for it
+    /// The event's id at the provider
     event_id: String,
     /// The reason; it goes on record, so it must not name a person
     #[arg(long)]

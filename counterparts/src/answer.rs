@@ -1,4 +1,4 @@
-//! What the proxy answers, and Stripe's errors.
+//! The proxy's answers, and Stripe's errors.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Value,
-    /// Whether it is kept under the request's idempotency key: the call had begun to do its work.
+    /// Whether it is stored under the request's idempotency key, because the work had begun.
     pub kept: bool,
 }
 
@@ -20,12 +20,12 @@ impl Answer {
         Self { status: 200, body, kept: true }
     }
 
-    /// A refusal in the course of the work.
+    /// An error after the work had begun.
     pub(crate) fn refused(status: u16, error: &Value) -> Self {
         Self { status, body: json!({ "error": error }), kept: true }
     }
 
-    /// A refusal before any work.
+    /// An error before any work.
     pub(crate) fn invalid(status: u16, error: &Value) -> Self {
         Self { kept: false, ..Self::refused(status, error) }
     }
@@ -44,7 +44,7 @@ impl Answer {
         Self::refused(500, &json!({ "type": "api_error", "message": message }))
     }
 
-    /// localstripe or stripe-mock is not there: a fault of the test's set-up, not of Stripe.
+    /// localstripe or stripe-mock is missing: a fault of the test's setup, not of Stripe.
     pub(crate) fn no_counterpart(why: &str) -> Self {
         Self::invalid(502, &json!({ "type": "api_error", "message": why }))
     }
@@ -72,7 +72,7 @@ impl Answer {
         Self::invalid(404, &with_code(error, "resource_missing"))
     }
 
-    /// An object that a parameter names is not there.
+    /// An object that a parameter names does not exist.
     pub(crate) fn missing_for(parameter: &str, id: &str) -> Self {
         let error = invalid_request(&format!("No such {parameter}: '{id}'"));
         let mut error = with_code(error, "resource_missing");
@@ -91,7 +91,7 @@ impl Answer {
         Self::refused(400, &error)
     }
 
-    /// What localstripe refuses, in Stripe's words as far as they can be known.
+    /// An error of localstripe, in Stripe's form as far as that is known.
     pub(crate) fn of_localstripe(status: u16, body: Value) -> Self {
         if status < 400 {
             return Self::ok(body);
@@ -117,7 +117,7 @@ impl Answer {
     }
 }
 
-/// Something is wrong with the request.
+/// An error in the request.
 pub(crate) fn invalid_request(message: &str) -> Value {
     json!({ "type": "invalid_request_error", "message": message })
 }
@@ -126,15 +126,15 @@ fn idempotency(message: &str) -> Value {
     json!({ "type": "idempotency_error", "message": message })
 }
 
-/// The error, with a code by which a program knows it.
+/// Adds a machine-readable code to the error.
 pub(crate) fn with_code(mut error: Value, code: &str) -> Value {
     error["code"] = json!(code);
     error
 }
 
-/// A page of a list that is complete here, newest first, as Stripe pages it.
+/// One page of a list, newest first, with Stripe's pagination.
 ///
-/// **Errors.** A limit that is no number, or a place that is not in the list.
+/// **Errors.** The limit is not a number, or the cursor is not in the list.
 pub(crate) fn page(all: Vec<Value>, url: &str, params: &Params) -> Result<Value, Answer> {
     let limit = limit_of(params)?;
     let place = |name: &str| match params.get(name) {
@@ -147,7 +147,7 @@ pub(crate) fn page(all: Vec<Value>, url: &str, params: &Params) -> Result<Value,
     let from = place("starting_after")?.map_or(0, |position| position.saturating_add(1));
     let to = place("ending_before")?.unwrap_or(all.len());
     let window = to.saturating_sub(from);
-    // `ending_before` alone means those right before it, not the first of all.
+    // `ending_before` alone means the page right before it, not the first page.
     let skipped = match params.get("ending_before") {
         Some(_) => from.saturating_add(window.saturating_sub(limit)),
         None => from,
@@ -156,7 +156,7 @@ pub(crate) fn page(all: Vec<Value>, url: &str, params: &Params) -> Result<Value,
     Ok(json!({ "object": "list", "url": url, "has_more": window > limit, "data": data }))
 }
 
-/// Whether an object was created within the bounds that a list is asked for with.
+/// Whether an object was created within the bounds of a list request.
 pub(crate) fn is_within(object: &Value, params: &Params) -> bool {
     let created = object["created"].as_i64().unwrap_or_default();
     let bound = |name: &str| params.get(&format!("created[{name}]"))?.parse::<i64>().ok();

@@ -1,5 +1,5 @@
-//! What payments, refunds and disputes have made of the account's balance, and what of it was paid
-//! out to the shop's bank.
+//! The account's balance, as changed by payments, refunds and disputes, and its payouts to the
+//! shop's bank.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::shape::{text, whole};
 
 const TRANSACTIONS: &str = "/v1/balance_transactions";
 const PAYOUTS: &str = "/v1/payouts";
-/// What Stripe takes of each payment: so many in a thousand, and so much besides, in the smallest
-/// unit of the currency.
+/// Stripe's fee for a payment: this many per mille, plus a fixed amount in the smallest unit of the
+/// currency.
 const FEE_PER_MILLE: i64 = 15;
 const FEE_EACH: i64 = 20;
 
-/// Everything that has changed the balance, oldest first.
+/// All balance transactions, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Balance {
     changes: Vec<Change>,
@@ -27,26 +27,26 @@ pub(crate) struct Balance {
 
 #[derive(Debug)]
 struct Change {
-    /// With its whole source, as that was then.
+    /// Contains a snapshot of its whole source.
     transaction: Value,
-    /// The payout that it is in.
+    /// The payout that includes it.
     payout: Option<String>,
 }
 
-/// What changes the balance.
+/// A change of the balance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moved {
-    /// Stripe's type for it.
+    /// Stripe's type.
     pub(crate) kind: &'static str,
-    /// Stripe's word for what it is reported as.
+    /// Stripe's reporting category.
     pub(crate) category: &'static str,
-    /// Below zero, if the balance is less by it.
+    /// Negative if it reduces the balance.
     pub(crate) amount: i64,
     pub(crate) fee: i64,
 }
 
 impl Moved {
-    /// So much for an object, as a balance transaction of this name.
+    /// The balance transaction with this id, for this object.
     pub(crate) fn for_source(self, id: &str, source: &Value) -> Value {
         let Self { kind, category, amount, fee } = self;
         json!({
@@ -69,7 +69,7 @@ impl Moved {
     }
 }
 
-/// The transaction with the id of its source alone.
+/// The transaction with only the id of its source.
 pub(crate) fn plain(mut transaction: Value) -> Value {
     transaction["source"] = transaction["source"]["id"].take();
     transaction
@@ -80,13 +80,13 @@ impl Balance {
         self.changes.push(Change { transaction, payout: None });
     }
 
-    /// The currencies of what is not paid out yet.
+    /// The currencies that have amounts to pay out.
     fn currencies(&self) -> BTreeSet<String> {
         let left = self.changes.iter().filter(|change| change.payout.is_none());
         left.map(|change| text(&change.transaction["currency"]).to_owned()).collect()
     }
 
-    /// Pays out all of this currency that is not paid out yet.
+    /// Pays out all unpaid amounts in this currency.
     fn pay_out(&mut self, currency: &str, id: &str, transaction: &str) -> Value {
         let is_left = |change: &&mut Change| {
             change.payout.is_none() && change.transaction["currency"] == currency
@@ -123,7 +123,7 @@ impl Balance {
         payout
     }
 
-    /// The transactions that a list asks for, newest first.
+    /// The transactions for a list request, newest first.
     fn asked_for(&self, params: &Params) -> Vec<Value> {
         let of = params.get("payout");
         let is_whole = params.list("expand").contains(&"data.source");
@@ -136,7 +136,7 @@ impl Balance {
 }
 
 impl Proxy {
-    /// A payment was taken, of which Stripe keeps its fee.
+    /// A payment was captured, less Stripe's fee.
     pub(crate) fn earned(&self, charge: &Value) {
         let amount = whole(&charge["amount_captured"]);
         let fee = amount.saturating_mul(FEE_PER_MILLE).saturating_div(1_000);
@@ -144,13 +144,13 @@ impl Proxy {
         self.moved(charge, Moved { kind: "charge", category: "charge", amount, fee });
     }
 
-    /// A refund takes its amount from the balance.
+    /// A refund reduces the balance.
     pub(crate) fn gave_back(&self, refund: &Value) {
         let amount = whole(&refund["amount"]).saturating_neg();
         self.moved(refund, Moved { kind: "refund", category: "refund", amount, fee: 0 });
     }
 
-    /// What a refund took is in the balance again.
+    /// A failed refund's amount is returned to the balance.
     pub(crate) fn came_back(&self, refund: &Value) {
         let (kind, amount) = ("refund_failure", whole(&refund["amount"]));
         let moved = Moved { kind, category: kind, amount, fee: 0 };
@@ -159,7 +159,7 @@ impl Proxy {
         memory.balance.change(moved.for_source(&id, refund));
     }
 
-    /// Under the name that localstripe has for it, if it has one.
+    /// Under localstripe's id, if it has one.
     fn moved(&self, source: &Value, moved: Moved) {
         let mut memory = self.memory();
         let id = match text(&source["balance_transaction"]) {
@@ -169,7 +169,7 @@ impl Proxy {
         memory.balance.change(moved.for_source(&id, source));
     }
 
-    /// Pays out whatever is in the balance; a payout for each currency.
+    /// Pays out the whole balance: one payout per currency.
     pub(crate) fn pay_out(self: &Arc<Self>) -> Value {
         let currencies = self.memory().balance.currencies();
         let payouts = currencies.iter().map(|currency| {

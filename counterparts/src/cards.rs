@@ -1,31 +1,32 @@
-//! Stripe's names for test cards, as far as tests need them.
+//! Stripe's names of test cards, as far as tests need them.
 
-/// What becomes of a card.
+/// The behaviour of a test card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Card {
     /// It is charged.
     Approved,
-    /// Its bank refuses.
+    /// The bank declines.
     Declined {
         /// The error's code.
         code: &'static str,
-        /// Why the bank refuses.
+        /// The bank's reason.
         decline_code: &'static str,
     },
-    /// Its bank asks the customer for approval; localstripe knows such cards by number.
+    /// The bank asks the customer for approval (3-D Secure); localstripe knows such cards by
+    /// number.
     Approval {
         /// The number.
         number: &'static str,
     },
 }
 
-/// What localstripe is given for a card that is charged.
+/// localstripe's card that is charged.
 pub(crate) const APPROVED: &str = "pm_card_visa";
-/// The one card of localstripe that is declined as it is charged.
+/// localstripe's only card that is declined when charged.
 pub(crate) const DECLINED: &str = "pm_card_chargeCustomerFail";
 
 impl Card {
-    /// The card of this name; None for what is no test card's name, such as a stored card's id.
+    /// The card of this name; `None` if it is not a test card, such as a stored card's id.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Some(match name.strip_prefix("pm_card_")? {
@@ -59,7 +60,7 @@ impl Card {
         Self::Declined { code: "card_declined", decline_code }
     }
 
-    /// Some reasons are a code of their own.
+    /// Some decline reasons have an error code of their own.
     fn declined_as(code: &'static str) -> Self {
         Self::Declined { code, decline_code: code }
     }

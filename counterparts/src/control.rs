@@ -1,4 +1,4 @@
-//! The proxy's own paths, by which a test says what is to go wrong, and asks what was judged.
+//! The proxy's own endpoints, with which a test plans faults and reads stripe-mock's judgements.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ async fn judgements(State(proxy): State<Arc<Proxy>>) -> Response {
             Json(judged).into_response()
         }
         Err(why) => {
-            let told = format!("what was judged cannot be told: {why}");
+            let told = format!("the judgements cannot be shown: {why}");
             (StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
         }
     }

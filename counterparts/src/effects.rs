@@ -1,4 +1,4 @@
-//! The calls of Stripe that the proxy knows: what localstripe does for each, and what it does not.
+//! The Stripe calls that the proxy supports: what it forwards to localstripe, and what it adds.
 
 use std::cmp::Reverse;
 use std::convert::identity;
@@ -17,17 +17,17 @@ use crate::upstream::Sent;
 
 const INTENTS: &str = "/v1/payment_intents";
 const REFUNDS: &str = "/v1/refunds";
-/// localstripe knows no upper limit.
+/// localstripe has no upper limit.
 const ALL: &str = "limit=10000";
 
-/// From which states a payment can be called off.
+/// The states in which a payment can be cancelled.
 const CANCELABLE: [&str; 4] =
     ["requires_payment_method", "requires_confirmation", "requires_action", "requires_capture"];
 
 type Done = Result<Answer, Answer>;
 
 impl Proxy {
-    /// Carries a request out.
+    /// Executes a request.
     pub(crate) async fn effect(self: &Arc<Self>, asked: &Asked) -> Answer {
         let _others_wait = self.work.lock().await;
         let segments: Vec<_> = asked.path.trim_start_matches('/').split('/').collect();
@@ -83,7 +83,7 @@ impl Proxy {
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
     }
 
-    /// What localstripe has for this card.
+    /// localstripe's equivalent of this card.
     async fn local_card(&self, name: &str) -> Result<String, Answer> {
         Ok(match Card::named(name) {
             None => self.named_by("payment_method", "/v1/payment_methods", name).await?,
@@ -100,7 +100,7 @@ impl Proxy {
         })
     }
 
-    /// The id, if the object that a parameter names is there.
+    /// The id, if the object that a parameter names exists.
     async fn named_by(&self, parameter: &str, folder: &str, id: &str) -> Result<String, Answer> {
         match self.found(parameter, folder, id).await {
             Ok(_) => Ok(id.to_owned()),
@@ -132,7 +132,7 @@ impl Proxy {
         }
         if let Some(name) = card {
             let local = self.local_card(name).await?;
-            // The last charge, if any, is none of this attempt.
+            // The last charge, if any, belongs to an earlier attempt.
             let change = json!({ "payment_method": local, "latest_charge": null });
             self.done(Method::POST, &format!("{INTENTS}/{id}"), Sent::Json(change)).await?;
             self.note(id, |note| note.card = Card::named(name));
@@ -180,7 +180,7 @@ impl Proxy {
         Ok(self.failed(raw, (code, decline_code), "Your card was declined.", &types))
     }
 
-    /// The bank asks a customer who is not there.
+    /// The bank asks for approval while the customer is absent (`off_session`).
     async fn approval_missed(self: &Arc<Self>, raw: Value) -> Done {
         let id = text(&raw["id"]).to_owned();
         let answer = Sent::Json(json!({ "client_secret": raw["client_secret"], "success": false }));
@@ -214,7 +214,7 @@ impl Proxy {
         Answer::refused(402, &error)
     }
 
-    /// The customer has approved the payment, or has not.
+    /// The customer approves the payment, or does not.
     pub(crate) async fn authenticate(self: &Arc<Self>, id: &str, success: bool) -> Done {
         let _others_wait = self.work.lock().await;
         let raw = self.intent(id).await?;
@@ -267,7 +267,7 @@ impl Proxy {
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
     }
 
-    /// A payment's money is in the balance.
+    /// Adds a captured payment to the balance.
     fn took(&self, raw: &Value) {
         let charge = self.shaped(|shape| shape.charge(raw["latest_charge"].clone()));
         self.earned(&charge);
@@ -281,7 +281,7 @@ impl Proxy {
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
     }
 
-    /// Calls a payment off; the payment as localstripe has it then.
+    /// Cancels a payment; returns localstripe's object.
     pub(crate) async fn canceled(
         &self,
         id: &str,
@@ -319,7 +319,7 @@ impl Proxy {
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
     }
 
-    /// The payments that were opened with this value in their metadata, as they are.
+    /// The payments created with this value in their metadata, in their current state.
     pub(crate) async fn payments_of(&self, mark: &str) -> Done {
         let _others_wait = self.work.lock().await;
         let ids: Vec<_> = {
@@ -349,7 +349,8 @@ impl Proxy {
         };
         let raw = self.intent(&intent).await?;
         let amount = self.refundable(&raw, &params)?;
-        // A refund that names its payment is never taken for the rest of a partial capture.
+        // With the payment's id, localstripe does not take the refund for the remainder of a
+        // partial capture.
         params.take("charge");
         params.set("payment_intent", intent.clone());
         params.set("amount", amount.to_string());
@@ -364,7 +365,7 @@ impl Proxy {
         Ok(Answer::ok(refund))
     }
 
-    /// How much is refunded, if that much is left of what was captured.
+    /// The amount to refund, if that much is left of what was captured.
     fn refundable(&self, raw: &Value, params: &Params) -> Result<i64, Answer> {
         if raw["status"] != "succeeded" {
             let id = text(&raw["id"]);
@@ -383,7 +384,8 @@ impl Proxy {
             let error = invalid_request(&format!("Charge {id} has been charged back."));
             return Err(Answer::refused(400, &with_code(error, "charge_disputed")));
         }
-        // The rest of a partial capture counts as refunded, so this is what is left of the capture.
+        // localstripe counts the remainder of a partial capture as refunded, so this is what is
+        // left of the capture.
         let refunded = whole(&charge["amount_refunded"]).saturating_sub(returned);
         let left = whole(&charge["amount"]).saturating_sub(refunded);
         if left <= 0 {
@@ -404,7 +406,7 @@ impl Proxy {
         let intent = match (params.get("payment_intent"), params.get("charge")) {
             (Some(intent), _) => intent.to_owned(),
             (None, Some(charge)) => self.intent_of(charge).await?,
-            // Those of every payment: each is shown as localstripe knows it.
+            // Refunds of every payment, as localstripe shows them.
             (None, None) => String::new(),
         };
         let mut all = Vec::new();
@@ -443,7 +445,7 @@ impl Proxy {
         Ok(Answer::ok(self.shaped(|shape| shape.charge(raw))))
     }
 
-    /// The payment that a charge belongs to.
+    /// The payment of a charge.
     pub(crate) async fn intent_of(&self, charge: &str) -> Result<String, Answer> {
         let charge = self.found("charge", "/v1/charges", charge).await?;
         Ok(text(&charge["payment_intent"]).to_owned())
@@ -460,7 +462,7 @@ impl Proxy {
         self.done(asked.method.clone(), &asked.uri, sent).await.map(Answer::ok)
     }
 
-    /// The payment as localstripe has it.
+    /// localstripe's object of a payment.
     pub(crate) async fn intent(&self, id: &str) -> Result<Value, Answer> {
         self.found("payment_intent", INTENTS, id).await
     }
@@ -481,7 +483,7 @@ impl Proxy {
         Answer::unexpected_state(doing, self.shaped(|shape| shape.intent(raw, false)))
     }
 
-    /// Events of a payment as localstripe has it; those of its charge show the charge.
+    /// Emits events for a payment; events of its charge contain the charge.
     pub(crate) fn happened_to(self: &Arc<Self>, types: &[&str], raw: &Value) {
         for kind in types {
             let object = self.shaped(|shape| {
@@ -496,18 +498,18 @@ impl Proxy {
     }
 }
 
-/// localstripe lists payments, and the refunds of one second, in the order in which they were made.
+/// localstripe lists payments, and refunds of the same second, oldest first.
 fn newest_first(all: &mut [Value]) {
     all.reverse();
     all.sort_by_key(|one| Reverse(whole(&one["created"])));
 }
 
-/// Whether the charge is to be shown as a whole. localstripe is not asked for it: it always does.
+/// Whether to expand the charge. localstripe is not asked: it always expands it.
 fn wants_charge(params: &mut Params) -> bool {
     params.take("expand").iter().any(|(_, wanted)| wanted.starts_with("latest_charge"))
 }
 
-/// A positive amount; where none is named, all of it.
+/// A positive amount; by default, all of it.
 fn amount_of(params: &Params, name: &str, all: i64) -> Result<i64, Answer> {
     let Some(given) = params.get(name) else { return Ok(all) };
     given.parse::<i64>().ok().filter(|amount| *amount > 0).ok_or_else(|| {
@@ -527,7 +529,7 @@ mod tests {
     #[test]
     fn of_several_refunds_in_one_second_the_last_one_is_the_newest() {
         let refund = |id: &str, created: i64| json!({ "id": id, "created": created });
-        // As localstripe lists them.
+        // In localstripe's order.
         let mut all =
             vec![refund("re_3", 8), refund("re_4", 8), refund("re_1", 7), refund("re_2", 7)];
         newest_first(&mut all);

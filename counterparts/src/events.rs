@@ -1,4 +1,4 @@
-//! What has happened, as Stripe's events.
+//! Stripe's events.
 
 use serde_json::{Value, json};
 
@@ -6,13 +6,13 @@ use crate::answer::is_within;
 use crate::params::Params;
 use crate::proxy::now;
 
-/// The API version of the events, which an endpoint has for itself.
+/// The API version of the events, which an endpoint sets independently.
 const API_VERSION: &str = "2025-09-30.clover";
 
-/// Every event of this proxy, oldest first.
+/// All events of this proxy, oldest first.
 #[derive(Debug)]
 pub(crate) struct Events {
-    /// So that two proxies never give the same id.
+    /// Makes ids unique across proxies.
     of: String,
     all: Vec<Value>,
 }
@@ -25,7 +25,7 @@ impl Default for Events {
 }
 
 impl Events {
-    /// An id that no other object has.
+    /// A unique id.
     pub(crate) fn id(&self, prefix: &str) -> String {
         format!("{prefix}_{}{:04}", self.of, self.all.len())
     }
@@ -50,7 +50,7 @@ impl Events {
         &self.all
     }
 
-    /// How many there were of this type.
+    /// The number of events of this type.
     pub(crate) fn of_type(&self, kind: &str) -> usize {
         self.all.iter().filter(|event| event["type"] == kind).count()
     }
@@ -59,7 +59,7 @@ impl Events {
         self.all.iter().find(|event| event["id"] == id)
     }
 
-    /// Those that a list asks for, newest first.
+    /// The events for a list request, newest first.
     pub(crate) fn asked_for(&self, params: &Params) -> Vec<Value> {
         let mut types = params.list("types");
         types.extend(params.get("type"));

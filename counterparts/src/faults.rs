@@ -1,58 +1,58 @@
-//! Which call fails, and how.
+//! Planned faults of calls.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::sleep;
 
-/// How a call fails.
+/// The kind of fault.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// The work is done, and the connection is closed instead of an answer.
+    /// The work is done, and the connection is closed without an answer.
     LoseAnswer,
     /// The connection is reset.
     Reset,
     /// 500, kept under the idempotency key.
     ServerError,
-    /// 429, which leaves the key free, with this many seconds in `Retry-After`.
+    /// 429 with this many seconds in `Retry-After`; the key stays unused.
     TooManyRequests(u64),
-    /// No answer, until the caller gives up.
+    /// No answer until the caller times out.
     Hang,
-    /// A page in HTML with this status, as a proxy in between sends it.
+    /// An HTML page with this status, as from an intermediate proxy.
     HtmlPage(u16),
-    /// The work begins this many milliseconds late; the key is in use meanwhile.
+    /// The work is delayed by this many milliseconds; the key is in use meanwhile.
     DelayMs(u64),
-    /// The refund that the call makes is pending, until something happens to it.
+    /// The refund created by the call stays pending until something happens to it.
     RefundPends,
 }
 
-/// A fault, and the calls that it befalls: in JSON
-/// `{"method": "POST", "path": "/v1/payment_intents/*/capture", "nth": 2, "fault": "lose-answer"}`.
+/// A fault and the calls it applies to, in JSON `{"method": "POST", "path":
+/// "/v1/payment_intents/*/capture", "nth": 2, "fault": "lose-answer"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Planned {
-    /// The method, if only one.
+    /// The method; any by default.
     pub method: Option<String>,
-    /// The path, `*` for any one segment, or `**` for any path.
+    /// The path; `*` matches one segment, `**` any path.
     pub path: String,
-    /// The payments that it befalls, if not all: those opened with this value in their metadata.
+    /// Restricts it to payments created with this value in their metadata.
     pub of: Option<String>,
-    /// The first of the matching calls that it befalls, counted from 1.
+    /// The first matching call that fails, counted from 1.
     #[serde(default = "one")]
     pub nth: u32,
-    /// How many calls it befalls from there on.
+    /// How many calls fail from there on.
     #[serde(default = "one")]
     pub times: u32,
-    /// Whether the work is done nevertheless.
+    /// Whether the work is still done.
     #[serde(default)]
     pub after_effect: bool,
-    /// What happens.
+    /// The fault.
     pub fault: Fault,
 }
 
 impl Planned {
-    /// Whether it comes instead of the work, and not after it.
+    /// Whether it replaces the work, instead of following it.
     pub(crate) fn strikes_first(&self) -> bool {
         !self.after_effect && self.fault != Fault::LoseAnswer
     }
@@ -62,15 +62,15 @@ fn one() -> u32 {
     1
 }
 
-/// Holds something up, because a test has ordered that as a fault. Nothing else here waits for time
-/// to pass.
+/// Delays something because a test has planned that fault. Nothing else here waits for time to
+/// pass.
 pub(crate) async fn hold_up(milliseconds: u64) {
     if milliseconds > 0 {
         sleep(Duration::from_millis(milliseconds)).await;
     }
 }
 
-/// The faults still to come.
+/// The remaining faults.
 #[derive(Debug, Default)]
 pub(crate) struct Plan(Vec<(Planned, u32)>);
 
@@ -81,13 +81,13 @@ impl Plan {
         plan
     }
 
-    /// Plans these too.
+    /// Adds faults to the plan.
     pub(crate) fn add(&mut self, planned: Vec<Planned>) {
         self.0.extend(planned.into_iter().map(|one| (one, 0)));
     }
 
-    /// The fault that befalls this call about a payment with these values in its metadata. Every
-    /// fault for calls like it counts the call.
+    /// The fault for this call about a payment with these metadata values. Every matching fault
+    /// counts the call.
     pub(crate) fn strike(&mut self, method: &str, path: &str, of: &[&str]) -> Option<Planned> {
         let mut struck = None;
         for (planned, seen) in &mut self.0 {

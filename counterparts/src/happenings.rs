@@ -1,5 +1,5 @@
-//! What happens at the provider without a call: disputes, refunds that fail, authorisations that
-//! run out, payouts.
+//! Things that happen at the provider without a call: disputes, failed refunds, expired
+//! authorisations, payouts.
 
 use std::sync::Arc;
 
@@ -13,28 +13,28 @@ use crate::proxy::{Proxy, now};
 use crate::shape::{set, text, whole};
 
 const SEVEN_DAYS: i64 = 604_800;
-/// What Stripe takes for a dispute, in the smallest unit of the currency.
+/// Stripe's fee for a dispute, in the smallest unit of the currency.
 const DISPUTE_FEE: i64 = 1500;
 
-/// Something that happens, in JSON as `{"dispute-created": {"payment_intent": "pi_1"}}`.
+/// An occurrence at the provider, in JSON as `{"dispute-created": {"payment_intent": "pi_1"}}`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Happening {
-    /// A customer's bank takes up a dispute: `charge.dispute.created`.
+    /// A customer's bank opens a dispute: `charge.dispute.created`.
     DisputeCreated {
-        /// The payment, which was captured.
+        /// The captured payment.
         payment_intent: String,
-        /// How much is disputed, if not all that was received.
+        /// The disputed amount, if not all that was captured.
         amount: Option<i64>,
         /// The reason, if not `fraudulent`.
         reason: Option<String>,
     },
-    /// The amount and a fee are taken: `charge.dispute.funds_withdrawn`.
+    /// The amount and a fee are withdrawn: `charge.dispute.funds_withdrawn`.
     DisputeFundsWithdrawn {
         /// The dispute.
         dispute: String,
     },
-    /// The amount comes back: `charge.dispute.funds_reinstated`.
+    /// The amount is reinstated: `charge.dispute.funds_reinstated`.
     DisputeFundsReinstated {
         /// The dispute.
         dispute: String,
@@ -43,27 +43,27 @@ pub enum Happening {
     DisputeClosed {
         /// The dispute.
         dispute: String,
-        /// Whether for the shop.
+        /// Whether the shop has won.
         won: bool,
     },
-    /// A refund that had succeeded comes back: `refund.failed`.
+    /// A refund that had succeeded fails: `refund.failed`.
     RefundFailed {
         /// The refund.
         refund: String,
         /// The reason, if not `lost_or_stolen_card`.
         reason: Option<String>,
     },
-    /// An authorisation runs out: `charge.expired`, `payment_intent.canceled`.
+    /// An authorisation expires: `charge.expired`, `payment_intent.canceled`.
     AuthorisationExpired {
         /// The payment, which was authorised and not captured.
         payment_intent: String,
     },
-    /// What has come into the balance is paid out, in each currency: `payout.paid`.
+    /// The balance is paid out, in each currency: `payout.paid`.
     PaidOut {},
 }
 
 impl Proxy {
-    /// Has it happen; the object as it is then.
+    /// Makes it happen; returns the resulting object.
     pub(crate) async fn happen(self: &Arc<Self>, what: Happening) -> Result<Value, Answer> {
         let _others_wait = self.work.lock().await;
         match what {
@@ -136,7 +136,7 @@ impl Proxy {
         Ok(dispute)
     }
 
-    /// Takes the money of a dispute, or brings it back.
+    /// Withdraws the money of a dispute, or reinstates it.
     fn move_funds(self: &Arc<Self>, id: &str, event: &str) -> Result<Value, Answer> {
         let dispute = self.dispute(id)?;
         let amount = whole(&dispute["amount"]);
@@ -181,7 +181,7 @@ impl Proxy {
         found.cloned().ok_or_else(|| Answer::missing("dispute", id))
     }
 
-    /// Has the refund that was just made be pending.
+    /// Makes the refund that was just created pending.
     pub(crate) fn has_refund_pend(&self, made: &mut Answer) {
         let status = json!("pending");
         if let Some(id) = made.body["id"].as_str() {

@@ -1,14 +1,14 @@
-//! Idempotency keys as Stripe's API v1 has them.
+//! Idempotency keys with the semantics of Stripe's API v1.
 //!
-//! The first request under a key is carried out, and its status and body are kept once its work had
-//! begun, a 500 included. The same request again gets them without any work. What was refused
-//! before any work leaves the key free.
+//! The first request under a key is executed, and its status and body are stored once its work has
+//! begun, even a 500. A repeated request gets them without any work. A request that is rejected
+//! before any work does not use its key.
 
 use std::collections::HashMap;
 
 use crate::answer::Answer;
 
-/// The keys that were used, until they are forgotten.
+/// The keys in use, until they are forgotten.
 #[derive(Debug, Default)]
 pub struct Keys(HashMap<String, Entry>);
 
@@ -16,25 +16,25 @@ pub struct Keys(HashMap<String, Entry>);
 struct Entry {
     /// Method, path and parameters.
     request: String,
-    /// None while the request is under way.
+    /// `None` while the request is in progress.
     answer: Option<Answer>,
 }
 
-/// What a key says about a request.
+/// The state of a key for a request.
 #[derive(Debug, PartialEq)]
 pub enum Begun {
-    /// It is the first: it is carried out, and then ended.
+    /// It is the first request: execute it, then call `end`.
     First,
-    /// It was carried out: this is the answer.
+    /// It was executed, with this answer.
     Again(Answer),
-    /// The first is still under way.
+    /// The first request is still in progress.
     UnderWay,
-    /// The key belongs to another request.
+    /// The key belongs to a different request.
     OfAnother,
 }
 
 impl Keys {
-    /// Begins a request, described by method, path and parameters.
+    /// Begins a request, identified by method, path and parameters.
     pub fn begin(&mut self, key: &str, request: &str) -> Begun {
         match self.0.get(key) {
             None => {
@@ -48,7 +48,7 @@ impl Keys {
         }
     }
 
-    /// Ends what was begun as the first.
+    /// Stores the answer of a first request.
     pub fn end(&mut self, key: &str, answer: &Answer) {
         if !answer.kept {
             self.0.remove(key);
@@ -57,7 +57,7 @@ impl Keys {
         }
     }
 
-    /// Forgets all of them, as Stripe does with each after a day.
+    /// Forgets all keys, as Stripe does with each after a day.
     pub fn forget(&mut self) {
         self.0.clear();
     }

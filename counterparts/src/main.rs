@@ -1,4 +1,4 @@
-//! `stripe-proxy`: the proxy before localstripe, as a program of its own.
+//! `stripe-proxy`: the proxy in front of localstripe, as a program.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -7,19 +7,19 @@ use clap::Parser;
 use counterparts::{Config, router, serve};
 use tokio::net::TcpListener;
 
-/// Makes localstripe answer as Stripe does, for tests.
+/// Makes localstripe behave like Stripe, for tests.
 #[derive(Parser)]
 #[command(version)]
 struct StripeProxy {
-    /// Where it listens.
+    /// The address to listen on.
     #[arg(long)]
     listen: SocketAddr,
 
-    /// Where localstripe answers, as `http://host:port`.
+    /// localstripe's URL, `http://host:port`.
     #[arg(long)]
     localstripe: String,
 
-    /// Where stripe-mock answers, which then judges every request.
+    /// stripe-mock's URL, if it is to validate every request.
     #[arg(long)]
     stripe_mock: Option<String>,
 }

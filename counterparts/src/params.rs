@@ -1,6 +1,6 @@
-//! A request's parameters as Stripe takes them: a form, whose names nest by brackets.
+//! A request's parameters in Stripe's form encoding, with nesting by brackets.
 
-/// In the order in which they came.
+/// In the order received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Params(Vec<(String, String)>);
 
@@ -13,7 +13,7 @@ impl Params {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    /// The name of any parameter that is there.
+    /// The name of any remaining parameter.
     pub(crate) fn first(&self) -> Option<&str> {
         self.0.first().map(|(name, _)| root(name))
     }
@@ -29,7 +29,7 @@ impl Params {
         self.0.push((name.to_owned(), value.into()));
     }
 
-    /// Takes out a parameter, with everything nested in it.
+    /// Removes and returns a parameter, with everything nested in it.
     pub(crate) fn take(&mut self, name: &str) -> Vec<(String, String)> {
         let (taken, kept) =
             std::mem::take(&mut self.0).into_iter().partition(|(given, _)| root(given) == name);
@@ -41,7 +41,7 @@ impl Params {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
     }
 
-    /// The same for the same parameters in any order.
+    /// A form that does not depend on the parameters' order.
     pub(crate) fn canonical(&self) -> String {
         let mut sorted = self.clone();
         sorted.0.sort();

@@ -1,4 +1,4 @@
-//! How a request goes through the proxy: key, fault, judge, work, answer.
+//! The stages of a request in the proxy: key, fault, judge, work, answer.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -29,13 +29,13 @@ use crate::webhooks::{Delivered, Delivery, Webhook};
 
 const BODY_MAX: usize = 1 << 20;
 const KEY_MAX: usize = 255;
-/// What Stripe gives most cards.
+/// Stripe's capture window for most cards.
 const SEVEN_DAYS: i64 = 604_800;
 
-/// Where the proxy finds what it stands before.
+/// The proxy's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The proxy's own URL, for the page where a customer would approve a payment.
+    /// The proxy's own URL, for the page on which a customer approves a payment.
     pub public_url: String,
     /// localstripe's URL.
     pub localstripe: String,
@@ -43,20 +43,20 @@ pub struct Config {
     pub judge: Option<String>,
 }
 
-/// What a test may change while the proxy runs; what it does not name is as at the start.
+/// Settings that a test may change while the proxy runs; omitted ones get their default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// For how long an authorisation holds.
+    /// How long an authorisation is valid.
     pub capture_window_seconds: i64,
-    /// Whether the rest of a partial capture is listed among the refunds, as Stripe has it.
+    /// Whether the remainder of a partial capture is listed among the refunds, as at Stripe.
     pub remainder_is_a_refund: bool,
     /// Where events are delivered.
     pub webhook: Option<Webhook>,
-    /// Whether every event is delivered as it happens, and not only on command.
+    /// Whether every event is delivered as it happens, in addition to on command.
     pub deliver_at_once: bool,
-    /// How they are delivered then: of each type of event one in this way, the next in the next one,
-    /// and so round again. Without, each once.
+    /// How they are then delivered: the events of each type use these in rotation. By default, each
+    /// once.
     pub deliveries: Vec<Delivery>,
 }
 
@@ -72,9 +72,9 @@ impl Default for Settings {
     }
 }
 
-/// The proxy as a service; [`crate::serve()`] serves it.
+/// The proxy as a router; serve it with [`crate::serve()`].
 ///
-/// **Errors.** There can be no HTTP client.
+/// **Errors.** The HTTP client cannot be built.
 pub fn router(config: Config) -> Result<Router, reqwest::Error> {
     let http =
         runtime::http::client_builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
@@ -84,17 +84,17 @@ pub fn router(config: Config) -> Result<Router, reqwest::Error> {
     Ok(routes.with_state(Arc::new(proxy)))
 }
 
-/// One proxy, shared by its requests.
+/// The proxy, shared by its requests.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     pub(crate) config: Config,
     pub(crate) http: Client,
     memory: Mutex<Memory>,
-    /// Held over a look and what follows from it: localstripe locks no object.
+    /// Held across check and action, because localstripe locks no object.
     pub(crate) work: tokio::sync::Mutex<()>,
 }
 
-/// What the proxy remembers.
+/// The proxy's state.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) settings: Settings,
@@ -106,15 +106,15 @@ pub(crate) struct Memory {
     pub(crate) balance: Balance,
     pub(crate) notes: Notes,
     pub(crate) disputes: Vec<Value>,
-    /// The values in the metadata of payments, by payment, as they were opened.
+    /// The values in payments' metadata, by payment, as created.
     pub(crate) marks: BTreeMap<String, Vec<String>>,
-    /// How many requests a fault has befallen.
+    /// The number of requests that met a fault.
     pub(crate) struck: u64,
     answered: u64,
 }
 
 impl Memory {
-    /// The fault that befalls this request.
+    /// The fault for this request.
     fn strike(&mut self, asked: &Asked) -> Option<Planned> {
         let mut marks = asked.params.list("metadata");
         let payment = asked.params.get("payment_intent").or_else(|| asked.path.split('/').nth(3));
@@ -126,7 +126,7 @@ impl Memory {
     }
 }
 
-/// A request that was read.
+/// A parsed request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) method: Method,
@@ -135,7 +135,7 @@ pub(crate) struct Asked {
     pub(crate) uri: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// Of the body, or of the query where there is none.
+    /// Of the body, or of the query if there is no body.
     pub(crate) params: Params,
 }
 
@@ -148,12 +148,12 @@ async fn handle(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
 }
 
 impl Proxy {
-    /// Not to be held while waiting for anything.
+    /// Must not be held across an await.
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has objects look as Stripe's.
+    /// Converts objects to Stripe's form.
     pub(crate) fn shaped<T>(&self, shape: impl FnOnce(Shape<'_>) -> T) -> T {
         let memory = self.memory();
         let public_url = &self.config.public_url;
@@ -172,7 +172,7 @@ impl Proxy {
             return response;
         }
         self.judge(&asked).await;
-        // A caller that hangs up does not end the work.
+        // A caller that disconnects does not cancel the work.
         let working = tokio::spawn(Arc::clone(&self).worked(asked.clone(), struck.clone()));
         let (answer, replayed) =
             working.await.unwrap_or_else(|_panicked| (Answer::server_error(), false));
@@ -189,7 +189,7 @@ impl Proxy {
         response
     }
 
-    /// What comes instead of an answer.
+    /// The response that replaces an answer.
     async fn instead(&self, asked: &Asked, fault: &Fault) -> Option<Response> {
         match fault {
             Fault::LoseAnswer => Some(Cut::Closed.response()),
@@ -204,12 +204,12 @@ impl Proxy {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
                 Some((status, Html("<html><h1>Bad gateway</h1></html>")).into_response())
             }
-            // The key has a part in these.
+            // These depend on the key.
             Fault::ServerError | Fault::DelayMs(_) | Fault::RefundPends => None,
         }
     }
 
-    /// The answer, and whether it was given before.
+    /// The answer, and whether it is a stored one.
     async fn worked(self: Arc<Self>, asked: Asked, struck: Option<Planned>) -> (Answer, bool) {
         let Some(key) = asked.key() else {
             return (self.work_or_fail(&asked, struck.as_ref()).await, false);
@@ -285,7 +285,7 @@ impl Asked {
         key.and_then(|key| key.strip_prefix("sk_test_")).is_some_and(|rest| !rest.is_empty())
     }
 
-    /// Only what changes something has one.
+    /// Only requests that change something have one.
     fn key(&self) -> Option<String> {
         let key = self.header("idempotency-key").filter(|_| self.method == Method::POST)?;
         Some(key.to_owned())
@@ -296,7 +296,7 @@ impl Asked {
     }
 }
 
-/// Seconds since 1970.
+/// Unix seconds.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Connections that can end without an answer, which an ordinary server does not allow.
+//! Connections that can end without an answer, which an ordinary server does not support.
 
 use std::io;
 use std::net;
@@ -16,12 +16,12 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
-/// The mark of an answer that is not sent: the connection ends instead.
+/// Marks an answer that is not sent: the connection is cut instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// In order, so that the caller reads an end.
+    /// Closed in order: the caller reads end of file.
     Closed,
-    /// At once, so that the caller reads an error.
+    /// Reset: the caller reads an error.
     Reset,
 }
 
@@ -35,7 +35,7 @@ impl Cut {
 
 /// Serves the proxy until its process ends.
 ///
-/// **Errors.** No connection can be accepted.
+/// **Errors.** Connections cannot be accepted.
 pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     loop {
         let (caller, _) = listener.accept().await?;
@@ -43,7 +43,7 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     }
 }
 
-/// However it ends, the caller has noticed.
+/// Errors are ignored: the caller has noticed them.
 async fn connection(caller: TcpStream, router: Router) -> io::Result<()> {
     caller.set_nodelay(true)?;
     let caller = caller.into_std()?;
@@ -54,7 +54,7 @@ async fn connection(caller: TcpStream, router: Router) -> io::Result<()> {
     served.await.map_err(io::Error::other)
 }
 
-/// An error ends the connection without a word.
+/// An error cuts the connection.
 async fn answer_or_cut(
     request: Request<Incoming>,
     router: Router,
@@ -64,8 +64,8 @@ async fn answer_or_cut(
     match response.extensions().get::<Cut>().copied() {
         None => return Ok(response),
         Some(Cut::Closed) => {}
-        // What is not waited for on closing is dropped, and the other side told so.
+        // With linger zero, closing discards pending data and sends a reset.
         Some(Cut::Reset) => SockRef::from(caller).set_linger(Some(Duration::ZERO))?,
     }
-    Err(io::Error::other("the connection ends here, as planned"))
+    Err(io::Error::other("the connection is cut, as planned"))
 }

@@ -1,4 +1,4 @@
-//! Has localstripe's objects look as Stripe's.
+//! Converts localstripe's objects to Stripe's form.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,31 +7,31 @@ use serde_json::{Map, Value, json};
 use crate::cards::Card;
 use crate::proxy::Settings;
 
-/// What localstripe cannot keep, by object.
+/// State that localstripe cannot store, by object.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) intents: HashMap<String, IntentNote>,
-    /// Members of refunds that are shown instead of localstripe's.
+    /// Members of refunds that override localstripe's.
     pub(crate) refunds: HashMap<String, Map<String, Value>>,
     /// Charges with a dispute.
     pub(crate) disputed: HashSet<String>,
-    /// What failed refunds of a charge have brought back.
+    /// Amounts returned by failed refunds, by charge.
     pub(crate) returned: HashMap<String, i64>,
 }
 
-/// What localstripe cannot keep of a payment.
+/// State of a payment that localstripe cannot store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IntentNote {
     pub(crate) card: Option<Card>,
-    /// Members that are shown instead of localstripe's.
+    /// Members that override localstripe's.
     pub(crate) shown: Map<String, Value>,
-    /// Why it failed last.
+    /// The last failure.
     pub(crate) failure: Option<Value>,
-    /// How much was captured, if not by itself.
+    /// The captured amount, if not the default.
     pub(crate) captured: Option<i64>,
 }
 
-/// How objects are shown at this moment.
+/// Converts objects at this moment.
 #[derive(Debug)]
 pub(crate) struct Shape<'a> {
     pub(crate) notes: &'a Notes,
@@ -40,7 +40,7 @@ pub(crate) struct Shape<'a> {
 }
 
 impl Shape<'_> {
-    /// A payment, with its whole charge or that one's id.
+    /// A payment, with its whole charge or the charge's id.
     pub(crate) fn intent(&self, mut raw: Value, with_charge: bool) -> Value {
         let note = self.notes.intents.get(text(&raw["id"])).cloned().unwrap_or_default();
         let status = text(&raw["status"]).to_owned();
@@ -130,7 +130,8 @@ impl Shape<'_> {
     }
 }
 
-/// What a partial capture has left. Other refunds name their payment: the proxy sees to that.
+/// Whether it is the remainder of a partial capture. Other refunds name their payment: the proxy
+/// ensures that.
 pub(crate) fn is_remainder(refund: &Value) -> bool {
     refund["payment_intent"].is_null()
 }

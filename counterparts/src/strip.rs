@@ -1,6 +1,6 @@
-//! Parameters that Stripe takes and localstripe refuses.
+//! Parameters that Stripe accepts and localstripe rejects.
 //!
-//! They are kept back, each by its name: any other goes through, so that a misspelt one is refused.
+//! They are withheld by name; any other parameter is forwarded, so that a misspelt one is rejected.
 
 use serde_json::{Map, Value};
 
@@ -49,7 +49,7 @@ pub(crate) const CANCEL: &[&str] = &["cancellation_reason"];
 /// On `POST /v1/refunds`.
 pub(crate) const REFUND: &[&str] = &["instructions_email", "origin", "reason"];
 
-/// The parameters that an object shows as they were given.
+/// Parameters that an object shows unchanged.
 const SHOWN: &[&str] = &[
     "cancellation_reason",
     "description",
@@ -61,12 +61,12 @@ const SHOWN: &[&str] = &[
     "transfer_group",
 ];
 
-/// What was kept back of a request.
+/// The parameters withheld from a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept(Vec<(String, String)>);
 
 impl Kept {
-    /// Takes the parameters of these names out.
+    /// Removes these parameters.
     pub(crate) fn of(params: &mut Params, names: &[&str]) -> Self {
         Self(names.iter().flat_map(|name| params.take(name)).collect())
     }
@@ -87,7 +87,7 @@ impl Kept {
         pairs.filter_map(|(name, value)| Some((member(name)?, value.clone().into()))).collect()
     }
 
-    /// What the object shows of it.
+    /// The withheld parameters that the object shows.
     pub(crate) fn shown(&self) -> Map<String, Value> {
         let shown = self.0.iter().filter(|(name, _)| SHOWN.contains(&name.as_str()));
         shown.map(|(name, value)| (name.clone(), value.clone().into())).collect()

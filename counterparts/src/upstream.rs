@@ -1,5 +1,5 @@
-//! The two that stand behind the proxy: localstripe, which does the work, and stripe-mock, which
-//! judges.
+//! The two programs behind the proxy: localstripe, which does the work, and stripe-mock, which
+//! validates requests.
 
 use axum::http::{Method, header};
 use reqwest::RequestBuilder;
@@ -11,16 +11,16 @@ use crate::proxy::{Asked, Proxy};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// What is sent to localstripe.
+/// The body of a request to localstripe.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Nothing,
     Form(String),
-    /// localstripe keeps numbers and null only where they come in JSON.
+    /// localstripe stores numbers and null only if they are sent as JSON.
     Json(Value),
 }
 
-/// What stripe-mock said so far.
+/// stripe-mock's judgements so far.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Judged {
     asked: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Judged {
 }
 
 impl Proxy {
-    /// Status and body of localstripe's answer.
+    /// Status and body of localstripe's response.
     pub(crate) async fn localstripe(
         &self,
         method: Method,
@@ -47,7 +47,7 @@ impl Proxy {
             .map_err(|error| Answer::no_counterpart(&format!("localstripe: {error}")))
     }
 
-    /// The object that localstripe answers with; a refusal in Stripe's form.
+    /// localstripe's object, or its error in Stripe's form.
     pub(crate) async fn done(
         &self,
         method: Method,
@@ -60,7 +60,7 @@ impl Proxy {
         }
     }
 
-    /// Shows stripe-mock the request as it came, and writes down a refusal.
+    /// Sends the original request to stripe-mock, and records a rejection.
     pub(crate) async fn judge(&self, asked: &Asked) {
         let Some(judge) = &self.config.judge else { return };
         let mut request = self.http.request(asked.method.clone(), format!("{judge}{}", asked.uri));
@@ -70,7 +70,7 @@ impl Proxy {
             }
         }
         if asked.method == Method::POST {
-            // stripe-mock wants it even without a body, where Stripe does not.
+            // stripe-mock requires it even without a body, unlike Stripe.
             request = request.header(header::CONTENT_TYPE, FORM).body(asked.body.clone());
         }
         let refused = match answer_to(request).await {

@@ -1,4 +1,4 @@
-//! Delivers events: signed, in any order, as often as a test wishes.
+//! Delivers signed events, in any order and any number of times.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use crate::faults::hold_up;
 use crate::proxy::{Proxy, Settings, now};
 
-/// Where events are delivered.
+/// The destination of events.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
     /// The receiver.
     pub url: String,
-    /// The secrets that sign; two while one replaces the other.
+    /// The signing secrets; two during a rotation.
     pub secrets: Vec<String>,
 }
 
-/// How an event is delivered that is delivered as it happens.
+/// How an event is delivered as it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
@@ -27,18 +27,18 @@ pub enum Delivery {
     Once,
     /// Once, and then once more.
     Twice,
-    /// So many milliseconds late: what happens meanwhile comes before it.
+    /// This many milliseconds late, after events that happen meanwhile.
     LateMs(u64),
     /// Not at all.
     Lost,
 }
 
-/// What became of the events that were delivered as they happened.
+/// The outcomes of events delivered as they happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Delivered {
-    /// Deliveries that the receiver has taken.
+    /// Deliveries that the receiver accepted.
     taken: u64,
-    /// Deliveries that it has not.
+    /// Deliveries that it rejected.
     refused: u64,
     /// Events that were delivered twice.
     twice: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Delivered {
 }
 
 impl Settings {
-    /// How an event is delivered before which there were so many of its type.
+    /// The delivery of an event, by the number of earlier events of its type.
     fn delivery(&self, before: usize) -> Delivery {
         let place = before.checked_rem(self.deliveries.len());
         place.and_then(|place| self.deliveries.get(place).copied()).unwrap_or(Delivery::Once)
@@ -57,7 +57,7 @@ impl Settings {
 }
 
 impl Delivery {
-    /// How often, and how many milliseconds late.
+    /// The number of deliveries, and the delay in milliseconds.
     const fn times(self) -> (u32, u64) {
         match self {
             Self::Once => (1, 0),
@@ -69,7 +69,7 @@ impl Delivery {
 }
 
 impl Delivered {
-    /// An event is about to be delivered so.
+    /// Counts an event about to be delivered.
     fn begin(&mut self, delivery: Delivery) {
         let counted = match delivery {
             Delivery::Once => return,
@@ -80,7 +80,7 @@ impl Delivered {
         *counted = counted.saturating_add(1);
     }
 
-    /// A delivery was answered with this status, or not at all.
+    /// Counts the outcome of a delivery: this status, or no answer.
     fn end(&mut self, status: Option<u16>) {
         let is_taken = status.is_some_and(|status| (200..300).contains(&status));
         let counted = if is_taken { &mut self.taken } else { &mut self.refused };
@@ -88,24 +88,24 @@ impl Delivered {
     }
 }
 
-/// Which events are delivered, and how.
+/// Which events to deliver, and how.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Deliver {
-    /// Their ids, in the order of delivery, any of them several times; without, every event in
-    /// the order in which they happened.
+    /// Their ids, in the order of delivery, possibly repeated; by default, every event in the order
+    /// in which they happened.
     pub events: Option<Vec<String>>,
-    /// Only those of these types.
+    /// Only events of these types.
     pub types: Option<Vec<String>>,
-    /// The secrets that sign, if not the webhook's.
+    /// The signing secrets, if not the webhook's.
     pub secrets: Option<Vec<String>>,
-    /// The moment that is signed, if not now, in seconds since 1970.
+    /// The signed timestamp in Unix seconds, if not now.
     pub signed_at: Option<i64>,
-    /// How long each delivery waits.
+    /// The delay before each delivery.
     pub delay_ms: u64,
 }
 
-/// What Stripe sends in `Stripe-Signature`: the moment, and one signature for each secret.
+/// The header `Stripe-Signature`: the timestamp, and one signature for each secret.
 #[must_use]
 pub fn signature(secrets: &[String], at: i64, payload: &str) -> String {
     let signed = format!("{at}.{payload}");
@@ -122,7 +122,7 @@ pub fn signature(secrets: &[String], at: i64, payload: &str) -> String {
 }
 
 impl Proxy {
-    /// Writes down what has happened, and delivers it if it is to be delivered at once.
+    /// Records an event, and delivers it if events are delivered as they happen.
     pub(crate) fn happened(self: &Arc<Self>, kind: &str, object: &Value) {
         let mut memory = self.memory();
         let before = memory.events.of_type(kind);
@@ -147,7 +147,7 @@ impl Proxy {
         }
     }
 
-    /// Each delivery's event and the status that the receiver answered with; null if it did not.
+    /// The event and the receiver's status of each delivery; null without an answer.
     pub(crate) async fn deliver(&self, deliver: &Deliver) -> Result<Vec<Value>, String> {
         let (webhook, events) = self.to_deliver(deliver)?;
         let mut delivered = Vec::new();

@@ -1,4 +1,4 @@
-//! The proxy before a stand-in for localstripe, which answers as that one was seen to.
+//! The proxy in front of a stand-in for localstripe, whose answers are modelled on observed ones.
 
 #[cfg(test)]
 mod localstripe;

@@ -1,7 +1,7 @@
-//! What a client of Stripe comes to rely on, and what a test can have go wrong.
+//! The behaviour of Stripe that clients rely on, and the faults that tests can plan.
 //!
 //! Behind the proxy is a stand-in for localstripe, or the real one if `LOCALSTRIPE_URL` names it
-//! (`stack.py test --with stripe`), except where a test has to look at what reaches it.
+//! (`stack.py test --with stripe`), except where a test inspects the requests that reach it.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -41,7 +41,7 @@ async fn stripe() -> Stripe {
     before(env::var("LOCALSTRIPE_URL").ok(), env::var("STRIPE_MOCK_URL").ok()).await
 }
 
-/// Before the stand-in, whatever there is.
+/// In front of the stand-in, even if the real one is available.
 async fn watched() -> Stripe {
     before(None, None).await
 }
@@ -65,7 +65,7 @@ impl Stripe {
         request.header("idempotency-key", key).body(form.to_owned()).send().await
     }
 
-    /// Status and body, under a key of the request's own.
+    /// Status and body, with a new idempotency key for each request.
     async fn post(&self, path: &str, form: &str) -> (u16, Value) {
         let key = format!("key-{}", self.keys.fetch_add(1, Ordering::SeqCst));
         read(self.try_post(path, form, &key).await.unwrap()).await
@@ -76,7 +76,7 @@ impl Stripe {
         read(request.send().await.unwrap()).await.1
     }
 
-    /// A command to the proxy.
+    /// Sends a command to the proxy.
     async fn tell(&self, path: &str, what: &Value) -> Value {
         let request = self.client.post(format!("{}/_proxy/{path}", self.url)).json(what);
         let response = request.send().await.unwrap();
@@ -88,7 +88,7 @@ impl Stripe {
         self.tell("faults", &json!([{ "method": "POST", "path": path, "fault": fault }])).await;
     }
 
-    /// A payment with this card, confirmed.
+    /// Creates and confirms a payment with this card.
     async fn authorised(&self, card: &str) -> (u16, Value) {
         let (_, created) = self.post(INTENTS, &format!("{MANUAL}&payment_method={card}")).await;
         self.post(&format!("{INTENTS}/{}/confirm", id(&created)), "off_session=true").await
@@ -417,7 +417,7 @@ async fn a_payout_consists_of_all_that_was_not_paid_out_before() {
             ("charge", Some(1000), Some(35), &of_payment),
         ]
     );
-    // A dispute names the same transaction, and its source as the list does.
+    // A dispute contains the same transaction, with the expanded source.
     assert_eq!(stripe.get(&list).await["data"][1], moved);
     assert_eq!(moved["source"], dispute.as_str());
 

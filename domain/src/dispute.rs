@@ -1,13 +1,13 @@
-//! A customer's bank takes a payment back, or asks about it: what a dispute is to the shop, what it
-//! moves, and what that is in the books.
+//! Disputes: a customer's bank takes a payment back (a chargeback), or asks about it (an inquiry).
+//! This module has their states, their money movements and the ledger entries of these.
 //!
-//! The provider tells of a dispute by snapshots: what it is at one moment, with all that it has
-//! moved until then. Snapshots come more than once, late, and in any order. So each has an age
-//! ([`DisputeFacts::age`]), by which an older one than that on record changes nothing, and each
-//! movement has a name, under which it is booked once. Whatever order snapshots come in, the record
-//! is the same in the end.
+//! The provider reports a dispute by snapshots: its state at one moment, with all movements until
+//! then. Snapshots arrive more than once, late, and out of order. So each has an age
+//! ([`DisputeFacts::age`]), by which a snapshot older than the record is ignored, and each movement
+//! has a unique name, under which it is posted once. The final record does not depend on the order
+//! of the snapshots.
 //!
-//! # In the books
+//! # In the ledger
 //!
 //! | movement | debit | credit |
 //! |---|---|---|
@@ -17,9 +17,9 @@
 //! | fee returned | payment clearing | dispute fees |
 //! | lost: the customer keeps it | dispute losses | disputed payments |
 //! | recovered: it was not lost after all | disputed payments | dispute losses |
-//! | settled: its order is undone, and the customer has the money already | payment clearing | dispute losses |
+//! | settled: its order is undone, and the customer already has the money | payment clearing | dispute losses |
 //!
-//! The first four are the provider's, with its own names; the others the shop works out.
+//! The first four are reported by the provider, with its own ids; the shop derives the others.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -29,9 +29,9 @@ use crate::ledger::{Account, Entry};
 use crate::status::InvalidTransition;
 use crate::{Attention, Currency, Decision, Money, MoneyError, PaymentStatus, StepName};
 
-/// Where a dispute stands, by the provider's own record of it.
+/// The status of a dispute, as the provider reports it.
 ///
-/// An inquiry (`warning-…`) is a question of the bank's, which takes no money; it may become a
+/// An inquiry (`warning-…`) is a question by the bank, which takes no money; it may become a
 /// dispute that does.
 #[derive(
     Clone,
@@ -54,19 +54,19 @@ use crate::{Attention, Currency, Decision, Money, MoneyError, PaymentStatus, Ste
 pub enum DisputeStatus {
     /// The bank asks about the payment, and the shop has to answer.
     WarningNeedsResponse,
-    /// The bank looks at what the shop has answered.
+    /// The bank reviews the shop's answer.
     WarningUnderReview,
-    /// The bank has asked, and did nothing.
+    /// The bank closed the inquiry without taking money.
     WarningClosed,
-    /// The bank has taken the payment back, and the shop may show why that is wrong.
+    /// The bank has taken the payment back, and the shop may submit evidence against that.
     NeedsResponse,
-    /// The bank looks at what the shop has shown.
+    /// The bank reviews the shop's evidence.
     UnderReview,
-    /// It came to no dispute, because the provider dealt with it before.
+    /// The provider resolved the matter before it became a dispute.
     Prevented,
     /// The customer keeps the money.
     Lost,
-    /// The money is the shop's.
+    /// The shop keeps the money.
     Won,
 }
 
@@ -77,7 +77,8 @@ impl DisputeStatus {
         self.into()
     }
 
-    /// Whether it is not decided yet. `payments.disputes.is_open` in the database says the same.
+    /// Whether the dispute is undecided. Must agree with `payments.disputes.is_open` in the
+    /// database.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self {
@@ -89,8 +90,8 @@ impl DisputeStatus {
         }
     }
 
-    /// Whether the bank has the payment while it stands so: it is open, and no mere question.
-    /// `payments.disputes.has_payment` in the database says the same.
+    /// Whether the bank has the payment in this status: the dispute is open, and more than an
+    /// inquiry. Must agree with `payments.disputes.has_payment` in the database.
     #[must_use]
     pub const fn has_payment(self) -> bool {
         match self {
@@ -118,7 +119,8 @@ impl DisputeStatus {
         }
     }
 
-    /// Takes the next status. One that comes before this one is no transition: it is old news.
+    /// Changes to the next status. A status that comes before the current one is outdated and not a
+    /// transition.
     ///
     /// **Errors.** [`InvalidTransition`].
     pub fn transition_to(self, next: Self) -> Result<Self, InvalidTransition> {
@@ -129,8 +131,8 @@ impl DisputeStatus {
         }
     }
 
-    /// Its place in the course of a dispute, of which some may be left out. `Lost` comes before
-    /// `Won`, because a bank may give back what it had decided to keep.
+    /// The status's position in the course of a dispute; positions may be skipped. `Lost` comes
+    /// before `Won`, because a bank may reverse its decision.
     const fn place(self) -> u8 {
         match self {
             Self::WarningNeedsResponse => 0,
@@ -145,7 +147,7 @@ impl DisputeStatus {
     }
 }
 
-/// What a movement of a dispute is.
+/// The kind of a dispute's movement.
 #[derive(
     Clone,
     Copy,
@@ -165,19 +167,19 @@ impl DisputeStatus {
 #[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum MovementKind {
-    /// The bank has the money.
+    /// The bank took the money.
     Withdrawn,
-    /// What the provider takes for the dispute.
+    /// The provider charged its fee for the dispute.
     Fee,
-    /// The shop has the money again.
+    /// The shop got the money back.
     Reinstated,
-    /// The provider gives its fee back.
+    /// The provider returned its fee.
     FeeReturned,
-    /// The customer keeps the money.
+    /// The customer keeps the money: a loss.
     Lost,
-    /// What was lost is the shop's after all.
+    /// A loss was reversed: the shop keeps the money after all.
     Recovered,
-    /// What was lost is what the customer had to get back anyway, because the order is undone.
+    /// A loss was covered: the order is undone, so the customer had to get the money back anyway.
     Settled,
 }
 
@@ -188,7 +190,7 @@ impl MovementKind {
         self.into()
     }
 
-    /// Whether it is the provider that tells of it. The others the shop works out.
+    /// Whether the provider reports it. The shop derives the others.
     #[must_use]
     pub const fn is_of_provider(self) -> bool {
         match self {
@@ -197,7 +199,7 @@ impl MovementKind {
         }
     }
 
-    /// Where it is booked: the account on the left and the one on the right.
+    /// The accounts that it debits and credits.
     const fn accounts(self) -> (Account, Account) {
         match self {
             Self::Withdrawn => (Account::DisputedPayments, Account::PaymentClearing),
@@ -211,13 +213,13 @@ impl MovementKind {
     }
 }
 
-/// Money that a dispute has moved.
+/// Money moved by a dispute.
 ///
-/// **Shape.** The amount is above zero; the direction is the kind's.
-/// **Repeats.** Reference and kind name it within its dispute: the same name is one movement.
+/// **Shape.** The amount is above zero; the kind gives the direction.
+/// **Repeats.** Reference and kind identify it within its dispute: the same pair is one movement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Movement {
-    /// The provider's own name for what moved it, such as a balance transaction's id.
+    /// The provider's id of the cause, such as a balance transaction's id.
     pub reference: String,
     /// What it is.
     pub kind: MovementKind,
@@ -226,14 +228,14 @@ pub struct Movement {
 }
 
 impl Movement {
-    /// What it is in the books: as much on the left as on the right.
+    /// Its ledger entries, which balance.
     #[must_use]
     pub const fn entries(&self) -> [Entry; 2] {
         let (debit, credit) = self.kind.accounts();
         [Entry::debit(debit, self.amount), Entry::credit(credit, self.amount)]
     }
 
-    /// The transaction's name in the books.
+    /// The key of its journal entry.
     #[must_use]
     pub fn key(&self, dispute_id: &str) -> String {
         format!("dispute:{dispute_id}:{}:{}", self.reference, self.kind.name())
@@ -244,45 +246,46 @@ impl Movement {
     }
 }
 
-/// A dispute as the provider has it at one moment.
+/// A snapshot of a dispute at the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisputeFacts {
-    /// The provider's own id for the dispute.
+    /// The provider's id of the dispute.
     pub dispute_id: String,
-    /// The provider's own id for the payment that it is about.
+    /// The provider's id of the disputed payment.
     pub payment_reference: String,
-    /// How much is disputed: usually the payment, but a part of it or, by the exchange rate, more.
+    /// The disputed amount: usually the payment's, but it may be a part or, due to exchange rates,
+    /// more.
     pub amount: Money,
-    /// Where it stands.
+    /// Its status.
     pub status: DisputeStatus,
-    /// The bank's word for why, such as `fraudulent`.
+    /// The bank's reason code, such as `fraudulent`.
     pub reason: String,
-    /// Until when the shop can answer, if there is such a time.
+    /// The deadline for the shop's answer, if there is one.
     pub evidence_due: Option<DateTime<Utc>>,
-    /// All that the provider has moved for it until then, each one once.
+    /// All movements so far, each one once.
     pub movements: Vec<Movement>,
 }
 
-/// By what one snapshot of a dispute is newer than another: it knows more movements; or as many, and
-/// the dispute has come further; or the same, and the shop has longer to answer.
+/// Orders the snapshots of a dispute: the newer one has more movements; or as many, and a later
+/// status; or the same status, and a later deadline.
 pub type Age = (usize, u8, Option<DateTime<Utc>>);
 
 impl DisputeFacts {
-    /// How far the dispute has come.
+    /// The snapshot's age.
     #[must_use]
     pub const fn age(&self) -> Age {
         (self.movements.len(), self.status.place(), self.evidence_due)
     }
 }
 
-/// A dispute as it is on record.
+/// A dispute on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// Where it stands.
+    /// Its status.
     pub status: DisputeStatus,
-    /// Until when the shop can answer.
+    /// The deadline for the shop's answer.
     pub evidence_due: Option<DateTime<Utc>>,
-    /// All that was booked of it.
+    /// All movements posted so far.
     pub movements: Vec<Movement>,
 }
 
@@ -293,20 +296,21 @@ impl Recorded {
     }
 }
 
-/// What a snapshot changes about the record.
+/// The change that a snapshot makes to the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Whether it is newer than the record: status, reason and time are the snapshot's from now on.
+    /// Whether the snapshot is newer than the record: its status, reason and deadline replace those
+    /// on record.
     pub is_newer: bool,
-    /// Where the dispute stands from now on.
+    /// The dispute's status from now on.
     pub status: DisputeStatus,
     /// Whether the customer keeps the money.
     pub is_lost: bool,
-    /// What has to be booked.
+    /// The movements to post.
     pub movements: Vec<Movement>,
 }
 
-/// What a snapshot changes; nothing, if all of it is on record.
+/// Merges a snapshot into the record. `None` if all of it is already on record.
 ///
 /// **Errors.** Amounts that cannot be added up.
 pub fn take_in(
@@ -338,8 +342,8 @@ pub fn take_in(
     Ok(Some(Change { is_newer, status, is_lost, movements }))
 }
 
-/// How much the customer keeps. Where the shop has won, the money may not be back yet: only once
-/// some of it is, the rest is lost.
+/// How much is lost to the customer. When the shop has won, the money may not be back yet, so a
+/// missing rest counts as lost only once a part has been reinstated.
 fn lost(
     status: DisputeStatus,
     movements: &[Movement],
@@ -362,7 +366,7 @@ fn lost(
     }
 }
 
-/// What has to be booked so that the books have lost so much.
+/// The movement that brings the loss in the ledger to this amount.
 fn written_off(
     lost: Money,
     movements: &[Movement],
@@ -375,7 +379,8 @@ fn written_off(
     } else {
         (MovementKind::Recovered, booked.checked_sub(lost)?)
     };
-    // What the provider has moved until then: a dispute does not come twice to the same end by it.
+    // The number of the provider's movements makes the reference unique: without another one, a
+    // dispute cannot reach the same outcome twice.
     let so_far = movements.iter().filter(|one| one.kind.is_of_provider()).count();
     let movement = Movement { reference: so_far.to_string(), kind, amount };
     Ok((!amount.is_zero()).then_some(movement))
@@ -390,18 +395,18 @@ fn sum(
     Money::sum(currency, of_kind.map(|one| one.amount))
 }
 
-/// A dispute, as far as its order's payment status depends on it.
+/// The part of a dispute that determines its order's payment status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Where it stands.
+    /// Its status.
     pub status: DisputeStatus,
     /// Whether the customer keeps the money.
     pub is_lost: bool,
 }
 
-/// What a payment is, of which so much was taken and given back, with these disputes about it: while
-/// a bank has it, disputed; once it is lost, refunded, because the customer has the money; else what
-/// it was. None, if nothing was taken.
+/// The status of a payment, given the amounts captured and refunded, and its disputes: disputed
+/// while a bank has it; refunded once a dispute is lost, because the customer has the money;
+/// otherwise as without disputes. `None` if nothing was captured.
 #[must_use]
 pub fn payment_status(
     captured: Money,
@@ -421,32 +426,32 @@ pub fn payment_status(
     }
 }
 
-/// A dispute that waits for the shop's answer, as an operator is told of it.
+/// A dispute that waits for the shop's answer, as shown to an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToAnswer {
-    /// The provider's own id for it.
+    /// The provider's id of the dispute.
     pub dispute_id: String,
     /// Counts the order's disputes, from 1.
     pub number: u32,
-    /// Where it stands.
+    /// Its status.
     pub status: DisputeStatus,
     /// How much is disputed.
     pub amount: Money,
-    /// How much of the payment was given back before.
+    /// How much of the payment had been refunded before.
     pub refunded: Money,
-    /// The bank's word for why.
+    /// The bank's reason.
     pub reason: String,
-    /// Until when it can be answered.
+    /// The deadline for the answer.
     pub evidence_due: Option<DateTime<Utc>>,
-    /// Since when it waits.
+    /// When it started to wait.
     pub since: DateTime<Utc>,
 }
 
 impl ToAnswer {
-    /// What it is among the things that wait for a person.
+    /// Shows it as something that needs a person's decision.
     ///
-    /// `skip` says that somebody has dealt with it: nobody is asked any more, and a parcel that was
-    /// held for it goes out.
+    /// `skip` says that somebody has dealt with it: it is no longer shown, and a parcel that was
+    /// held for it is sent.
     #[must_use]
     pub fn attention(&self) -> Attention {
         Attention {
@@ -459,7 +464,7 @@ impl ToAnswer {
         }
     }
 
-    /// What is to be done, and until when.
+    /// What to do, and until when.
     fn instruction(&self) -> String {
         let Self { dispute_id, status, amount, refunded, reason, .. } = self;
         let until = self.evidence_due.map_or_else(
@@ -502,7 +507,7 @@ mod tests {
         Movement { reference: reference.to_owned(), kind, amount: pence(amount) }
     }
 
-    /// £24.30 are withdrawn for a fee of £15.
+    /// £24.30 withdrawn, with a fee of £15.
     fn withdrawn() -> Vec<Movement> {
         vec![moved("t1", MovementKind::Withdrawn, 2_430), moved("t1", MovementKind::Fee, 1_500)]
     }
@@ -524,7 +529,7 @@ mod tests {
         }
     }
 
-    /// What is on record once all of these have come in.
+    /// The record after all of these snapshots.
     fn record(snapshots: &[DisputeFacts]) -> Recorded {
         let mut known: Option<Recorded> = None;
         for facts in snapshots {
@@ -545,7 +550,7 @@ mod tests {
             Side::Debit => sum.saturating_add(entry.amount.amount()),
             Side::Credit => sum.saturating_sub(entry.amount.amount()),
         });
-        // Nothing is written without a sign.
+        // Zero has no sign in the snapshot.
         if balance.is_zero() { Decimal::ZERO } else { balance }
     }
 
@@ -680,7 +685,7 @@ mod tests {
         );
     }
 
-    /// Disputes as they go at the provider, each step of which a snapshot may tell of.
+    /// The course of a dispute at the provider, as a list of possible snapshots.
     fn courses() -> impl Strategy<Value = Vec<DisputeFacts>> {
         use DisputeStatus as S;
         let ends = prop::sample::select(vec![

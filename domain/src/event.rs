@@ -1,10 +1,10 @@
-//! Everything that can happen to an order: one typed, versioned event each.
+//! Order events: one typed, versioned event for everything that can happen to an order.
 //!
 //! Events are a published contract. Other programs read them long after they were written, so a
-//! released event never loses a field and never changes a field's meaning; a new field is
-//! optional. What cannot be said that way is a new version of the type.
+//! released event never loses a field and never changes a field's meaning; a new field is optional.
+//! An incompatible change needs a new version of the type.
 //!
-//! **Shape.** In the database the type is the short name (`order.placed`) beside its version. On
+//! **Shape.** In the database the type is the short name (`order.placed`) next to its version. On
 //! the wire it is a CloudEvents type made of both: `ordersaga.order.placed.v1`.
 
 #[cfg(feature = "openapi")]
@@ -61,14 +61,14 @@ macro_rules! events {
 
         #[cfg(feature = "openapi")]
         impl EventType {
-            /// The name of the schema of its data, and that schema with all that it refers to.
+            /// The name of its data's schema, and that schema with all schemas it refers to.
             pub(crate) fn data_schemas(self) -> (Cow<'static, str>, Schemas) {
                 match self {
                     $(Self::$variant => schemas_of::<$data>(),)+
                 }
             }
 
-            /// What it means in the shop.
+            /// Its description.
             pub(crate) const fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!($($doc, "",)*),)+
@@ -81,32 +81,32 @@ macro_rules! events {
 events! {
     /// The shop accepted the order.
     OrderPlaced(OrderPlaced) = "order.placed";
-    /// The goods were set aside.
+    /// The goods were reserved.
     StockReserved(StockLines) = "stock.reserved";
     /// An article was short, or the reservation came too late.
     StockRefused(Refused) = "stock.refused";
-    /// The goods were given back.
+    /// The reserved goods were released.
     StockReleased(StockLines) = "stock.released";
-    /// The goods were held for too long and given back.
+    /// The reservation expired, and the goods were released.
     ReservationExpired(Expired) = "stock.reservation-expired";
-    /// A person of the shop has to look at the order before it goes on.
+    /// A person has to review the order before it continues.
     ReviewNeeded(ReviewNeeded) = "order.review-needed";
-    /// A person has looked at it, or the time to do so is over.
+    /// A person has reviewed the order, or the deadline for that has passed.
     OrderReviewed(Reviewed) = "order.reviewed";
     /// The customer's bank wants the customer to approve the payment.
     PaymentAwaitingCustomer(AwaitingCustomer) = "payment.awaiting-customer";
-    /// The customer's money was set aside.
+    /// The payment was authorised: the customer's bank holds the money.
     PaymentAuthorised(PaymentMoved) = "payment.authorised";
-    /// The money was not set aside any more when it was to be taken, or the customer did not approve
-    /// the payment in time.
+    /// The authorisation had expired before the capture, or the customer did not approve the
+    /// payment in time.
     PaymentExpired(Refused) = "payment.expired";
-    /// The customer's money was taken.
+    /// The payment was captured.
     PaymentCaptured(PaymentMoved) = "payment.captured";
-    /// The customer's bank said no.
+    /// The customer's bank declined the payment.
     PaymentDeclined(Refused) = "payment.declined";
-    /// Money that was set aside was let go, or a payment that waited for the customer.
+    /// An authorised payment, or one that waited for the customer, was voided.
     PaymentVoided(PaymentMoved) = "payment.voided";
-    /// The customer's money was given back.
+    /// The payment was refunded.
     PaymentRefunded(PaymentMoved) = "payment.refunded";
     /// The payment was booked as a deposit.
     LedgerPosted(Booked) = "ledger.posted";
@@ -114,7 +114,7 @@ events! {
     LedgerReversed(Booked) = "ledger.reversed";
     /// The sale was booked as revenue.
     RevenueRecognised(Booked) = "ledger.revenue-recognised";
-    /// The carrier does not take the parcel, or its goods are not held any more.
+    /// The carrier refuses the parcel, or its goods are no longer reserved.
     ShipmentRefused(Refused) = "shipment.refused";
     /// The parcel was handed over.
     OrderShipped(Parcelled) = "order.shipped";
@@ -122,7 +122,7 @@ events! {
     ShipmentCancelled(Parcelled) = "shipment.cancelled";
     /// The customer has the parcel.
     OrderDelivered(Delivered) = "order.delivered";
-    /// From now on what was done for the order is undone.
+    /// The order is being unwound from now on.
     OrderUnwinding(Unwinding) = "order.unwinding";
     /// The order waits for a person's decision.
     AttentionNeeded(AttentionNeeded) = "order.attention-needed";
@@ -140,13 +140,13 @@ events! {
     RefundRequested(RefundRequested) = "order.refund-requested";
     /// The money was given back.
     RefundSucceeded(RefundSucceeded) = "order.refund-succeeded";
-    /// The provider did not give the money back, and is not asked any more.
+    /// The provider did not give the money back, and is not asked again.
     RefundFailed(RefundEnded) = "order.refund-failed";
-    /// The money that a refund gave back has come back to the shop.
+    /// A refund's money came back to the shop.
     RefundReversed(RefundReversed) = "order.refund-reversed";
     /// The refund was given up before the provider was asked.
     RefundCancelled(RefundEnded) = "order.refund-cancelled";
-    /// A refund was booked: income and tax are less by it.
+    /// A refund was booked: it reduces income and tax.
     RefundPosted(Booked) = "ledger.refund-posted";
     /// The customer's bank disputes the order's payment, or asks about it.
     DisputeOpened(Disputed) = "order.dispute-opened";
@@ -154,9 +154,9 @@ events! {
     DisputeUpdated(Disputed) = "order.dispute-updated";
     /// A dispute was decided.
     DisputeClosed(Disputed) = "order.dispute-closed";
-    /// Somebody has dealt with a dispute: a parcel that was held for it goes out.
+    /// Somebody has dealt with a dispute: a parcel that was held for it is sent.
     DisputeReleased(DisputeReleased) = "order.dispute-released";
-    /// Money that a dispute has moved was booked.
+    /// A dispute's money movement was booked.
     DisputePosted(Booked) = "ledger.dispute-posted";
 }
 
@@ -192,7 +192,7 @@ payload! {
         record_version: u32,
         /// What was bought, at the prices of that moment.
         lines: Vec<OrderLine>,
-        /// What it comes to.
+        /// The order's amounts.
         totals: Totals,
         /// What the goods cost the shop.
         cost_of_goods: Money,
@@ -206,9 +206,9 @@ payload! {
 }
 
 payload! {
-    /// Articles that were set aside or given back.
+    /// Articles that were reserved or released.
     StockLines {
-        /// One line an article, in SKU order.
+        /// One line per article, in SKU order.
         lines: Vec<ClaimLine>,
     }
 }
@@ -216,13 +216,13 @@ payload! {
 payload! {
     /// A business refusal.
     Refused {
-        /// What the business said no to.
+        /// The reason.
         rejection: Rejection,
     }
 }
 
 payload! {
-    /// A reservation whose time was up.
+    /// An expired reservation.
     Expired {
         /// The reservation's key.
         reservation: String,
@@ -230,43 +230,43 @@ payload! {
 }
 
 payload! {
-    /// The customer's money moved, or was let go.
+    /// A payment that changed.
     PaymentMoved {
         /// How much.
         amount: Money,
-        /// The provider's own name for the payment.
+        /// The provider's id of the payment.
         provider_reference: String,
     }
 }
 
 payload! {
-    /// A payment that the customer has to approve. Where they do that is not said here: it is shown
-    /// with the order, to whoever may see that.
+    /// A payment that the customer has to approve. The link for that is not part of the event: the
+    /// order shows it to authorised readers.
     AwaitingCustomer {
         /// How much.
         amount: Money,
-        /// The provider's own name for the payment.
+        /// The provider's id of the payment.
         provider_reference: String,
-        /// Until when the customer can approve it.
+        /// The customer's deadline.
         until: DateTime<Utc>,
     }
 }
 
 payload! {
-    /// An order that waits for a person of the shop. Why is not said here: it is shown to those who
-    /// decide.
+    /// An order that waits for a person's review. The reason is not part of the event: it is shown
+    /// to the reviewers only.
     ReviewNeeded {
-        /// Until when they have time.
+        /// The deadline of the review.
         until: DateTime<Utc>,
     }
 }
 
 payload! {
-    /// What was decided about an order that a person had to look at.
+    /// The outcome of an order's review.
     Reviewed {
         /// The decision.
         decision: ReviewDecision,
-        /// Whether nobody has decided in time, so that the rules' own answer counts.
+        /// Whether the deadline passed without a decision, so that the rules' default counts.
         by_default: bool,
     }
 }
@@ -288,11 +288,11 @@ payload! {
 }
 
 payload! {
-    /// A parcel that the customer has. To whom it was given is not said here.
+    /// A delivered parcel. The recipient is not part of the event.
     Delivered {
         /// The carrier's tracking number.
         tracking: String,
-        /// When it was delivered, as it was reported. The event comes later.
+        /// When it was delivered, as reported. The event occurs later.
         delivered_at: DateTime<Utc>,
         /// Who reported it, as the token names them.
         reported_by: String,
@@ -308,23 +308,23 @@ payload! {
 }
 
 payload! {
-    /// A step that cannot go on without a person.
+    /// A step that cannot continue without a person.
     AttentionNeeded {
         /// Which step.
         step: StepName,
         /// Counts how often this order has needed a person, from 1.
         occurrence: u32,
-        /// Whether the step is being undone, or must be done.
+        /// Whether the undo of the step failed; otherwise the step itself must be completed.
         undoing: bool,
-        /// What went wrong, as far as it may be shown.
+        /// What went wrong, without internal details.
         why: String,
-        /// What can be decided.
+        /// The decisions to choose from.
         decisions: Vec<Decision>,
     }
 }
 
 payload! {
-    /// A person's decision, or the success of a retry that the order made by itself.
+    /// A person's decision, or the success of the order's own retry.
     AttentionResolved {
         /// The step that was decided about.
         step: StepName,
@@ -340,20 +340,20 @@ payload! {
 }
 
 payload! {
-    /// Nothing more to say: what was done is told by the events before.
+    /// No data: the events before tell what was done.
     Completed {}
 }
 
 payload! {
-    /// Why the order was cancelled.
+    /// A cancelled order.
     Cancelled {
-        /// In the words of whoever cancelled.
+        /// Why, in the caller's words.
         reason: String,
     }
 }
 
 payload! {
-    /// A bug.
+    /// An order that a bug stopped.
     Failed {
         /// What to search the logs for.
         incident: String,
@@ -383,9 +383,9 @@ payload! {
         number: u32,
         /// How much.
         amount: Money,
-        /// How much of the payment the shop still has. Nothing: the order is refunded in full.
+        /// How much of the payment the shop still has. Zero: the order is refunded in full.
         left: Money,
-        /// The provider's own name for the refund.
+        /// The provider's id of the refund.
         provider_reference: String,
     }
 }
@@ -397,12 +397,12 @@ payload! {
         number: u32,
         /// How much came back.
         amount: Money,
-        /// How much of the payment is still given back, by other refunds. Nothing: the shop has all
-        /// of it again.
+        /// How much of the payment is still given back, by other refunds. Zero: the shop has all of
+        /// it again.
         given_back: Money,
-        /// Why, as far as it is known.
+        /// Why, if known.
         why: String,
-        /// The provider's own name for the refund.
+        /// The provider's id of the refund.
         provider_reference: String,
     }
 }
@@ -414,28 +414,28 @@ payload! {
         number: u32,
         /// How much was to be given back.
         amount: Money,
-        /// Why, as far as it is known.
+        /// Why, if known.
         why: String,
     }
 }
 
 payload! {
-    /// A dispute as it stands then.
+    /// A dispute at the time of the event.
     Disputed {
-        /// The provider's own id for it.
+        /// The provider's id of the dispute.
         dispute_id: String,
         /// Counts the order's disputes, from 1.
         number: u32,
-        /// Where it stands.
+        /// Its status.
         status: DisputeStatus,
         /// How much is disputed.
         amount: Money,
-        /// The bank's word for why.
+        /// The bank's reason.
         reason: String,
-        /// Until when the shop can answer, if there is such a time.
+        /// The deadline for the shop's answer, if there is one.
         evidence_due: Option<DateTime<Utc>>,
-        /// What the order's payment is from then on, by all disputes about it; nothing, if nothing
-        /// was taken.
+        /// The order's payment status from then on, given all disputes about it; absent if nothing
+        /// was captured.
         payment_status: Option<PaymentStatus>,
     }
 }
@@ -443,18 +443,18 @@ payload! {
 payload! {
     /// A dispute that somebody has dealt with.
     DisputeReleased {
-        /// The provider's own id for it.
+        /// The provider's id of the dispute.
         dispute_id: String,
         /// Counts the order's disputes, from 1.
         number: u32,
-        /// Who has, as the token names them.
+        /// Who did, as the token names them.
         by: String,
         /// Why, in their words.
         why: String,
     }
 }
 
-/// A stored event that this program does not know: written by a newer release, or damaged.
+/// A stored event that this release does not know: written by a newer release, or damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("event type `{name}` version {version} is not known to this release")]
 pub struct UnknownEvent {
@@ -471,7 +471,7 @@ impl EventType {
         self.into()
     }
 
-    /// The version that is written now. All types are at their first.
+    /// The version that is written now. All types are at version 1.
     #[must_use]
     pub const fn version(self) -> i16 {
         1
@@ -485,18 +485,18 @@ impl EventType {
 }
 
 impl OrderEvent {
-    /// Its data alone, as the database keeps it.
+    /// Its data alone, as stored in the database.
     ///
-    /// **Errors.** JSON cannot hold it, which would be a bug.
+    /// **Errors.** It cannot be represented as JSON, which would be a bug.
     pub fn data(&self) -> serde_json::Result<Value> {
-        // Adjacent tagging: the data stands under a field of its own.
+        // With adjacent tagging, serde puts the data under a separate field.
         let mut tagged = serde_json::to_value(self)?;
         Ok(tagged.get_mut("data").map(Value::take).unwrap_or_default())
     }
 
-    /// Reads a stored event.
+    /// Parses a stored event.
     ///
-    /// **Errors.** [`UnknownEvent`]; readers go on without its particulars.
+    /// **Errors.** [`UnknownEvent`]; readers continue without the event's details.
     pub fn read(name: &str, version: i16, data: &Value) -> Result<Self, UnknownEvent> {
         let tagged = serde_json::json!({ "type": name, "data": data });
         serde_json::from_value(tagged).map_err(|source| UnknownEvent {
@@ -506,7 +506,7 @@ impl OrderEvent {
         })
     }
 
-    /// What the event makes of the payment, if it says anything about it.
+    /// The payment status that the event leads to, if any.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events say nothing about it")]
     pub const fn payment_status(&self) -> Option<PaymentStatus> {
@@ -526,12 +526,12 @@ impl OrderEvent {
         }
     }
 
-    /// What the event makes of the goods, if it says anything about them.
+    /// The fulfilment status that the event leads to, if any.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events say nothing about it")]
     pub const fn fulfilment_status(&self) -> Option<FulfilmentStatus> {
         match self {
-            // A recalled parcel's goods are back in the house, and held for the order.
+            // A recalled parcel's goods are back in the warehouse, still reserved for the order.
             Self::StockReserved(_) | Self::ShipmentCancelled(_) => Some(FulfilmentStatus::Reserved),
             Self::StockReleased(_) | Self::ReservationExpired(_) => {
                 Some(FulfilmentStatus::Cancelled)
@@ -542,7 +542,7 @@ impl OrderEvent {
         }
     }
 
-    /// How the order ended, if this is the event of its end.
+    /// The order's final status, if this is its last event.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events say nothing about it")]
     pub fn terminal_status(&self) -> Option<OrderStatus> {
@@ -573,7 +573,7 @@ impl From<Ending> for OrderEvent {
 }
 
 impl AttentionNeeded {
-    /// The same as the order's state shows it.
+    /// Converts to the form that the order's state shows.
     #[must_use]
     pub fn since(self, since: DateTime<Utc>) -> Attention {
         let Self { step, occurrence, undoing, why, decisions } = self;

@@ -1,21 +1,21 @@
-//! Tells a repeated request from a different one under the same key.
+//! Fingerprints of requests: they tell a repeated request from a different one under the same key.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// A hash over what a request means: not over its bytes, and not over how this release happens to
-/// serialise it.
+/// A hash over the meaning of a request: not over its bytes, and not over this release's
+/// serialisation.
 ///
-/// **Shape.** `v1:` and 64 lower-case hexadecimal digits. The version says which fields were
-/// taken, in which order and under which names, so a release that reads another field computes
+/// **Shape.** `v1:` and 64 lower-case hexadecimal digits. The version fixes which fields are
+/// hashed, in which order and under which names, so a release with a new optional field computes
 /// the same fingerprint for a request that does not use it. Golden vectors in the tests pin each
 /// version.
 /// **Repeats.** The same meaning gives the same fingerprint, on any machine and release.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
-/// Collects the fields of version 1, in their fixed order.
+/// Collects the fields of version 1, in a fixed order.
 #[derive(Clone, Debug, Default)]
 pub struct V1(Sha256);
 
@@ -26,7 +26,7 @@ impl Fingerprint {
         V1::default()
     }
 
-    /// The text.
+    /// The fingerprint as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -34,7 +34,7 @@ impl Fingerprint {
 }
 
 impl V1 {
-    /// Takes a field in. Lengths are hashed too, so that no two lists of fields run together.
+    /// Adds a field. Lengths are hashed too, so that different lists of fields never hash alike.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl fmt::Display) -> Self {
         let value = value.to_string();
@@ -46,8 +46,8 @@ impl V1 {
         self
     }
 
-    /// Takes a field in if it is given. One that is not leaves no trace, so a field that a later
-    /// release adds changes nothing for requests without it.
+    /// Adds a field if it is given. A missing field adds nothing, so a field that a later release
+    /// adds does not change the fingerprints of requests without it.
     #[must_use]
     pub fn given(self, name: &str, value: Option<impl fmt::Display>) -> Self {
         match value {
@@ -56,7 +56,7 @@ impl V1 {
         }
     }
 
-    /// The fingerprint of all that was taken in.
+    /// The fingerprint of all added fields.
     #[must_use]
     pub fn finish(self) -> Fingerprint {
         Fingerprint(format!("v1:{:x}", self.0.finalize()))

@@ -1,4 +1,4 @@
-//! All identifiers, in one place and each with a type of its own, so that two cannot be confused.
+//! All identifiers, each with its own type, so that they cannot be confused.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Takes a UUID that is known to name one.
+            /// Wraps a UUID that is known to be such an id.
             #[must_use]
             pub const fn of(uuid: Uuid) -> Self {
                 Self(uuid)
@@ -52,7 +52,7 @@ macro_rules! text_id {
         pub struct $name(String);
 
         impl $name {
-            /// Checks the shape and takes the text.
+            /// Parses the text, after a check of its shape.
             pub fn parse(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
                 let fits: fn(&str) -> bool = $fits;
@@ -98,32 +98,32 @@ uuid_id! {
 }
 
 uuid_id! {
-    /// Where to find a recipient's name and street. They stay in the database; histories and
-    /// events carry this reference instead, so that no personal data leaves it.
+    /// Refers to a recipient's name and street. They stay in the database; histories and events
+    /// carry this reference instead, so that no personal data leaves it.
     AddressId
 }
 
 impl OrderId {
-    /// What the id of every order's workflow begins with.
+    /// Prefix of every order's workflow id.
     pub const WORKFLOW_ID_PREFIX: &'static str = "order-";
 
-    /// The order that a customer's idempotency key stands for.
+    /// Derives the order id from a customer's idempotency key.
     ///
     /// **Repeats.** The same customer and key always give the same order, on any machine, so a
-    /// repeated request meets the first one's workflow instead of starting a second.
+    /// repeated request finds the first one's workflow instead of starting a second.
     #[must_use]
     pub fn for_request(customer: &CustomerId, idempotency_key: &str) -> Self {
         let name = format!("{customer}\n{idempotency_key}");
         Self(Uuid::new_v5(&ORDER_NAMESPACE, name.as_bytes()))
     }
 
-    /// The id of the workflow that carries this order.
+    /// The id of the order's workflow.
     #[must_use]
     pub fn workflow_id(self) -> String {
         format!("{}{self}", Self::WORKFLOW_ID_PREFIX)
     }
 
-    /// The order that a workflow carries, by the workflow's id.
+    /// The order of a workflow, by the workflow's id.
     #[must_use]
     pub fn of_workflow(workflow_id: &str) -> Option<Self> {
         workflow_id.strip_prefix(Self::WORKFLOW_ID_PREFIX)?.parse().ok().map(Self)
@@ -131,7 +131,7 @@ impl OrderId {
 }
 
 impl AddressId {
-    /// The same address of the same customer is one row, however often it is given.
+    /// Derives an address's id: the same address of the same customer is one row.
     #[must_use]
     pub fn for_address(customer: &CustomerId, address: &str) -> Self {
         let name = format!("{customer}\n{address}");
@@ -139,7 +139,7 @@ impl AddressId {
     }
 }
 
-/// Fixed for ever: changing them would make a repeated request a second order.
+/// Never change these: a repeated request would become a second order.
 const ORDER_NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_7273_4167_8000_6f72_6465_7273);
 const ADDRESS_NAMESPACE: Uuid = Uuid::from_u128(0x6164_6472_6573_4367_8000_6164_6472_6573);
 
@@ -147,13 +147,13 @@ fn is_word(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// Real catalogues hold articles such as `BANK CHARGES`.
+/// Real catalogues have SKUs such as `BANK CHARGES`.
 fn is_sku(text: &str) -> bool {
     text.trim() == text && text.split(' ').all(is_word)
 }
 
-/// A token is the provider's word for a card, not its number: the sandbox's (`tok_…`), or Stripe's
-/// for a payment method (`pm_…`), or for one that a customer of Stripe has saved (`cus_…/pm_…`).
+/// A token stands for a card without its number: the sandbox's (`tok_…`), or Stripe's for a payment
+/// method (`pm_…`), or for one that a Stripe customer has saved (`cus_…/pm_…`).
 fn is_token(text: &str) -> bool {
     if text.starts_with("tok_") {
         let digits = text.bytes().filter(u8::is_ascii_digit).count();
@@ -168,33 +168,33 @@ fn is_token(text: &str) -> bool {
     is_id(method, "pm_") && customer.is_none_or(|customer| is_id(customer, "cus_"))
 }
 
-/// A card number has so many digits, or more.
+/// A card number has at least this many digits.
 const CARD_DIGITS_MIN: usize = 12;
 
-/// Whether there are as many digits in a row as a card number has, with or without `-`, `_` or `.`
-/// between them. An id drawn at random may well have as many in all, between its letters.
+/// Whether there are as many consecutive digits as a card number has, with or without `-`, `_` or
+/// `.` between them. A random id may have that many in total, but with letters in between.
 fn holds_card_number(id: &str) -> bool {
     let digits = |run: &str| run.bytes().filter(u8::is_ascii_digit).count();
     id.split(|it: char| it.is_ascii_alphabetic()).any(|run| digits(run) >= CARD_DIGITS_MIN)
 }
 
 text_id! {
-    /// Who ordered, in the shop's own numbering.
+    /// The customer, in the shop's own numbering.
     CustomerId, "customer id", "1 to 64 letters, digits, `-`, `_` or `.`", 64, is_word
 }
 
 text_id! {
-    /// A stock keeping unit: the article as the warehouse knows it.
+    /// A stock keeping unit: the warehouse's id of an article.
     Sku, "SKU", "1 to 32 letters, digits, `-`, `_` or `.`, with spaces only inside", 32, is_sku
 }
 
 text_id! {
-    /// What the customer typed to get a discount.
+    /// The code that a customer enters to get a discount.
     DiscountCode, "discount code", "1 to 32 letters, digits, `-`, `_` or `.`", 32, is_word
 }
 
 text_id! {
-    /// The payment provider's stand-in for a card, such as `tok_visa`. A card number is refused.
+    /// The payment provider's token for a card, such as `tok_visa`. A card number is refused.
     PaymentToken, "payment token",
     "`tok_…`, `pm_…` or `cus_…/pm_…` with letters, digits, `-`, `_` or `.`: never a card number",
     128, is_token

@@ -1,10 +1,10 @@
 //! The amounts of invoices and credit notes: lines, discount, shipping, tax and total.
 //!
-//! An order has one rate of tax, its destination's, and its tax was computed once, on goods after
-//! the discount and on shipping together (see [`crate::PriceList`]). So a document has one rate, too:
-//! discount and shipping are amounts of the whole document at that rate, and the tax is the one that
-//! was charged, not one that is computed again. Nothing is rounded here: what an order was charged,
-//! and what a refund gave back, is what its document comes to, to the coin.
+//! An order has one tax rate, its destination's, and its tax was computed once, on discounted goods
+//! and shipping together (see [`crate::PriceList`]). So a document has one rate, too: discount and
+//! shipping are amounts of the whole document at that rate, and the tax is the amount charged, not
+//! recomputed. Nothing is rounded here: a document's total is exactly what an order was charged, or
+//! what a refund gave back.
 
 use iso_currency::Currency;
 use rust_decimal::Decimal;
@@ -14,7 +14,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use crate::refund::{Parts, RefundLine};
 use crate::{CountryCode, Money, MoneyError, OrderLine, Sku, Totals};
 
-/// Which of the two it is.
+/// The kind of a document.
 #[derive(
     Clone,
     Copy,
@@ -35,9 +35,9 @@ use crate::{CountryCode, Money, MoneyError, OrderLine, Sku, Totals};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = InvoiceKind))]
 pub enum DocumentKind {
-    /// What the customer owes, or has paid.
+    /// The customer owes this, or has paid it.
     Invoice,
-    /// What the customer owes no more, or has back.
+    /// The customer no longer owes this, or has it back.
     CreditNote,
 }
 
@@ -49,21 +49,21 @@ impl DocumentKind {
     }
 }
 
-/// What a document is issued for. Each of these has one document at most.
+/// The reason for which a document is issued. An order has at most one document for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Occasion {
     /// The order was sold.
     Sale,
-    /// The order was taken back as a whole, after it was invoiced.
+    /// The order was undone as a whole, after it was invoiced.
     Reversal,
-    /// This refund has given money back.
+    /// This refund gave money back.
     Refund(u32),
-    /// This refund's money has come back to the shop for good, after it was credited.
+    /// This refund finally failed after it was credited, and its money came back to the shop.
     RefundFailed(u32),
 }
 
 impl Occasion {
-    /// Which document is issued.
+    /// The kind of its document.
     #[must_use]
     pub const fn kind(self) -> DocumentKind {
         match self {
@@ -72,7 +72,7 @@ impl Occasion {
         }
     }
 
-    /// Which of the order's refunds it is about, if it is about one.
+    /// The number of the order's refund, if it is about one.
     #[must_use]
     pub const fn refund(self) -> Option<u32> {
         match self {
@@ -82,21 +82,21 @@ impl Occasion {
     }
 }
 
-/// How the tax authorities look at what was sold.
+/// The VAT category of what was sold.
 ///
-/// **Source.** UNCL 5305, as EN 16931 takes it.
+/// **Source.** UNCL 5305, as used by EN 16931.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VatCategory {
     /// `S`: at a rate above zero.
     Standard,
     /// `Z`: at a rate of zero.
     ZeroRated,
-    /// `G`: exported from the European Union, and therefore free of its tax.
+    /// `G`: exported from the European Union, and therefore exempt from its tax.
     Export,
 }
 
 impl VatCategory {
-    /// That of goods from one country to another, at this rate.
+    /// The category of goods sent from one country to another at this rate.
     #[must_use]
     pub fn of(tax_percent: Decimal, from: CountryCode, to: CountryCode) -> Self {
         if !tax_percent.is_zero() {
@@ -124,49 +124,49 @@ impl VatCategory {
 pub enum Item {
     /// An article that was bought.
     Article(Sku),
-    /// Goods that money is given back for: these, or some of all if none is named.
+    /// The goods that a refund is for; if none are named, it is for a share of all goods.
     Goods(Vec<RefundLine>),
-    /// The parcel's way.
+    /// Shipping of the parcel.
     Shipping,
 }
 
-/// One line, before discount and tax.
+/// A line, before discount and tax.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// What it is about.
     pub item: Item,
-    /// How many pieces.
+    /// Number of pieces.
     pub quantity: u32,
-    /// What one piece costs.
+    /// Price of one piece.
     pub unit_price: Money,
     /// `unit_price` × `quantity`.
     pub net: Money,
 }
 
-/// What a document says in amounts, all in one currency.
+/// The amounts of a document, all in one currency.
 ///
-/// **Shape.** The lines, less the discount, plus the shipping, are the net amount; with the tax on it
-/// that is the total. [`Document::of_order`] and [`Document::of_refund`] build no other. Of a credit
-/// note all amounts are positive, too: its kind says the direction.
+/// **Shape.** Lines − discount + shipping = net; net + tax = total. [`Document::of_order`] and
+/// [`Document::of_refund`] guarantee this. The amounts of a credit note are positive, too: its kind
+/// gives the direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// One at least.
+    /// At least one.
     pub lines: Vec<Line>,
-    /// What is taken off all lines together.
+    /// Discount on all lines together.
     pub discount: Money,
-    /// What the parcel's way costs, where it is no line.
+    /// Shipping fee, if it is not a line.
     pub shipping: Money,
-    /// The one rate of tax, in per cent.
+    /// The tax rate, in per cent.
     pub tax_percent: Decimal,
-    /// What tax is on.
+    /// The taxed amount.
     pub net: Money,
     /// The tax.
     pub tax: Money,
-    /// What the customer pays, or gets back.
+    /// The amount that the customer pays, or gets back.
     pub total: Money,
 }
 
-/// Why there is no document, in words for whoever looks after the shop.
+/// Why no document can be issued, in words for the shop's operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDocument {
     /// Nothing was sold.
@@ -175,30 +175,30 @@ pub enum InvalidDocument {
     /// The parts do not come to the total.
     #[error("its {what} does not add up: {stated} is stated, and its parts come to {comes_to}")]
     DoesNotAddUp {
-        /// Which amount.
+        /// The amount that is wrong.
         what: &'static str,
-        /// What is on record.
+        /// The amount on record.
         stated: Money,
-        /// What it should be.
+        /// The computed amount.
         comes_to: Money,
     },
-    /// No rate that the destination ever had gives the tax that was charged.
+    /// No tax rate that the destination ever had gives the charged tax.
     #[error("{tax} on {net} is none of the destination's rates of tax")]
     NoSuchRate {
-        /// What tax is on.
+        /// The taxed amount.
         net: Money,
-        /// What was charged.
+        /// The charged tax.
         tax: Money,
     },
-    /// An amount that cannot be.
+    /// An invalid amount.
     #[error(transparent)]
     Money(#[from] MoneyError),
 }
 
-/// The rate at which an order was taxed, which is not on record with it: the first of these rates,
-/// all of its destination, that gives the tax that was charged.
+/// The order's tax rate, which is not on record: the first of its destination's rates that gives
+/// the tax that was charged.
 ///
-/// **Errors.** None does.
+/// **Errors.** None of them does.
 pub fn tax_percent_of(
     totals: &Totals,
     rates: impl IntoIterator<Item = Decimal>,
@@ -209,23 +209,23 @@ pub fn tax_percent_of(
     rate.ok_or(InvalidDocument::NoSuchRate { net, tax: totals.tax })
 }
 
-/// What an order's tax is on: goods after the discount, and shipping.
+/// The taxed amount of an order: goods after the discount, and shipping.
 fn net_of(totals: &Totals) -> Result<Money, MoneyError> {
     totals.subtotal.checked_sub(totals.discount)?.checked_add(totals.shipping)
 }
 
 impl Line {
-    /// One piece of something.
+    /// A line with a single piece.
     const fn one(item: Item, net: Money) -> Self {
         Self { item, quantity: 1, unit_price: net, net }
     }
 }
 
 impl Document {
-    /// What an order's invoice says, and the credit note that takes all of it back.
+    /// The amounts of an order's invoice, and of the credit note that reverses it completely.
     ///
-    /// **Errors.** The order's lines and totals do not add up, or it was taxed at another rate, which
-    /// would be a bug.
+    /// **Errors.** The order's lines and totals do not add up, or it was taxed at another rate;
+    /// both would be bugs.
     pub fn of_order(
         lines: &[OrderLine],
         totals: &Totals,
@@ -253,9 +253,9 @@ impl Document {
         document.checked()
     }
 
-    /// What a refund's credit note says: what is given back of the goods, after the discount, and of
-    /// the shipping, a line each, and the tax on both, as the refund is booked. The refund was for
-    /// these goods, if any are named; the rate is that of the order's invoice.
+    /// The amounts of a refund's credit note: one line for the goods, after the discount, and one
+    /// for shipping, with the tax as the refund booked it. `goods` are the refunded goods, if
+    /// named; `tax_percent` is the rate of the order's invoice.
     ///
     /// **Errors.** Tax is given back where none was charged, which would be a bug.
     pub fn of_refund(
@@ -291,7 +291,7 @@ impl Document {
         self.total.currency()
     }
 
-    /// The lines added up.
+    /// The sum of the lines.
     pub fn line_total(&self) -> Result<Money, MoneyError> {
         Money::sum(self.currency(), self.lines.iter().map(|line| line.net))
     }
@@ -344,7 +344,7 @@ mod tests {
         CountryCode::parse(code).unwrap()
     }
 
-    /// An order of these pieces and prices, in coins, as it would be priced.
+    /// An order of these pieces and prices, in minor units, priced as usual.
     fn priced(
         bought: &[(u32, u32)],
         discount: Option<DiscountKind>,
@@ -387,7 +387,7 @@ mod tests {
         let document = invoice(&list, 19.into());
         assert_eq!(told(&document), "29.99 3.00 4.95 31.94 6.07 38.01");
         assert_eq!(document.lines.len(), 2);
-        // All of it is given away, and the parcel travels free.
+        // A discount of 100 % and free shipping.
         let all = Some(DiscountKind::Percent(Decimal::ONE_HUNDRED));
         let list = priced(&[(1, 1_000)], all, 0, 19.into(), Currency::GBP);
         assert_eq!(told(&invoice(&list, 19.into())), "10.00 10.00 0.00 0.00 0.00 0.00");
@@ -454,7 +454,7 @@ mod tests {
         let rates = |all: &[u32]| -> Vec<Decimal> { all.iter().map(|it| (*it).into()).collect() };
         assert_eq!(tax_percent_of(&list.totals, rates(&[19, 20, 17])), Ok(20.into()));
         assert!(tax_percent_of(&list.totals, rates(&[19, 17])).is_err());
-        // Of what comes to nothing, any rate does.
+        // Any rate fits an amount of zero.
         let free = priced(&[(1, 0)], None, 0, 20.into(), Currency::GBP);
         assert_eq!(tax_percent_of(&free.totals, rates(&[19, 20])), Ok(19.into()));
     }
@@ -536,7 +536,7 @@ mod tests {
             let document = invoice(&list, percent);
             let mut refunds: Vec<Claimed> = vec![];
             let (mut net, mut credited) = (Money::zero(currency).unwrap(), Money::zero(currency).unwrap());
-            // So many thousandths of what is left, and at last all of it.
+            // Each refund takes so many thousandths of the rest, and the last one all of it.
             for (number, share) in (1..).zip(shares.into_iter().chain([1_000])) {
                 let left = Left::of(&list.lines, &list.totals, &refunds).unwrap();
                 let amount = left.total().unwrap().percent(Decimal::new(share.into(), 1)).unwrap();

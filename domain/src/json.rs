@@ -1,8 +1,8 @@
-//! JSON from outside, read as it is documented: an object is an object.
+//! Strict JSON input: an object must be an object.
 //!
-//! Serde reads a struct from an array, too, as its fields in their order. So `["too slow"]` would
-//! be a request to cancel, and a field that is added or moved would change what such an array means.
-//! What is read through [`Objects`] refuses it, in the words in which any other type is refused.
+//! Serde also reads a struct from an array, as its fields in order. So `["too slow"]` would be a
+//! request to cancel, and adding or moving a field would change the meaning of such an array.
+//! [`Objects`] refuses this, with serde's usual message for a wrong type.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-/// Reads a whole document.
+/// Parses a whole document.
 ///
-/// **Errors.** As `serde_json::from_slice`, and for an array in the place of an object.
+/// **Errors.** As `serde_json::from_slice`, and for an array in place of an object.
 pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let mut json = serde_json::Deserializer::from_slice(json);
     let value: T = serde::Deserialize::deserialize(Objects(&mut json))?;
@@ -21,11 +21,11 @@ pub fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     Ok(value)
 }
 
-/// A deserializer that reads structs from objects only, at every depth; or whatever such a
-/// deserializer hands out. It costs no pass of its own: each call is handed on.
+/// A deserializer that reads structs from objects only, at every depth. It wraps serde's other
+/// deserialization types too, and forwards each call, so it needs no extra pass.
 ///
-/// Serde first collects what an untagged or internally tagged enum is made of, and reads that
-/// without this: within one, an array still passes.
+/// For an untagged or internally tagged enum, serde first buffers the content and reads it without
+/// this wrapper: within one, an array is still accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Objects<T>(pub T);
 
@@ -241,7 +241,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Objects<A> {
     }
 }
 
-/// A struct's fields in an object.
+/// Reads a struct's fields from an object.
 struct Object<V>(V);
 
 impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Object<V> {

@@ -1,4 +1,4 @@
-//! Double-entry bookkeeping: journal entries that balance, or do not exist.
+//! Double-entry bookkeeping: journal entries that always balance.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::refund::Parts;
 use crate::{Currency, Money, MoneyError, Order, StepKey, StepName};
 
-/// An account of the shop's books.
+/// An account of the shop's ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Account {
     /// Money the payment provider holds for the shop. An asset.
     PaymentClearing,
-    /// What the payment provider has paid out to the shop's bank account. An asset.
+    /// Money that the payment provider has paid out to the shop's bank account. An asset.
     Bank,
     /// What customers have paid for goods not yet sent. A liability.
     CustomerDeposits,
@@ -28,7 +28,7 @@ pub enum Account {
     SalesTaxPayable,
     /// Goods in the warehouse, at cost. An asset.
     Inventory,
-    /// What the goods sold had cost. An expense.
+    /// What the sold goods cost the shop. An expense.
     CostOfGoods,
     /// Goods received whose invoice has not come yet. A liability.
     GoodsReceived,
@@ -42,12 +42,12 @@ pub enum Account {
     DisputeLosses,
     /// What the payment provider keeps for its services. An expense.
     PaymentFees,
-    /// What customers have transferred and no order has taken, and what is to be sent back to them by
-    /// transfer. A liability.
+    /// Money that customers have transferred and that belongs to no order, and money to be sent
+    /// back to them by transfer. A liability.
     CustomerCredit,
 }
 
-/// The side of an account that grows it.
+/// The side of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -58,25 +58,25 @@ pub enum Side {
     Credit,
 }
 
-/// One line of a posting.
+/// One line of a journal entry.
 ///
-/// **Shape.** The amount is above zero; the direction is the side, never a sign.
+/// **Shape.** The amount is above zero; the side gives the direction, never a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Entry {
-    /// Where it is booked.
+    /// The account.
     pub account: Account,
-    /// On which side.
+    /// The side.
     pub side: Side,
     /// How much.
     pub amount: Money,
 }
 
-/// Entries that are booked together, or not at all.
+/// Entries that are posted together, or not at all.
 ///
 /// **Shape.** Debits equal credits in every currency; [`JournalEntry::balanced`] is the only way to
 /// build one, also from JSON.
-/// **Repeats.** The key is the transaction's name in the books: the same key is one transaction.
+/// **Repeats.** The key identifies the journal entry in the ledger: the same key is one entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct JournalEntry {
@@ -84,7 +84,7 @@ pub struct JournalEntry {
     entries: Vec<Entry>,
 }
 
-/// Why entries are no posting.
+/// Why entries do not form a journal entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unbalanced {
     /// The two sides differ.
@@ -95,13 +95,13 @@ pub enum Unbalanced {
         /// Debits minus credits.
         difference: Decimal,
     },
-    /// Nothing to book.
+    /// Nothing to post.
     #[error("a posting has entries on both sides")]
     Empty,
-    /// An entry of nothing.
+    /// An entry with an amount of zero.
     #[error("an entry's amount is above zero")]
     Zero,
-    /// Too large to add up.
+    /// The sum is out of range.
     #[error(transparent)]
     Money(#[from] MoneyError),
 }
@@ -148,13 +148,13 @@ impl Account {
         }
     }
 
-    /// Finds an account by its id.
+    /// Parses an account's id.
     #[must_use]
     pub fn by_id(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|account| account.as_str() == id)
     }
 
-    /// The side that grows it, which is the side its balance is told on.
+    /// The side on which the account grows, and on which its balance is shown.
     #[must_use]
     pub const fn normal_side(self) -> Side {
         match self {
@@ -204,20 +204,20 @@ impl Side {
 }
 
 impl Entry {
-    /// An entry on the left.
+    /// A debit entry.
     #[must_use]
     pub const fn debit(account: Account, amount: Money) -> Self {
         Self { account, side: Side::Debit, amount }
     }
 
-    /// An entry on the right.
+    /// A credit entry.
     #[must_use]
     pub const fn credit(account: Account, amount: Money) -> Self {
         Self { account, side: Side::Credit, amount }
     }
 
-    /// What leaves payment clearing for another account, such as a payout or a fee; an amount below
-    /// zero comes back. Nothing, where nothing moves.
+    /// The entries that move an amount from payment clearing to another account, such as a payout
+    /// or a fee; a negative amount moves it back. `None` for zero.
     pub fn out_of_clearing(
         account: Account,
         amount: Decimal,
@@ -234,9 +234,10 @@ impl Entry {
 }
 
 impl JournalEntry {
-    /// Takes entries whose debits equal their credits in every currency.
+    /// Builds a journal entry.
     ///
-    /// **Errors.** [`Unbalanced`] says by how much and in which currency they differ.
+    /// **Errors.** [`Unbalanced`] if debits and credits differ, with the difference and its
+    /// currency.
     pub fn balanced(key: StepKey, entries: Vec<Entry>) -> Result<Self, Unbalanced> {
         if entries.is_empty() {
             return Err(Unbalanced::Empty);
@@ -259,8 +260,8 @@ impl JournalEntry {
         }
     }
 
-    /// The posting that cancels this one out: sides swapped, order reversed, same name.
-    /// Books are corrected by adding, never by erasing.
+    /// The reversing journal entry: sides swapped, order reversed, same key. The ledger is
+    /// corrected by adding entries, never by deleting them.
     #[must_use]
     pub fn reversed(&self) -> Self {
         let entries = self
@@ -272,7 +273,7 @@ impl JournalEntry {
         Self { key: self.key, entries }
     }
 
-    /// The payment as the shop books it at first: money in, a debt to the customer.
+    /// The payment as it is posted at first: money in, and a liability to the customer.
     pub fn deposit(order: &Order) -> Result<Self, Unbalanced> {
         let total = order.totals.total;
         Self::balanced(
@@ -284,8 +285,8 @@ impl JournalEntry {
         )
     }
 
-    /// The sale, once the parcel is handed over: the debt to the customer is settled in goods.
-    /// Nothing, where neither the customer paid anything nor the goods cost the shop anything.
+    /// The sale, posted once the parcel is handed over: the liability to the customer becomes
+    /// income. `None` if the customer paid nothing and the goods cost the shop nothing.
     pub fn revenue(order: &Order) -> Result<Option<Self>, Unbalanced> {
         let totals = order.totals;
         let goods = totals.subtotal.checked_sub(totals.discount)?;
@@ -304,8 +305,7 @@ impl JournalEntry {
         Self::balanced(order.key(StepName::RecogniseRevenue), entries).map(Some)
     }
 
-    /// Money given back of a completed order: what its sale had earned is less by that, and so is
-    /// the tax that the shop owes.
+    /// Money refunded for a completed order: reduces its income, and the tax that the shop owes.
     pub fn refund(key: StepKey, parts: Parts) -> Result<Self, Unbalanced> {
         let entries = [
             Entry::debit(Account::Refunds, parts.goods),
@@ -317,7 +317,7 @@ impl JournalEntry {
         Self::balanced(key, entries)
     }
 
-    /// The transaction's name in the books.
+    /// Its key in the ledger.
     #[must_use]
     pub const fn key(&self) -> StepKey {
         self.key
@@ -330,7 +330,7 @@ impl JournalEntry {
     }
 }
 
-/// A posting as JSON writes it, before it is checked.
+/// A journal entry as JSON, before it is checked.
 #[derive(Deserialize)]
 struct Written {
     key: StepKey,
@@ -367,7 +367,7 @@ mod tests {
         Money::new(Decimal::new(amount.into(), 2), Currency::GBP).unwrap()
     }
 
-    /// An order whose parts are given in pence; what they add up to is the total.
+    /// An order whose parts are given in pence; the total is computed.
     fn order(goods: u32, discount: u32, shipping: u32, tax: u32, cost: u32) -> Order {
         let (subtotal, discount) = (pence(goods), pence(discount));
         let total = [pence(shipping), pence(tax)]

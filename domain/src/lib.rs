@@ -1,8 +1,8 @@
 //! The domain model: orders, prices, journal entries, statuses and rejections.
 //!
-//! Nothing here does I/O, reads a clock or can fail for a reason outside its arguments.
-//! The workflow, the activities and the starter all speak in these words, so that a price
-//! is quoted, charged and booked by one and the same arithmetic.
+//! Nothing here does I/O, reads a clock or fails for a reason outside its arguments. The workflow,
+//! the activities and the starter share these types, so that a price is quoted, charged and booked
+//! by the same arithmetic.
 
 pub mod bank;
 mod country;

@@ -5,10 +5,10 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 use crate::event::EventType;
 
-/// A mail that customers get.
+/// A mail to customers.
 ///
-/// **Shape.** In kebab case everywhere: in the database, in the API, and in the names of the
-/// templates' files.
+/// **Shape.** Kebab case everywhere: in the database, in the API, and in the names of the template
+/// files.
 #[derive(
     Clone,
     Copy,
@@ -29,7 +29,7 @@ use crate::event::EventType;
 #[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum MailTemplate {
-    /// The order is accepted, and its money is set aside.
+    /// The order is accepted, and its payment is authorised.
     Confirmed,
     /// The customer has to approve the payment, or to transfer the money.
     PaymentNeeded,
@@ -45,11 +45,12 @@ pub enum MailTemplate {
     Rejected,
     /// Money of a completed order was given back.
     Refunded,
-    /// An article that the customer waits for is to be had again.
+    /// An article that the customer waits for is available again.
     BackInStock,
 }
 
-/// How often a mail may be sent whose outcome is unknown.
+/// The delivery guarantee of a mail, which decides what happens when the outcome of sending is
+/// unknown.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, IntoStaticStr,
 )]
@@ -70,7 +71,7 @@ impl MailTemplate {
         self.into()
     }
 
-    /// Whether a customer can do without it. The others are part of every sale.
+    /// Whether a customer can opt out of it. The others are part of every sale.
     #[must_use]
     pub const fn can_be_switched_off(self) -> bool {
         match self {
@@ -84,10 +85,10 @@ impl MailTemplate {
         }
     }
 
-    /// The mail that an event asks for, if it asks for one.
+    /// The mail that an event triggers, if any.
     ///
-    /// An order is confirmed once its money is set aside: from then on whatever takes the order
-    /// back ends it, and each end has its own mail.
+    /// An order is confirmed once its payment is authorised. If it is unwound afterwards, the mail
+    /// about its end follows.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events are not for customers")]
     pub const fn told_by(event: EventType) -> Option<Self> {
@@ -98,7 +99,8 @@ impl MailTemplate {
             EventType::OrderShipped => Some(Self::Shipped),
             EventType::OrderDelivered => Some(Self::Delivered),
             EventType::OrderCancelled => Some(Self::Cancelled),
-            // Whoever was promised goods hears that they do not come, whatever the cause.
+            // A customer who was promised goods is told that they will not come, whatever the
+            // cause.
             EventType::OrderRejected | EventType::OrderFailed => Some(Self::Rejected),
             EventType::RefundSucceeded => Some(Self::Refunded),
             _ => None,
@@ -107,8 +109,8 @@ impl MailTemplate {
 }
 
 impl MailPolicy {
-    /// How often a mail may be put off, whatever its policy: for almost four days. After that it is
-    /// parked.
+    /// How often a mail may be deferred, under either policy: for almost four days. After that it
+    /// is parked.
     pub const DEFERRALS_MAX: i32 = 30;
 
     /// Its name.

@@ -1,4 +1,5 @@
-//! Amounts that cannot be negative, mixed across currencies, or finer than their currency.
+//! Amounts of money: never negative, never of mixed currencies, never finer than the currency
+//! allows.
 
 use std::fmt;
 
@@ -8,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 /// An amount of money in one currency, as it is charged and booked.
 ///
-/// **Shape.** Never negative: direction is the account's, not the sign's. Never more decimals
-/// than the currency has. In JSON `{"amount":"19.99","currency":"GBP"}`; the amount is text,
-/// because a JSON number would pass through floating point on its way.
+/// **Shape.** Never negative: the account gives the direction, not a sign. Never more decimals than
+/// the currency has. In JSON `{"amount":"19.99","currency":"GBP"}`; the amount is text, because
+/// many JSON readers parse numbers as floating point.
 /// **Units.** Major units of the currency: `19.99` is nineteen pounds and 99 pence.
-/// **Errors.** [`MoneyError`] from every operation that could overflow or mix currencies; there
-/// is no `+`.
+/// **Errors.** [`MoneyError`] from every operation that could overflow or mix currencies; there is
+/// no `+`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -34,23 +35,23 @@ pub enum MoneyError {
     /// More decimals than the currency's smallest coin.
     #[error("{currency} has {allowed} decimals; {amount} has more", currency = .currency.code())]
     TooFine {
-        /// What was given.
+        /// The given amount.
         amount: Decimal,
-        /// The currency it was given in.
+        /// Its currency.
         currency: Currency,
         /// How many decimals that currency has.
         allowed: u32,
     },
-    /// Two currencies in one sum.
+    /// The operands have different currencies.
     #[error("{} and {} do not add up", .0.code(), .1.code())]
     MixedCurrencies(Currency, Currency),
-    /// Beyond what a decimal holds exactly, or below zero after a subtraction.
+    /// Too large to be represented exactly, or below zero after a subtraction.
     #[error("the amount is out of range")]
     OutOfRange,
-    /// More than any price or order comes to.
+    /// More than any plausible price or order total.
     #[error("an amount is at most {} {}; what is more is a mistake", Money::REASON, .0.code())]
     BeyondReason(Currency),
-    /// A code that is no money one can pay with, such as gold or a test code.
+    /// A code that is not a currency for payments, such as gold or a test code.
     #[error("{} is not a currency to pay in", .0.code())]
     NotPayable(Currency),
 }
@@ -60,12 +61,12 @@ pub fn minor_digits(currency: Currency) -> Result<u32, MoneyError> {
     currency.exponent().map(u32::from).ok_or(MoneyError::NotPayable(currency))
 }
 
-/// The number that somebody wrote as an amount: digits, and a point between digits. A decimal's own
-/// reader takes more, such as `2_5.98`.
+/// Parses an amount: digits, with a point between digits. The parser of `Decimal` accepts more,
+/// such as `2_5.98`.
 #[must_use]
 pub fn written_amount(text: &str) -> Option<Decimal> {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    // One below zero is a number, and is refused for what it is.
+    // A negative number is parsed here, so that it can be refused as negative.
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let is_plain = unsigned
         .split_once('.')
@@ -74,10 +75,10 @@ pub fn written_amount(text: &str) -> Option<Decimal> {
 }
 
 impl Money {
-    /// Takes an exact amount.
+    /// Builds an exact amount.
     ///
-    /// **Errors.** Negative, or with more decimals than the currency has. Trailing zeros are
-    /// no decimals: `5.000` pounds are five pounds.
+    /// **Errors.** Negative, or more decimals than the currency has. Trailing zeros do not count:
+    /// `5.000` pounds are five pounds.
     pub fn new(amount: Decimal, currency: Currency) -> Result<Self, MoneyError> {
         let allowed = minor_digits(currency)?;
         let plain = amount.normalize();
@@ -90,8 +91,8 @@ impl Money {
         Ok(Self::written(plain, currency, allowed))
     }
 
-    /// Rounds a computed amount to the currency's smallest coin, halves away from zero, as
-    /// invoices do.
+    /// Rounds a computed amount to the currency's minor unit, halves away from zero, as is usual on
+    /// invoices.
     pub fn rounded(amount: Decimal, currency: Currency) -> Result<Self, MoneyError> {
         let digits = minor_digits(currency)?;
         Self::new(
@@ -100,13 +101,13 @@ impl Money {
         )
     }
 
-    /// The most that a price, or an order, comes to, in major units. An order of this much, as
-    /// often as a shop ever sells, adds up to a sum that a decimal of 28 digits still holds.
+    /// The highest plausible price or order total, in major units. It is low enough that the sum of
+    /// all orders that a shop ever sells still fits a decimal of 28 digits.
     pub const REASON: u64 = 1_000_000_000_000;
 
-    /// The amount, if a price or an order can come to it.
+    /// Returns the amount if it is plausible for a price or an order.
     ///
-    /// **Errors.** [`MoneyError::BeyondReason`]. Asked where amounts come in, not where they are
+    /// **Errors.** [`MoneyError::BeyondReason`]. Checked when an amount comes in, not when it is
     /// read: what is on record stays readable.
     pub fn within_reason(self) -> Result<Self, MoneyError> {
         if self.amount > Decimal::from(Self::REASON) {
@@ -116,12 +117,12 @@ impl Money {
         }
     }
 
-    /// No money at all, in this currency.
+    /// Zero in this currency.
     pub fn zero(currency: Currency) -> Result<Self, MoneyError> {
         Self::new(Decimal::ZERO, currency)
     }
 
-    /// One way to write each amount, so that equal amounts also hash and print alike.
+    /// Normalises the representation, so that equal amounts also hash and print alike.
     fn written(plain: Decimal, currency: Currency, digits: u32) -> Self {
         let mut amount = plain;
         amount.rescale(digits);
@@ -140,7 +141,7 @@ impl Money {
         self.currency
     }
 
-    /// Whether there is nothing to pay.
+    /// Whether the amount is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.amount.is_zero()
@@ -153,7 +154,7 @@ impl Money {
         Self::new(sum, self.currency)
     }
 
-    /// What is left after taking `other` away; never below zero.
+    /// The difference; an error if it would be below zero.
     pub fn checked_sub(self, other: Self) -> Result<Self, MoneyError> {
         self.same_currency(other)?;
         let rest = self.amount.checked_sub(other.amount).ok_or(MoneyError::OutOfRange)?;
@@ -170,7 +171,7 @@ impl Money {
         Self::new(product, self.currency)
     }
 
-    /// A share of the amount, rounded to the smallest coin, halves away from zero.
+    /// A percentage of the amount, rounded to the minor unit, halves away from zero.
     pub fn percent(self, percent: Decimal) -> Result<Self, MoneyError> {
         let share = self
             .amount
@@ -180,7 +181,7 @@ impl Money {
         Self::rounded(share, self.currency)
     }
 
-    /// Adds up amounts of one currency; an empty list is zero.
+    /// The sum of amounts of one currency; zero for an empty list.
     pub fn sum(
         currency: Currency,
         amounts: impl IntoIterator<Item = Self>,
@@ -203,7 +204,7 @@ impl fmt::Display for Money {
     }
 }
 
-/// Money as JSON writes it, before it is checked.
+/// Money as JSON, before it is checked.
 #[derive(Serialize, Deserialize)]
 struct Written {
     amount: Decimal,

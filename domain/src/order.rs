@@ -1,5 +1,4 @@
-//! The order itself: what was bought, at which prices, for whom, and what each step of its saga
-//! is told.
+//! The order: what was bought, at which prices, for whom, and the arguments of its saga's steps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use crate::{
 /// The most lines an order may have. Real invoices reach 541.
 pub const LINES_MAX: usize = 1_000;
 
-/// The most payments of one order, those that were declined included.
+/// The most payments of one order, including declined ones.
 pub const PAYMENTS_MAX: u32 = 5;
 
 /// The most pieces of one article in one line. Real orders reach 74,215.
@@ -29,7 +28,7 @@ pub const QUANTITY_MAX: u32 = 100_000;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32, minimum = 1, maximum = 100_000, example = 6))]
 pub struct Quantity(u32);
 
-/// Why something is not an order, in words for whoever sent it.
+/// Why an order is invalid, in words for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOrder {
     /// Zero, negative or beyond [`QUANTITY_MAX`].
@@ -41,7 +40,7 @@ pub enum InvalidOrder {
     /// More than [`LINES_MAX`].
     #[error("an order has at most {LINES_MAX} lines, not {0}; split it")]
     TooManyLines(usize),
-    /// An amount that cannot be: see [`MoneyError`].
+    /// An invalid amount: see [`MoneyError`].
     #[error(transparent)]
     Money(#[from] MoneyError),
     /// The shop has no tax rate for the country.
@@ -50,9 +49,9 @@ pub enum InvalidOrder {
     /// The shop has no shipping fee for the country in the order's currency.
     #[error("the shop does not ship to {country} for {}", .currency.code())]
     NoShippingRate {
-        /// Where the parcel was to go.
+        /// The parcel's destination.
         country: CountryCode,
-        /// What the order is paid in.
+        /// The order's currency.
         currency: Currency,
     },
     /// The code's discount is an amount of another currency.
@@ -98,7 +97,7 @@ impl From<Quantity> for u32 {
     }
 }
 
-/// One article of the order, at the price of the moment it was ordered.
+/// One article of the order, at its price when it was ordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OrderLine {
@@ -106,21 +105,21 @@ pub struct OrderLine {
     pub sku: Sku,
     /// How many pieces.
     pub quantity: Quantity,
-    /// What one piece cost the customer, before tax. A later price change does not reach it.
+    /// Price of one piece, before tax. Later price changes do not affect it.
     pub unit_price: Money,
     /// `unit_price` × `quantity`.
     pub line_total: Money,
 }
 
-/// What the order comes to. All in the order's currency.
+/// The order's amounts, all in its currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Totals {
-    /// The lines added up.
+    /// The sum of the lines.
     pub subtotal: Money,
-    /// What the discount code takes off the subtotal.
+    /// The discount on the subtotal.
     pub discount: Money,
-    /// What the parcel's way costs, before tax.
+    /// Shipping, before tax.
     pub shipping: Money,
     /// Sales tax of the destination, on goods after discount and on shipping.
     pub tax: Money,
@@ -128,52 +127,52 @@ pub struct Totals {
     pub total: Money,
 }
 
-/// Where the parcel goes, without saying to whom.
+/// Where the parcel goes, without the recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Destination {
     /// Decides tax, fee and carrier.
     pub country: CountryCode,
-    /// The recipient's name and street, kept in the database alone.
+    /// Refers to the recipient's name and street, which are stored only in the database.
     pub address_id: Option<AddressId>,
 }
 
-/// What the shop agreed to beyond the goods.
+/// What was agreed besides the goods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Terms {
-    /// How long the order waits between booking and packing, so that it can still be called
-    /// off. Zero packs at once.
+    /// How long the order waits between booking and packing, during which it can be cancelled. Zero
+    /// packs at once.
     pub cancel_window_seconds: u32,
-    /// How long a step may wait for a party that does not answer before the order is unwound;
-    /// without it, the step's own limit holds.
+    /// How long a step may wait for a party that does not answer before the order is unwound; if
+    /// absent, the step's own limit applies.
     pub patience_seconds: Option<u32>,
-    /// When the customer's money is taken.
+    /// When the payment is captured.
     #[serde(default)]
     pub capture_at: CaptureAt,
-    /// How long the customer may take to approve the payment, where their bank asks them to. An
-    /// order of before there was such a time has none, and is refused then.
+    /// How long the customer may take to approve the payment, if their bank requires that. Orders
+    /// from before this field existed have zero, and are then refused.
     #[serde(default)]
     pub approval_seconds: u32,
-    /// How long a declined payment may be replaced by another, from the first decline on. Zero
+    /// How long a declined payment may be replaced by another, counted from the first decline. Zero
     /// rejects the order at once.
     #[serde(default)]
     pub payment_retry_seconds: u32,
-    /// How the order is screened for fraud; without it, it is not.
+    /// How the order is screened for fraud; if absent, it is not screened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub screening: Option<Screening>,
 }
 
-/// That an order is screened for fraud before its money is taken.
+/// The terms of fraud screening before the payment is captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Screening {
-    /// How long a person may take to look at the order, where the rules ask for that. Then the rules'
-    /// own answer counts.
+    /// How long a person may take to review the order, if the rules require a review. Afterwards
+    /// the rules' default decision counts.
     pub review_seconds: u32,
 }
 
-/// When the customer's money, which is set aside as soon as the stock is, is taken.
+/// When the payment is captured. It is authorised as soon as the stock is reserved.
 #[derive(
     Clone,
     Copy,
@@ -198,14 +197,14 @@ pub enum CaptureAt {
 }
 
 impl Terms {
-    /// How long the order waits to be called off.
+    /// How long the order can be cancelled before packing.
     #[must_use]
     pub fn cancel_window(self) -> Duration {
         Duration::from_secs(self.cancel_window_seconds.into())
     }
 
-    /// How long the order waits for its customer to pay, at most: to approve a payment, to replace
-    /// it after it was declined, and to approve the one that took its place.
+    /// The longest time that the order waits for its customer to pay: to approve a payment, to
+    /// replace it after a decline, and to approve the replacement.
     #[must_use]
     pub fn customer_time(self) -> Duration {
         let approval = Duration::from_secs(self.approval_seconds.into());
@@ -213,29 +212,29 @@ impl Terms {
         approval.saturating_mul(2).saturating_add(retry)
     }
 
-    /// How long the order waits for people who look at it, at most: before its payment is asked for,
-    /// and once more when it is authorised.
+    /// The longest time that the order waits for reviews: one before its payment is requested, one
+    /// after it is authorised.
     #[must_use]
     pub fn review_time(self) -> Duration {
         let once = self.screening.map_or(0, |screening| screening.review_seconds);
         Duration::from_secs(once.into()).saturating_mul(2)
     }
 
-    /// How long a step may wait for its party.
+    /// The order's limit on how long a step may wait for its party.
     #[must_use]
     pub fn patience(self) -> Option<Duration> {
         self.patience_seconds.map(|seconds| Duration::from_secs(seconds.into()))
     }
 }
 
-/// A customer's order as the shop accepted it: priced, and never changed afterwards.
+/// A customer's order as the shop accepted it: priced and immutable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
-    /// Its name everywhere.
+    /// Its id everywhere.
     pub order_id: OrderId,
     /// Who ordered.
     pub customer_id: CustomerId,
-    /// When the shop took it in, by the starter's clock.
+    /// When the shop accepted it, by the starter's clock.
     pub placed_at: DateTime<Utc>,
     /// Counts the versions of the record, from 1. An order is immutable per version.
     pub record_version: u32,
@@ -243,13 +242,13 @@ pub struct Order {
     pub lines: Vec<OrderLine>,
     /// What it comes to.
     pub totals: Totals,
-    /// What the goods cost the shop; moves from inventory to cost of goods once they are gone.
+    /// What the goods cost the shop; moves from inventory to cost of goods when the goods leave.
     pub cost_of_goods: Money,
     /// The discount code used, if any.
     pub discount_code: Option<DiscountCode>,
     /// Where it goes.
     pub ship_to: Destination,
-    /// The provider's stand-in for the card.
+    /// The provider's token for the card.
     pub payment_token: PaymentToken,
     /// Window and patience.
     pub terms: Terms,
@@ -262,7 +261,7 @@ impl Order {
         StepKey { order_id: self.order_id, step, version: self.record_version, attempt: 1 }
     }
 
-    /// The event of its placing, from which its record can be rebuilt.
+    /// The event that it was placed, from which the record can be rebuilt.
     #[must_use]
     pub fn placed(&self) -> OrderPlaced {
         OrderPlaced {
@@ -278,8 +277,8 @@ impl Order {
         }
     }
 
-    /// Until when it can be cancelled before it is packed: counted from its placing, so that an
-    /// order which had to wait for its launch loses no time.
+    /// Until when it can be cancelled before packing: counted from its placing, so that a delayed
+    /// launch costs no time.
     #[must_use]
     pub fn cancellable_until(&self) -> DateTime<Utc> {
         self.placed_at
@@ -287,7 +286,7 @@ impl Order {
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
-    /// What is set aside: one line an article, in SKU order.
+    /// The stock to reserve: one line per article, in SKU order.
     #[must_use]
     pub fn stock_claim(&self) -> StockClaim {
         let mut pieces = BTreeMap::<&Sku, u32>::new();
@@ -302,7 +301,7 @@ impl Order {
         StockClaim { key: self.key(StepName::ReserveStock), lines }
     }
 
-    /// What the customer pays, as it is asked for at this attempt of authorising it.
+    /// The charge to request at this authorisation attempt.
     #[must_use]
     pub fn charge(&self, attempt: u32) -> Charge {
         Charge {

@@ -1,9 +1,9 @@
-//! The parties that orders depend on and that are not the shop's own, and how it deals with each.
+//! The outside services that orders depend on, and the shop's circuit-breaker state for each.
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoEnumIterator as _, IntoStaticStr};
 
-/// A party that does a part of an order and is not the shop's own.
+/// An outside service that does a part of an order.
 #[derive(
     Clone,
     Copy,
@@ -42,18 +42,18 @@ impl Party {
     }
 }
 
-/// How a worker deals with a party, best first.
+/// The circuit-breaker state of a party, best first.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr,
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum PartyState {
-    /// It answers, and is called.
+    /// The party answers, and is called normally.
     Answering,
-    /// It has not answered for so long that it is called only now and then, to see whether it
-    /// answers again.
+    /// The party has not answered for so long that it is only called now and then, to see whether
+    /// it answers again.
     LeftAlone,
-    /// It is not called at all, by an operator's decision.
+    /// An operator has stopped all calls to the party.
     Stopped,
 }
 

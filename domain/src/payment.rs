@@ -1,10 +1,10 @@
-//! What authorising, capturing and closing a payment do next, from what they know: pure functions,
-//! without a provider or a database.
+//! Decides the next call when a payment is authorised, captured or closed, from what is known: pure
+//! functions, without a provider or a database.
 //!
-//! A payment is called in two halves. Opening it moves no money; its id at the provider is stored
-//! under the step's key before anything decisive is asked. From then on every question and every
-//! request names that id, whose state the provider answers consistently. Neither a key that the
-//! provider has forgotten nor a search that lags decides anything.
+//! A payment is created in two phases. Opening it moves no money; its id at the provider is stored
+//! under the step's key before the bank is asked. From then on every query and request names that
+//! id, whose state the provider answers consistently. So nothing depends on idempotency keys that
+//! the provider may forget, or on a search that may lag.
 //!
 //! The activities carry these calls out one by one. `models/` drives the same functions through
 //! every order in which attempts can overtake each other, die, and be forgotten.
@@ -14,7 +14,7 @@ use strum::{EnumString, IntoStaticStr};
 
 use crate::PaymentStatus;
 
-/// What can have become of a payment at the provider.
+/// The state of a payment at the provider.
 #[derive(
     Clone,
     Copy,
@@ -33,19 +33,19 @@ use crate::PaymentStatus;
 #[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum PaymentState {
-    /// Nothing has been asked of the bank.
+    /// The bank has not been asked.
     Opened,
-    /// The bank wants the customer to do something, such as to approve the payment in its app.
+    /// The bank requires the customer to do something, such as to approve the payment in its app.
     AwaitingCustomer,
-    /// The bank said no. Asked again, it may say yes.
+    /// The bank declined. If asked again, it may approve.
     Declined,
-    /// The money is set aside.
+    /// The bank holds the money.
     Authorised,
-    /// The money is taken.
+    /// The money was captured.
     Captured,
-    /// Nothing is set aside, and nothing ever will be.
+    /// No money is held, and none ever will be.
     Voided,
-    /// The money was taken and given back.
+    /// The money was captured and refunded.
     Refunded,
 }
 
@@ -57,12 +57,12 @@ impl PaymentState {
     }
 }
 
-/// What is on record under a step's key, as far as a decision depends on it.
+/// The record under a step's key, as far as decisions depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyState {
-    /// Whether the step has answered, with yes or no.
+    /// Whether the step has an answer: done or refused.
     pub is_answered: bool,
-    /// Whether the tombstone is there.
+    /// Whether there is a tombstone.
     pub is_undone: bool,
 }
 
@@ -72,11 +72,11 @@ impl KeyState {
     }
 }
 
-/// The time that the customer has, by what is on record of the payment.
+/// The customer's deadline, according to the payment's record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CustomerTime {
-    /// What the customer was given time for: a payment that awaits them is to be approved, and a
-    /// declined one to be replaced.
+    /// The state for which the customer was given time: a payment that awaits them has to be
+    /// approved, a declined one to be replaced.
     pub given_for: Option<PaymentState>,
     /// Whether that time is over.
     pub is_over: bool,
@@ -84,21 +84,21 @@ pub struct CustomerTime {
     pub may_replace: bool,
 }
 
-/// What is known of the payment.
+/// What is known about the payment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Known {
     /// No id is on record.
     #[default]
     Nothing,
-    /// It is opened, and its id is not on record yet.
+    /// It was opened, and its id is not on record yet.
     Fresh,
-    /// Its id is on record; what became of it has to be asked.
+    /// Its id is on record; its state has to be looked up.
     Unasked,
-    /// What the provider answered about this id.
+    /// The provider's answer about this id.
     Is(PaymentState),
 }
 
-/// What is done next.
+/// The next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
     /// Reads the key's record and the payment's id.
@@ -106,44 +106,44 @@ pub enum Call {
     /// Asks the provider to open a payment. No money moves.
     Open,
     /// Stores the payment's id under the key, in a statement that changes nothing if there is an
-    /// id, an answer or a tombstone; and reads what is there then.
+    /// id, an answer or a tombstone; returns what is stored then.
     Store,
-    /// Asks the provider what became of the payment with this id.
+    /// Asks the provider for the state of the payment with this id.
     LookUp,
-    /// Asks the provider to set the money aside.
+    /// Asks the provider to authorise the payment.
     Authorise,
-    /// Asks the provider to take the money.
+    /// Asks the provider to capture the payment.
     Capture,
-    /// Answers that the step is done, if nothing was answered and there is no tombstone.
+    /// Records that the step is done, if there is no answer and no tombstone.
     RecordDone,
-    /// Answers that the step is refused, under the same condition.
+    /// Records that the step is refused, under the same condition.
     RecordRefusal,
-    /// Puts on record that the step waits for the customer, and until when; once for each state of
-    /// the payment that it waits in, and under the same condition. The step stays unanswered.
+    /// Records that the step waits for the customer, and until when; once per state of the payment
+    /// in which it waits, and under the same condition. The step stays unanswered.
     RecordWait,
-    /// Leaves the tombstone, in a statement of its own.
+    /// Leaves the tombstone, in its own statement.
     LeaveTombstone,
-    /// Asks the provider to let the payment go.
+    /// Asks the provider to void the payment.
     Void,
-    /// Asks the provider to give the money back.
+    /// Asks the provider to refund the payment.
     Refund,
-    /// Records what became of the money.
+    /// Records what happened to the money.
     RecordReturn,
-    /// Nothing, until the customer has acted or their time is over.
+    /// Nothing, until the customer has acted or the deadline has passed.
     Wait,
     /// Nothing: the answer is on record.
     Finish,
 }
 
-/// What authorising does next.
+/// The next call of an authorisation.
 ///
-/// One that finds the tombstone leaves the payment alone: its id was stored before the tombstone
-/// was left, so the undo sees it and closes the payment.
+/// If it finds the tombstone, it leaves the payment alone: the payment's id was stored before the
+/// tombstone, so the undo sees it and closes the payment.
 ///
-/// A payment that awaits the customer is let go once their time is over, *before* the step is
-/// refused: an approval that comes late finds nothing to approve. One that came before the provider
-/// was asked is what counts, and the step is done. A declined payment waits to be replaced, if
-/// the order's terms grant time for that: whoever replaces it answers the step.
+/// A payment that awaits the customer is voided once their deadline has passed, *before* the step
+/// is refused, so that a late approval has no effect. If the approval came before the void, it
+/// counts, and the step is done. A declined payment waits to be replaced, if the order's terms
+/// allow that: the replacement then answers the step.
 #[must_use]
 pub const fn authorise(key: Option<KeyState>, payment: Known, time: CustomerTime) -> Call {
     use PaymentState as S;
@@ -166,12 +166,13 @@ pub const fn authorise(key: Option<KeyState>, payment: Known, time: CustomerTime
             _ if time.may_replace => Call::RecordWait,
             _ => Call::RecordRefusal,
         },
-        // Let go after the customer's time; or lapsed, or taken back by hand, before it was recorded.
+        // Voided after the deadline; or it expired, or was cancelled by hand, before it was
+        // recorded.
         (Some(_), Known::Is(S::Voided | S::Refunded)) => Call::RecordRefusal,
     }
 }
 
-/// What capturing does next. It takes the payment that was authorised, and opens none.
+/// The next call of a capture. It uses the authorised payment, and never opens one.
 #[must_use]
 pub const fn capture(key: Option<KeyState>, payment: Known) -> Call {
     use PaymentState as S;
@@ -181,7 +182,7 @@ pub const fn capture(key: Option<KeyState>, payment: Known) -> Call {
         (Some(_), Known::Unasked) => Call::LookUp,
         (Some(_), Known::Is(S::Authorised)) => Call::Capture,
         (Some(_), Known::Is(S::Captured)) => Call::RecordDone,
-        // The money is not set aside any more.
+        // The authorisation no longer exists.
         (
             Some(_),
             Known::Nothing
@@ -191,11 +192,11 @@ pub const fn capture(key: Option<KeyState>, payment: Known) -> Call {
     }
 }
 
-/// What the undo of a capture does next. It reads the payment's id only after the tombstone is
-/// committed: from then on no id is stored any more.
+/// The next call of a capture's undo. It reads the payment's id only after the tombstone is
+/// committed: from then on no further id can be stored.
 ///
-/// Whatever is not captured is voided, a declined payment too: a late request to authorise it might
-/// find the bank of another mind, and a late request to capture it must find nothing to take.
+/// Everything that is not captured is voided, even a declined payment: the bank might approve a
+/// late request to authorise it, and a late request to capture it must fail.
 #[must_use]
 pub const fn close(has_left_tombstone: bool, key: Option<KeyState>, payment: Known) -> Call {
     use PaymentState as S;
@@ -214,14 +215,14 @@ pub const fn close(has_left_tombstone: bool, key: Option<KeyState>, payment: Kno
     }
 }
 
-/// What the customer's bank says when it is asked to set the money aside.
+/// The bank's answer to an authorisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BankAnswer {
     /// Yes.
     Approved,
     /// No.
     Declined,
-    /// It asks the customer first.
+    /// The customer has to approve it first.
     AsksCustomer,
 }
 
@@ -235,17 +236,17 @@ impl BankAnswer {
     }
 }
 
-/// What the undo of an authorisation does next: the same as [`close`], but money that was taken stays
-/// where it is. The undo of the capture, which comes first, gives it back; where a person decided to
-/// go on without that, the money has been settled in another way.
+/// The next call of an authorisation's undo: as for [`close`], but captured money is not refunded.
+/// The capture's undo runs first and refunds it; if a person skipped that, the money was settled in
+/// another way.
 #[must_use]
 pub const fn void(has_left_tombstone: bool, key: Option<KeyState>, payment: Known) -> Call {
     let call = close(has_left_tombstone, key, payment);
     if matches!(call, Call::Refund) { Call::Finish } else { call }
 }
 
-/// What a request makes of a payment at the provider; none if the payment has moved on, and nothing
-/// was done.
+/// The payment's state after a request at the provider; `None` if its state did not allow the
+/// request, and nothing was done.
 #[must_use]
 pub const fn at_the_provider(
     call: Call,
@@ -264,8 +265,8 @@ pub const fn at_the_provider(
     }
 }
 
-/// What the order's payment status becomes once this is recorded; as `OrderState::apply`, a
-/// transition that the status machine does not have changes nothing.
+/// The order's payment status after this is recorded; as in `OrderState::apply`, an invalid
+/// transition changes nothing.
 #[must_use]
 pub fn recorded(status: PaymentStatus, payment: PaymentState) -> PaymentStatus {
     let next = match payment {
@@ -299,7 +300,7 @@ mod tests {
         let over = CustomerTime { is_over: true, ..GIVEN };
         assert_eq!(authorise(OPEN, awaits, over), Call::Void);
         assert_eq!(authorise(OPEN, Known::Is(PaymentState::Voided), over), Call::RecordRefusal);
-        // The approval came first.
+        // The approval arrived before the void.
         assert_eq!(authorise(OPEN, Known::Is(PaymentState::Authorised), over), Call::RecordDone);
     }
 
@@ -310,7 +311,7 @@ mod tests {
         for (time, call) in [
             (CustomerTime::default(), Call::RecordRefusal),
             (CustomerTime { may_replace: true, ..CustomerTime::default() }, Call::RecordWait),
-            // The customer was asked to approve it first, and their bank declined then.
+            // The customer was asked to approve it first, and then the bank declined.
             (CustomerTime { may_replace: true, ..GIVEN }, Call::RecordWait),
             (given, Call::Wait),
             (CustomerTime { is_over: true, may_replace: true, ..given }, Call::RecordRefusal),

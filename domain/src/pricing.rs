@@ -1,9 +1,9 @@
 //! Prices an order: from articles and quantities to the customer's total.
 //!
-//! Pure functions of the shop's tables, shared by quote and order.
+//! Pure functions over the shop's tables, shared by quote and order.
 //! **Rounding.** A line is exact: a unit price has no more decimals than its currency, and a
-//! quantity is whole. Discount and tax are each rounded once an order, to the smallest coin,
-//! halves away from zero.
+//! quantity is whole. Discount and tax are each rounded once per order, to the minor unit, halves
+//! away from zero.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CountryCode, InvalidOrder, LINES_MAX, Money, OrderLine, Quantity, Sku, Totals};
 
-/// An article's price and cost at the moment of ordering.
+/// An article's price and cost when it is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PricedSku {
     /// The article.
     pub sku: Sku,
-    /// What one piece costs the customer, before tax.
+    /// Price of one piece, before tax.
     pub unit_price: Money,
-    /// What one piece cost the shop.
+    /// Cost of one piece for the shop.
     pub unit_cost: Money,
 }
 
-/// What a discount code is worth.
+/// The value of a discount code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscountKind {
     /// Per cent of the subtotal, 0 to 100.
@@ -37,12 +37,12 @@ pub enum DiscountKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Discount(pub DiscountKind);
 
-/// What sending one parcel costs.
+/// The fee for sending one parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShippingRate {
     /// The fee, before tax.
     pub fee: Money,
-    /// From this much goods, after discount, the parcel travels free.
+    /// From this value of goods, after discount, shipping is free.
     pub free_from: Option<Money>,
 }
 
@@ -54,12 +54,12 @@ pub struct RateTable {
 }
 
 impl RateTable {
-    /// Sells to a country, at this rate of sales tax in per cent.
+    /// Adds a country with its sales tax rate, in per cent.
     pub fn sell_to(&mut self, country: CountryCode, tax_percent: Decimal) {
         self.tax_percent.insert(country, tax_percent);
     }
 
-    /// Ships to a country, for orders in the fee's currency.
+    /// Adds a shipping fee for a country, for orders in the fee's currency.
     pub fn ship_to(&mut self, country: CountryCode, rate: ShippingRate) {
         self.shipping.insert((country, rate.fee.currency().code()), rate);
     }
@@ -86,9 +86,9 @@ impl RateTable {
 pub struct PriceList {
     /// Each line with its price.
     pub lines: Vec<OrderLine>,
-    /// What it comes to.
+    /// The order's amounts.
     pub totals: Totals,
-    /// What the goods cost the shop. Not for the customer.
+    /// What the goods cost the shop. Not shown to the customer.
     #[serde(skip)]
     #[cfg_attr(feature = "openapi", schema(ignore))]
     pub cost_of_goods: Option<Money>,
@@ -97,8 +97,8 @@ pub struct PriceList {
 impl PriceList {
     /// Prices a basket for a destination.
     ///
-    /// **Errors.** [`InvalidOrder`]: no or too many lines, two currencies, a destination that
-    /// is not served, more than any order comes to. What comes to nothing is an order, too.
+    /// **Errors.** [`InvalidOrder`]: no lines or too many, two currencies, a destination that is
+    /// not served, or an implausible total. A total of zero is valid.
     pub fn of(
         basket: &[(PricedSku, Quantity)],
         discount: Option<Discount>,
@@ -141,7 +141,7 @@ fn cost((article, quantity): &(PricedSku, Quantity)) -> Result<Money, InvalidOrd
 }
 
 impl Discount {
-    /// What the discount takes off, never more than there is.
+    /// The discount's amount, at most the subtotal.
     fn of(self, subtotal: Money) -> Result<Money, InvalidOrder> {
         match self.0 {
             DiscountKind::Percent(percent) => {

@@ -1,11 +1,11 @@
-//! What a payment provider can charge, and amounts in the units in which it counts them.
+//! Which amounts a payment provider can charge, and conversion to the units in which it counts.
 
 use rust_decimal::Decimal;
 use strum::{EnumString, IntoStaticStr};
 
 use crate::{Currency, Money, minor_digits};
 
-/// Who takes the customers' money, as the settings name them.
+/// The payment provider, as named in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum ProviderName {
@@ -14,22 +14,22 @@ pub enum ProviderName {
     Sandbox,
     /// Stripe.
     Stripe,
-    /// The shop's own bank: customers transfer the money before anything is sent.
+    /// The shop's own bank: customers transfer the money before the goods are sent.
     BankTransfer,
 }
 
-/// Why an amount cannot be charged, in words for whoever would pay it.
+/// Why an amount cannot be charged, in words for the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotChargeable {
     /// The provider takes no payments in this currency.
     #[error("the shop cannot be paid in {}", .0.code())]
     Currency(Currency),
-    /// The provider's smallest amount in this currency is larger than the currency's own.
+    /// The provider's smallest unit in this currency is larger than the currency's own.
     #[error("{amount} cannot be charged, because it is no multiple of {step}")]
     TooFine {
         /// The amount.
         amount: Money,
-        /// Of what an amount has to be a multiple, in major units.
+        /// The amount must be a multiple of this, in major units.
         step: Decimal,
     },
     /// More than the provider can count.
@@ -47,10 +47,10 @@ impl ProviderName {
         self.into()
     }
 
-    /// Whether the provider can charge the amount. What costs nothing is not charged.
+    /// Checks whether the provider can charge the amount. Zero is never charged.
     ///
-    /// **Errors.** [`NotChargeable`]. Smallest and largest amounts, which depend on the shop's
-    /// account, are the provider's to refuse.
+    /// **Errors.** [`NotChargeable`]. Minimum and maximum amounts depend on the shop's account; the
+    /// provider refuses those itself.
     pub fn chargeable(self, amount: Money) -> Result<(), NotChargeable> {
         match self {
             Self::Stripe if !amount.is_zero() => to_stripe_units(amount).map(|_units| ()),
@@ -58,8 +58,8 @@ impl ProviderName {
         }
     }
 
-    /// How many seconds a customer has for what they have to do, unless the shop says otherwise: a
-    /// quarter of an hour for an app of their bank, a week for a transfer.
+    /// The default deadline for the customer's part, in seconds: a quarter of an hour for approval
+    /// in a banking app, a week for a transfer.
     #[must_use]
     pub const fn approval_seconds(self) -> u32 {
         match self {
@@ -71,14 +71,14 @@ impl ProviderName {
 
 /// How Stripe counts amounts of a currency.
 struct Counting {
-    /// So many units are one major unit.
+    /// How many units are one major unit.
     units: u32,
-    /// An amount is a multiple of so many units.
+    /// An amount must be a multiple of this many units.
     step: u32,
 }
 
-/// By Stripe's table of currencies, which is not ISO 4217's: some amounts are counted in hundredths
-/// of what has none, or are rounded to tenths of the smallest coin.
+/// Stripe's table of currencies, which differs from ISO 4217: some currencies without decimals are
+/// counted in hundredths, and some amounts must be multiples of ten units.
 fn counting(currency: Currency) -> Option<Counting> {
     match currency.code() {
         "BIF" | "CLP" | "DJF" | "GNF" | "JPY" | "KMF" | "KRW" | "MGA" | "PYG" | "RWF" | "VND"
@@ -90,9 +90,9 @@ fn counting(currency: Currency) -> Option<Counting> {
     }
 }
 
-/// The amount in the units in which Stripe counts it; exact.
+/// Converts an amount to Stripe's units; exact.
 ///
-/// **Errors.** [`NotChargeable`], for what Stripe cannot count.
+/// **Errors.** [`NotChargeable`], if Stripe cannot represent it.
 pub fn to_stripe_units(amount: Money) -> Result<u64, NotChargeable> {
     let currency = amount.currency();
     let Counting { units, step } = counting(currency).ok_or(NotChargeable::Currency(currency))?;
@@ -106,7 +106,7 @@ pub fn to_stripe_units(amount: Money) -> Result<u64, NotChargeable> {
     u64::try_from(counted).map_err(|_beyond| too_much())
 }
 
-/// The amount that is so many of Stripe's units; exact. None, if the currency has no such amount.
+/// Converts from Stripe's units; exact. `None` if the currency cannot represent the amount.
 #[must_use]
 pub fn of_stripe_units(units: u64, currency: Currency) -> Option<Money> {
     let per_major = Decimal::from(counting(currency)?.units);
@@ -171,7 +171,7 @@ mod tests {
                 "5.123 KWD cannot be charged, because it is no multiple of 0.01",
             ),
             ("5.50", Currency::MGA, "5.50 MGA cannot be charged, because it is no multiple of 1"),
-            // It has three decimals, and Stripe does not have it.
+            // It has three decimals, and Stripe does not support it.
             ("5.000", Currency::LYD, "the shop cannot be paid in LYD"),
             (
                 "79228162514264337593543950335",
@@ -186,7 +186,7 @@ mod tests {
         }
         let nothing = Money::zero(Currency::LYD).unwrap();
         assert_eq!(ProviderName::Stripe.chargeable(nothing), Ok(()), "it is not charged");
-        // Half a króna is no amount.
+        // Half a króna is not a valid amount.
         assert_eq!(of_stripe_units(550, Currency::ISK), None);
     }
 

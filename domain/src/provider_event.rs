@@ -1,23 +1,23 @@
 //! Events that the payment provider sends.
 //!
-//! An event says only "look at this object": which one, and when something happened to it. What
-//! has become of the object is asked for at the provider, so nothing else of an event is read, and
-//! least of all what it says about a customer.
+//! An event only says which object to look at, and when something happened to it. The shop queries
+//! the object's state at the provider, and reads nothing else of an event, especially no customer
+//! data.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use crate::is_foreign_id;
 
-/// An event of Stripe's, as far as the shop reads it.
+/// The part of a Stripe event that the shop reads.
 ///
-/// **Shape.** Each name is one that the database keeps and that can be sent back as it is.
+/// **Shape.** Each id can be stored in the database and sent back unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct ProviderEvent {
-    /// The provider's own name for the event.
+    /// The provider's id of the event.
     pub id: String,
-    /// What the provider says happened, such as `refund.failed`.
+    /// The provider's type of the event, such as `refund.failed`.
     pub event_type: String,
     /// What kind of object it is about, such as `refund`.
     pub object_kind: String,
@@ -27,11 +27,11 @@ pub struct ProviderEvent {
     pub happened_at: DateTime<Utc>,
     /// Whether it is about real money.
     pub is_live: bool,
-    /// Whether it is of another account, for which this one acts.
+    /// Whether it belongs to another account on whose behalf this one acts.
     pub is_of_another_account: bool,
 }
 
-/// What the shop does about an event.
+/// The subject of an event, which decides how the shop handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// A payment may have changed.
@@ -40,12 +40,12 @@ pub enum Subject {
     Refund,
     /// A customer's bank disputes a payment.
     Dispute,
-    /// Nothing: it changes nothing of what the shop keeps.
+    /// Nothing that the shop keeps.
     Nothing,
 }
 
 impl Subject {
-    /// The types of all events that the shop does something about.
+    /// All event types that the shop handles.
     pub const EVENT_TYPES: [&'static str; 15] = [
         "charge.dispute.closed",
         "charge.dispute.created",
@@ -64,8 +64,8 @@ impl Subject {
         "refund.updated",
     ];
 
-    /// What an event is about. An object of a kind that the shop knows counts whatever the event is
-    /// called, but for the opening of a payment, which moves no money.
+    /// The subject of an event. An object of a known kind counts whatever the event's type, except
+    /// when a payment is opened, which moves no money.
     #[must_use]
     pub fn of(event_type: &str, object_kind: &str) -> Self {
         match object_kind {
@@ -77,7 +77,7 @@ impl Subject {
     }
 }
 
-/// An event as Stripe writes it.
+/// An event as Stripe serialises it.
 #[derive(Deserialize)]
 struct Written {
     id: String,
@@ -101,13 +101,13 @@ struct Object {
     id: Option<String>,
 }
 
-/// Why a document is no event. Nothing of it is repeated.
+/// Why a document is not an event. The text repeats none of its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoEvent {
-    /// A name that cannot be kept, or sent back.
+    /// An id that cannot be stored, or sent back.
     #[error("a name of the event is longer than 255 characters, or is no line of text")]
     Name,
-    /// A moment that no calendar has.
+    /// A timestamp that is out of range.
     #[error("the event's moment is out of range")]
     Moment,
 }
@@ -133,7 +133,7 @@ impl TryFrom<Written> for ProviderEvent {
     }
 }
 
-/// The moment, in seconds since 1970, if it is one that every column of the database holds.
+/// The timestamp from Unix seconds, if every column of the database can hold it.
 fn moment(seconds: i64) -> Option<DateTime<Utc>> {
     /// The end of the year 9999.
     const SECONDS_MAX: i64 = 253_402_300_799;

@@ -1,10 +1,10 @@
-//! What it means where the payment provider and the shop do not say the same, and what may be done
-//! about it without asking anybody.
+//! Reconciliation: interprets differences between the payment provider's and the shop's view of a
+//! payment, and decides which of them may be repaired automatically.
 //!
-//! Pure functions over what both sides say of one payment. Only two things are repaired: an
-//! authorisation that is left for an order which is over is voided, because nobody will ever capture
-//! it; and an order that waits for what the provider has decided already is told to ask again.
-//! Everything else is told to a person.
+//! Pure functions over both sides' facts about one payment. Only two things are repaired: an
+//! authorisation left for an order that is over is voided, because nobody will ever capture it; and
+//! an order that waits for something the provider has already decided is told to ask again.
+//! Everything else is reported to a person.
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoEnumIterator as _, IntoStaticStr};
@@ -12,7 +12,7 @@ use strum::{EnumIter, EnumString, IntoEnumIterator as _, IntoStaticStr};
 use crate::Money;
 use crate::payment::PaymentState;
 
-/// How provider and shop differ about a payment or a payout.
+/// The kind of difference between provider and shop about a payment or a payout.
 #[derive(
     Clone,
     Copy,
@@ -38,25 +38,25 @@ pub enum DifferenceKind {
     NotAtProvider,
     /// Another amount, or another currency, was taken.
     AmountsDiffer,
-    /// The provider has taken the money, and the shop does not know.
+    /// The provider has captured the payment, and the shop does not know it.
     CapturedOnlyThere,
-    /// The shop takes the money for taken, and the provider has not taken it.
+    /// The shop considers the payment captured, and the provider has not captured it.
     CapturedOnlyHere,
-    /// Money is still set aside for an order that is over.
+    /// A payment is still authorised for an order that is over.
     AuthorisedAndLeft,
-    /// The provider has given back more than the shop knows of.
+    /// The provider has refunded more than the shop knows of.
     RefundedOnlyThere,
-    /// The shop takes more for given back than the provider has given.
+    /// The shop considers more refunded than the provider has refunded.
     RefundedOnlyHere,
-    /// A refund that the shop takes for done has failed at the provider.
+    /// A refund that the shop considers done has failed at the provider.
     RefundFailedThere,
-    /// The order was paid by another payment as well.
+    /// The order was also paid by another payment.
     ChargedTwice,
-    /// The provider says something of a payment that this release does not understand.
+    /// The provider reports something about a payment that this release does not understand.
     Unreadable,
-    /// A payout is not what the books have of its payments, refunds and fees.
+    /// A payout differs from the payments, refunds and fees in the ledger.
     PayoutDiffers,
-    /// A payout has payments in it that were taken in another currency.
+    /// A payout contains payments that were captured in another currency.
     SettledInAnotherCurrency,
 }
 
@@ -72,7 +72,7 @@ impl DifferenceKind {
         Self::iter()
     }
 
-    /// Whether it is about a payout, and not about a payment.
+    /// Whether it is about a payout rather than a payment.
     #[must_use]
     pub const fn is_of_payout(self) -> bool {
         match self {
@@ -91,7 +91,7 @@ impl DifferenceKind {
         }
     }
 
-    /// What a person does about it, in one sentence.
+    /// What a person should do about it, in one sentence.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -148,93 +148,93 @@ impl DifferenceKind {
     }
 }
 
-/// What the provider says of a payment.
+/// The provider's facts about a payment.
 ///
 /// **Shape.** All amounts are in one currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theirs {
-    /// What became of it.
+    /// Its state.
     pub state: PaymentState,
-    /// What it was opened for.
+    /// The amount it was opened with.
     pub amount: Money,
-    /// What was taken.
+    /// The captured amount.
     pub captured: Money,
-    /// What of that was given back, or is on its way.
+    /// The part of it that was refunded, or is being refunded.
     pub refunded: Money,
 }
 
-/// What the shop has on record of a payment.
+/// The shop's record of a payment.
 ///
 /// **Shape.** All amounts are in one currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ours {
-    /// What became of it.
+    /// Its state.
     pub state: PaymentState,
-    /// What was taken.
+    /// The captured amount.
     pub captured: Money,
-    /// What of that was given back.
+    /// The refunded part of it.
     pub refunded: Money,
 }
 
-/// How the payment's order stands.
+/// The state of the payment's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrderStanding {
     /// The shop has no such order.
     Unknown,
-    /// It has moved a moment ago, so what is on record is about to change.
+    /// It changed a moment ago, so the record may be about to change.
     Moving,
-    /// It has not ended, and has not moved for a while.
+    /// It has not ended, and has not changed for a while.
     Waiting,
-    /// It has ended, and nothing more will be taken for it: it ended unpaid, or is paid by another
-    /// payment.
+    /// It has ended, and nothing more will be captured for it: it ended unpaid, or was paid by
+    /// another payment.
     Over,
-    /// It has ended, as completed, and no payment is on record by which it was paid.
+    /// It has ended as completed, but no payment on record paid for it.
     CompletedUnpaid,
 }
 
-/// How the refunds of a payment stand.
+/// The state of a payment's refunds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundStanding {
-    /// None is under way, and of those that the shop takes for done none has failed.
+    /// None is in progress, and none that the shop considers done has failed.
     AtRest,
-    /// One is under way, so the two sides need not say the same.
+    /// One is in progress, so the two sides may differ.
     UnderWay,
-    /// One that the shop takes for done has failed at the provider.
+    /// One that the shop considers done has failed at the provider.
     FailedThere,
 }
 
-/// Everything that a judgement depends on.
+/// All inputs of a judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// What the provider says; nothing, if it does not know the payment.
+    /// The provider's facts; `None` if it does not know the payment.
     pub theirs: Option<Theirs>,
-    /// What the shop has on record; nothing, if it does not know the payment.
+    /// The shop's record; `None` if it does not know the payment.
     pub ours: Option<Ours>,
     /// The order that the payment is for.
     pub order: OrderStanding,
-    /// How its refunds stand.
+    /// The state of its refunds.
     pub refunds: RefundStanding,
-    /// Whether the order is paid by another payment, which comes before this one.
+    /// Whether the order is paid by another payment, which takes precedence.
     pub is_surplus: bool,
     /// Whether a person has decided to leave the order's payment as it is.
     pub is_settled_by_hand: bool,
 }
 
-/// What can be done without asking anybody.
+/// A repair that needs no person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// Void the authorisation. What differs is gone then.
+    /// Void the authorisation. That removes the difference.
     Void,
     /// Have the order's workflow ask the provider at once.
     Hint,
 }
 
-/// What came of comparing.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
-    /// How the two differ, if they do.
+    /// The difference, if there is one.
     pub difference: Option<DifferenceKind>,
-    /// What is done about it, if that is safe.
+    /// The repair, if one is safe.
     pub repair: Option<Repair>,
 }
 
@@ -246,8 +246,8 @@ impl Judgement {
     }
 }
 
-/// Compares what both sides say of a payment. The gravest difference is told; what is about to
-/// change by itself is none.
+/// Compares both sides' facts about a payment. Reports the most serious difference; a difference
+/// that will soon resolve itself is not reported.
 #[must_use]
 pub fn judge(facts: &Facts) -> Judgement {
     if facts.order == OrderStanding::Moving {
@@ -261,7 +261,7 @@ pub fn judge(facts: &Facts) -> Judgement {
     }
 }
 
-/// A payment of which nobody took or set aside money may be forgotten.
+/// A payment that never held money may be missing at the provider.
 fn only_ours(ours: &Ours) -> Judgement {
     let has_money = match ours.state {
         PaymentState::Authorised | PaymentState::Captured => true,
@@ -274,7 +274,8 @@ fn only_ours(ours: &Ours) -> Judgement {
     if has_money { Judgement::only(DifferenceKind::NotAtProvider) } else { Judgement::NONE }
 }
 
-/// One that was opened and never authorised is nothing: an opening whose answer was lost leaves it.
+/// A payment that was opened and never authorised is no difference: a lost answer to the opening
+/// leaves one.
 fn only_theirs(facts: &Facts, theirs: &Theirs) -> Judgement {
     if holds_money(theirs) {
         let kind =
@@ -311,7 +312,8 @@ fn captures(facts: &Facts, theirs: &Theirs, ours: &Ours) -> Option<DifferenceKin
     }
     match (theirs.captured.is_zero(), ours.captured.is_zero()) {
         (true, true) => None,
-        // Money that went back before anybody noticed stands nowhere.
+        // Captured and refunded before the shop noticed: the balance is zero, so there is no
+        // difference.
         (false, true) => holds_money(theirs).then_some(DifferenceKind::CapturedOnlyThere),
         (true, false) => Some(DifferenceKind::CapturedOnlyHere),
         (false, false) => {
@@ -335,8 +337,8 @@ fn refunds(facts: &Facts, theirs: &Theirs, ours: &Ours) -> Option<DifferenceKind
     }
 }
 
-/// Money is set aside for an order that is over. It is let go, unless a person wants it to stay, or
-/// it may be what the order is still to be paid with.
+/// A payment is authorised for an order that is over. It is voided, unless a person wants to keep
+/// it, or the order may still be paid with it.
 fn left(facts: &Facts) -> Judgement {
     let may_void = facts.order == OrderStanding::Over && !facts.is_settled_by_hand;
     let repair = may_void.then_some(Repair::Void);
@@ -347,7 +349,7 @@ fn holds_money(theirs: &Theirs) -> bool {
     theirs.captured.amount() > theirs.refunded.amount()
 }
 
-/// Whether money is set aside, or the customer can still have it set aside.
+/// Whether the payment is authorised, or the customer can still have it authorised.
 const fn is_set_aside(theirs: &Theirs) -> bool {
     match theirs.state {
         PaymentState::Authorised | PaymentState::AwaitingCustomer => true,
@@ -394,7 +396,7 @@ mod tests {
         Ours { state, captured: pence(captured), refunded: pence(refunded) }
     }
 
-    /// Two that agree about a payment which was taken, of an order that is over.
+    /// Both sides agree about a captured payment of an order that is over.
     fn paid() -> Facts {
         Facts {
             theirs: Some(theirs(State::Captured, 2_430, 0)),
@@ -410,7 +412,7 @@ mod tests {
         Facts { theirs: Some(theirs), ours: Some(ours), ..paid() }
     }
 
-    /// They differ like this, and nothing is repaired.
+    /// Asserts this difference without a repair.
     #[track_caller]
     fn is(facts: Facts, difference: Kind) {
         let expected = Judgement { difference: Some(difference), repair: None };
@@ -438,7 +440,7 @@ mod tests {
         agree(between(theirs(State::Refunded, 2_430, 2_430), ours(State::Refunded, 2_430, 2_430)));
         agree(between(theirs(State::Captured, 2_430, 400), ours(State::Captured, 2_430, 400)));
         agree(between(theirs(State::Voided, 0, 0), ours(State::Voided, 0, 0)));
-        // Nobody asks what became of money that was never set aside.
+        // A payment that never held money is irrelevant.
         agree(between(theirs(State::Opened, 0, 0), ours(State::Voided, 0, 0)));
     }
 
@@ -476,7 +478,7 @@ mod tests {
             refunded: nothing,
         };
         is(between(there, ours(State::Captured, 2_430, 0)), Kind::AmountsDiffer);
-        // Taken and given back before anybody here heard of it.
+        // Captured and refunded before the shop noticed.
         agree(between(theirs(State::Refunded, 2_430, 2_430), ours(State::Voided, 0, 0)));
     }
 
@@ -519,7 +521,7 @@ mod tests {
                 assert_ne!(judge(&Facts { order, ..left }).repair, Some(Repair::Void));
             }
         }
-        // The shop takes it for paid: to let it go would lose the money.
+        // The shop considers it paid: voiding it would lose the money.
         let taken_here = between(theirs(State::Authorised, 0, 0), ours(State::Captured, 2_430, 0));
         is(taken_here, Kind::CapturedOnlyHere);
     }
@@ -534,12 +536,12 @@ mod tests {
         agree(Facts { order: OrderStanding::Moving, ..approved });
         let undecided = theirs(State::AwaitingCustomer, 0, 0);
         agree(Facts { theirs: Some(undecided), ..waiting });
-        // What is taken there and not here is told, too.
+        // A payment captured only at the provider is reported, too.
         let taken = between(theirs(State::Captured, 2_430, 0), ours(State::Authorised, 0, 0));
         let taken = Facts { order: OrderStanding::Waiting, ..taken };
         let told = Some(Kind::CapturedOnlyThere);
         assert_eq!(judge(&taken), Judgement { difference: told, repair: Some(Repair::Hint) });
-        // Of an order that moves, what one side does not know yet is no difference.
+        // While the order is changing, a difference between the sides is not reported.
         let moving = Facts { order: OrderStanding::Moving, ..taken };
         let taken_here = Facts { ours: Some(ours(State::Captured, 2_430, 0)), ..moving };
         for facts in [moving, taken_here, Facts { theirs: None, ..taken_here }] {

@@ -1,14 +1,14 @@
 //! Refunds of completed orders: how much of which part, and what to do next.
 //!
-//! A refund is a process of its own, because its order has ended: an operator or a service asks for
-//! it, the provider carries it out, and the books follow. An order has as many refunds as its
-//! payment allows, one after the other.
+//! A refund is a separate process, because its order has ended: an operator or a service requests
+//! it, the provider carries it out, and it is posted to the ledger. An order can have several
+//! refunds, one after the other, up to the amount of its payment.
 //!
-//! # How a refund is made up
+//! # How a refund is split
 //!
-//! What a customer paid has four [`Parts`]. Each refund takes its share of what is *left* of each
-//! part, in whole coins. So whatever is asked for in whatever order, the refunds add up to the
-//! payment, and to each part of it, exactly: whoever asks for all that is left gets just that.
+//! A customer's payment has four [`Parts`]. Each refund takes its share of what is *left* of each
+//! part, in minor units. So the refunds of an order add up exactly to the payment, and to each part
+//! of it, whatever their amounts and order.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -23,10 +23,10 @@ use crate::{
     Money, MoneyError, OrderId, OrderLine, Quantity, Sku, StepKey, StepName, Totals, minor_digits,
 };
 
-/// The most refunds of one order, those that gave nothing back included.
+/// The most refunds of one order, including those that failed or were cancelled.
 pub const REFUNDS_MAX: usize = 100;
 
-/// One refund: which of the order's it is.
+/// Identifies a refund within its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefundId {
     /// The order whose money is given back.
@@ -36,16 +36,16 @@ pub struct RefundId {
 }
 
 impl RefundId {
-    /// What the id of every refund's workflow begins with.
+    /// Prefix of every refund's workflow id.
     pub const WORKFLOW_ID_PREFIX: &'static str = "refund-";
 
-    /// The id of the workflow that carries this refund.
+    /// The id of the refund's workflow.
     #[must_use]
     pub fn workflow_id(self) -> String {
         format!("{}{}-{}", Self::WORKFLOW_ID_PREFIX, self.order_id, self.number)
     }
 
-    /// The refund that a workflow carries, by the workflow's id.
+    /// The refund of a workflow, by the workflow's id.
     #[must_use]
     pub fn of_workflow(workflow_id: &str) -> Option<Self> {
         let (order, number) =
@@ -53,21 +53,21 @@ impl RefundId {
         Some(Self { order_id: OrderId::of(order.parse().ok()?), number: number.parse().ok()? })
     }
 
-    /// The key of its step, which has the refund's number for its attempt.
+    /// The key of its step, with the refund's number as the attempt.
     #[must_use]
     pub const fn key(self, record_version: u32) -> StepKey {
         let Self { order_id, number } = self;
         StepKey { order_id, step: StepName::IssueRefund, version: record_version, attempt: number }
     }
 
-    /// The refund that a step's key is about.
+    /// The refund that a step's key belongs to.
     #[must_use]
     pub const fn of_key(key: StepKey) -> Self {
         Self { order_id: key.order_id, number: key.attempt }
     }
 }
 
-/// Where a refund stands.
+/// The state of a refund.
 #[derive(
     Clone,
     Copy,
@@ -89,13 +89,14 @@ impl RefundId {
 pub enum RefundState {
     /// On record; the provider has not been asked yet.
     Requested,
-    /// The provider was asked, and has not given the money back yet.
+    /// The provider was asked, and has not refunded the money yet.
     Pending,
-    /// The money is on its way to the customer, and the books say so. It may still come back.
+    /// The money is on its way to the customer, and the refund is booked. The money may still come
+    /// back.
     Succeeded,
-    /// The provider did not give the money back, and is not asked any more.
+    /// The provider did not give the money back, and is not asked again.
     Failed,
-    /// It was given up before the provider was asked.
+    /// Cancelled before the provider was asked.
     Cancelled,
 }
 
@@ -115,16 +116,17 @@ impl RefundState {
         }
     }
 
-    /// Takes the next state.
+    /// Changes to the next state.
     ///
-    /// **Errors.** [`InvalidTransition`]: what has ended stays so.
+    /// **Errors.** [`InvalidTransition`]: an ended refund does not change.
     pub fn transition_to(self, next: Self) -> Result<Self, InvalidTransition> {
         let is_allowed = match self {
-            // A request whose first statement was lost may be found done at the provider.
+            // If the first statement after a request was lost, the refund may already be done at
+            // the provider.
             Self::Requested => matches!(next, Self::Pending | Self::Succeeded | Self::Cancelled),
             Self::Pending => matches!(next, Self::Succeeded | Self::Failed),
-            // Its money may come back days later: then it is asked for anew, or is over if the
-            // shop had no part in it.
+            // Its money may come back days later: then it is requested again, or is over if it was
+            // made at the provider without the shop.
             Self::Succeeded => matches!(next, Self::Pending | Self::Failed),
             Self::Failed | Self::Cancelled => false,
         };
@@ -136,7 +138,7 @@ impl RefundState {
     }
 }
 
-/// Pieces of one article that money is given back for.
+/// Pieces of one article that are refunded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RefundLine {
@@ -146,13 +148,12 @@ pub struct RefundLine {
     pub quantity: Quantity,
 }
 
-/// What is asked to be given back.
+/// A request for a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// So much, of everything that was paid for.
+    /// This amount, of everything that was paid for.
     Amount(Money),
-    /// What is left of the price of these goods, and all that is left of the shipping if that is
-    /// asked for.
+    /// What is left of the price of these goods, and if requested all that is left of the shipping.
     Goods {
         /// The goods.
         lines: Vec<RefundLine>,
@@ -161,7 +162,7 @@ pub enum Ask {
     },
 }
 
-/// What an amount consists of. All in one currency.
+/// The parts of an amount. All in one currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = RefundParts))]
@@ -179,46 +180,46 @@ pub struct Parts {
 /// A refund that has not failed, as far as the next one depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// What it gives back.
+    /// The amounts that it gives back.
     pub parts: Parts,
     /// For which goods, if it was asked for by goods.
     pub lines: Vec<RefundLine>,
 }
 
-/// What is left of an order's payment to be given back.
+/// What can still be refunded of an order's payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     parts: Parts,
-    /// Pieces that no money was given back for, and what one of them cost.
+    /// Pieces that were not refunded yet, and the price of one.
     pieces: BTreeMap<Sku, (u32, Money)>,
 }
 
-/// Why a refund cannot be asked for, in words for whoever asks.
+/// Why a refund cannot be requested, in words for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRefund {
-    /// It comes to nothing.
+    /// Its amount is zero.
     #[error("this comes to no money at all")]
     Nothing,
-    /// The customer did not pay so much, or has it back.
+    /// More than is left of what the customer paid.
     #[error("{left} can still be given back, not {wanted}")]
     MoreThanLeft {
-        /// What was asked for.
+        /// The requested amount.
         wanted: Money,
-        /// What is left.
+        /// The amount left.
         left: Money,
     },
     /// The order was not paid in this currency.
     #[error("the order was paid in {}, not in {}", .paid.code(), .wanted.code())]
     OtherCurrency {
-        /// What the order was paid in.
+        /// The order's currency.
         paid: Currency,
-        /// What was asked for.
+        /// The requested currency.
         wanted: Currency,
     },
     /// The article is not part of the order.
     #[error("{0} was not ordered")]
     NotOrdered(Sku),
-    /// So many pieces were not ordered, or money was given back for them.
+    /// Fewer pieces are left of what was ordered.
     #[error("money can still be given back for {left} pieces of {sku}, not for {wanted}")]
     TooManyPieces {
         /// The article.
@@ -228,14 +229,14 @@ pub enum InvalidRefund {
         /// The pieces asked for.
         wanted: u32,
     },
-    /// An amount that cannot be: see [`MoneyError`].
+    /// An invalid amount: see [`MoneyError`].
     #[error(transparent)]
     Money(#[from] MoneyError),
 }
 
 impl Parts {
-    /// What an order's total consists of. Its tax is on goods and shipping together; each has its
-    /// share of it.
+    /// The parts of an order's total. Its tax is on goods and shipping together, and is split
+    /// between them.
     pub fn of(totals: &Totals) -> Result<Self, MoneyError> {
         let goods = totals.subtotal.checked_sub(totals.discount)?;
         let coins = |money: Money| money.amount().mantissa();
@@ -250,7 +251,7 @@ impl Parts {
         Ok(Self { goods, goods_tax, shipping: totals.shipping, shipping_tax })
     }
 
-    /// All of it.
+    /// The sum of all parts.
     pub fn total(self) -> Result<Money, MoneyError> {
         let Self { goods, goods_tax, shipping, shipping_tax } = self;
         Money::sum(goods.currency(), [goods, goods_tax, shipping, shipping_tax])
@@ -261,7 +262,7 @@ impl Parts {
         self.goods_tax.checked_add(self.shipping_tax)
     }
 
-    /// What is left after taking `other` away; no part falls below zero.
+    /// The difference; an error if a part would fall below zero.
     pub fn checked_sub(self, other: Self) -> Result<Self, MoneyError> {
         Ok(Self {
             goods: self.goods.checked_sub(other.goods)?,
@@ -271,7 +272,8 @@ impl Parts {
         })
     }
 
-    /// So much of it: of each part its share, in whole coins. `amount` is at most the total.
+    /// Splits off this amount: of each part its share, in minor units. `amount` is at most the
+    /// total.
     fn split(self, amount: Money) -> Result<Self, MoneyError> {
         let Self { goods, goods_tax, shipping, shipping_tax } = self;
         let parts = [goods, goods_tax, shipping, shipping_tax].map(|part| part.amount().mantissa());
@@ -287,20 +289,21 @@ impl Parts {
     }
 }
 
-/// An amount counted in the currency's smallest coin.
+/// An amount given in the currency's minor unit.
 fn of_coins(coins: i128, currency: Currency) -> Result<Money, MoneyError> {
     let amount = Decimal::try_from_i128_with_scale(coins, minor_digits(currency)?);
     Money::new(amount.map_err(|_too_large| MoneyError::OutOfRange)?, currency)
 }
 
-/// `whole` × `part` ÷ `of`, halves up. None: beyond what can be counted.
+/// `whole` × `part` ÷ `of`, halves up. `None` on overflow.
 fn share(whole: i128, part: i128, of: i128) -> Option<i128> {
     let doubled = whole.checked_mul(part)?.checked_mul(2)?.checked_add(of)?;
     doubled.checked_div(of.checked_mul(2)?)
 }
 
-/// Splits an amount in proportion to parts that come to at least as much. No share is larger than
-/// its part: what is cut off from all shares is given, coin by coin, to those that lost most.
+/// Splits an amount in proportion to parts whose sum is at least as large. No share exceeds its
+/// part: shares are rounded down, and the remaining units go one by one to those with the largest
+/// remainder.
 fn shares<const N: usize>(amount: i128, parts: [i128; N]) -> Option<[i128; N]> {
     let whole = parts.iter().try_fold(0_i128, |sum, part| sum.checked_add(*part))?;
     let mut shares = [0; N];
@@ -325,9 +328,9 @@ fn shares<const N: usize>(amount: i128, parts: [i128; N]) -> Option<[i128; N]> {
 }
 
 impl Left {
-    /// What an order's refunds have left. Those that failed or were cancelled are not among them.
+    /// What an order's refunds have left. `claimed` excludes those that failed or were cancelled.
     ///
-    /// **Errors.** More was given back than paid, which would be a bug.
+    /// **Errors.** More was refunded than paid, which would be a bug.
     pub fn of(
         lines: &[OrderLine],
         totals: &Totals,
@@ -348,14 +351,14 @@ impl Left {
         Ok(left)
     }
 
-    /// All that is left.
+    /// The whole amount left.
     pub fn total(&self) -> Result<Money, MoneyError> {
         self.parts.total()
     }
 
-    /// What a refund consists of.
+    /// The parts of a requested refund.
     ///
-    /// **Errors.** It is more than is left, or nothing.
+    /// **Errors.** It is more than is left, or zero.
     pub fn parts_of(&self, ask: &Ask) -> Result<Parts, InvalidRefund> {
         let left = self.total()?;
         let parts = match ask {
@@ -377,7 +380,7 @@ impl Left {
         if parts.total()?.is_zero() { Err(InvalidRefund::Nothing) } else { Ok(parts) }
     }
 
-    /// Goods have the share of what is left of all goods that their price has.
+    /// Splits what is left of all goods in proportion to the goods' list prices.
     fn goods(&self, lines: &[RefundLine], with_shipping: bool) -> Result<Parts, InvalidRefund> {
         let whole = self.worth()?;
         let mut rest = self.clone();
@@ -402,7 +405,7 @@ impl Left {
         })
     }
 
-    /// What the pieces that are left had cost by the price list, in coins.
+    /// The list price of all pieces left, in minor units.
     fn worth(&self) -> Result<i128, MoneyError> {
         let worth = self.pieces.values().try_fold(0_i128, |sum, (pieces, price)| {
             sum.checked_add(price.amount().mantissa().checked_mul(i128::from(*pieces))?)
@@ -423,7 +426,7 @@ impl Left {
     }
 }
 
-/// What has become of a refund at the provider.
+/// The state of a refund at the provider.
 #[derive(
     Clone,
     Copy,
@@ -441,47 +444,48 @@ impl Left {
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum AtProvider {
-    /// It is made, and nobody knows yet how it ends.
+    /// It was made, and its outcome is open.
     Pending,
     /// The money is on its way to the customer.
     Succeeded,
-    /// It will not reach the customer; the shop has it.
+    /// It will not reach the customer; the shop has the money.
     Failed,
 }
 
-/// What is known of a refund.
+/// What is known about a refund.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Known {
-    /// What became of it has to be asked.
+    /// Its state has to be looked up.
     #[default]
     Unasked,
     /// The provider has no refund under its key.
     Nothing,
-    /// What the newest refund under its key has become; and whether a person was told of this one.
+    /// The state of the newest refund under its key; and whether a person was already told of this
+    /// one.
     Is(AtProvider, bool),
 }
 
-/// What is done next.
+/// The next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
-    /// Asks the provider what became of the refund under its key.
+    /// Looks up the refund under its key at the provider.
     LookUp,
-    /// Asks the provider to give the money back.
+    /// Asks the provider to refund the money.
     Ask,
-    /// Records that the money is given back, and books it.
+    /// Records that the money was refunded, and posts that.
     RecordSuccess,
-    /// Has a person decide, because the provider did not give the money back.
+    /// Has a person decide, because the provider did not refund the money.
     Tell,
-    /// Records that no money is given back.
+    /// Records that no money is refunded.
     RecordEnd,
     /// Nothing, until the provider has decided.
     Wait,
 }
 
-/// What giving the money back does next.
+/// The next call of a refund.
 ///
-/// The provider is looked up before it is asked, so that an answer which was lost is found again.
-/// Where a refund has failed, a person is told of it before the provider is asked anew.
+/// The provider is queried before it is asked for a refund, so that one whose answer was lost is
+/// found. If a refund has failed, a person is told before the provider is asked again.
 #[must_use]
 pub const fn issue(known: Known) -> Call {
     match known {
@@ -493,8 +497,8 @@ pub const fn issue(known: Known) -> Call {
     }
 }
 
-/// What giving a refund up does next. Money that is given back is on record as that, whatever was
-/// decided, and while the provider has not decided, nobody knows.
+/// The next call when a refund is given up. Money that was already refunded is recorded as
+/// refunded, whatever was decided; while the provider has not decided, the outcome is unknown.
 #[must_use]
 pub const fn withdraw(known: Known) -> Call {
     match known {
@@ -532,7 +536,7 @@ mod tests {
         RefundLine { sku: sku(number), quantity: Quantity::new(pieces.into()).unwrap() }
     }
 
-    /// An order of these pieces and prices, in coins, with so many percent off and so much tax.
+    /// An order of these pieces and prices, in minor units, with this discount and tax in per cent.
     fn order(
         bought: &[(u32, u32)],
         off: u32,
@@ -643,7 +647,7 @@ mod tests {
         .assert_eq(&lines.collect::<String>());
         for state in RefundState::iter() {
             let goes_on = RefundState::iter().any(|next| state.transition_to(next).is_ok());
-            // What has succeeded has ended, as far as anybody knows.
+            // As far as anybody knows, a succeeded refund has ended.
             let is_open = goes_on && state != RefundState::Succeeded;
             assert_eq!(state.is_open(), is_open, "{state:?}");
         }
@@ -684,8 +688,8 @@ mod tests {
         }
     }
 
-    /// What may happen: a refund of so many thousandths of what is left, of some pieces, of the
-    /// shipping; or one of those before fails.
+    /// A move of the test: refund so many thousandths of what is left, some pieces, or the
+    /// shipping; or let an earlier refund fail.
     #[derive(Clone, Debug)]
     enum Move {
         Amount(u32),
@@ -814,7 +818,7 @@ mod tests {
                 let nothing = left.parts.split(Money::zero(currency).unwrap());
                 let parts = match left.parts_of(&ask) {
                     Ok(parts) => parts,
-                    // What was free, or is worth less than half a coin, is free to come back.
+                    // Goods that were free, or worth less than half a minor unit, refund nothing.
                     Err(InvalidRefund::Nothing) if !left.total().unwrap().is_zero() => nothing.unwrap(),
                     Err(InvalidRefund::Nothing) => break,
                     Err(error) => panic!("{error}"),

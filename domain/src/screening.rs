@@ -1,9 +1,9 @@
 //! Fraud screening: the rules, and the decision that follows from them.
 //!
-//! A set of rules looks at facts twice: before the payment is asked for, and once it is authorised,
-//! with what the provider says of it. Each rule whose condition holds leaves a [`Finding`], which has
-//! a verdict or a weight of its own. A rule in the mode `shadow` is tried out: what it finds goes on
-//! record and decides nothing. A whole set is tried out in the same way, beside the one that counts.
+//! A rule set is evaluated twice: before the payment is requested, and once it is authorised, with
+//! the provider's data about it. Each rule whose condition holds leaves a [`Finding`], which
+//! carries a verdict or a weight. A rule in the mode `shadow` is on trial: its findings are
+//! recorded and decide nothing. A whole set can be tried in the same way, next to the active one.
 //!
 //! **Shape.** A set of rules is JSON:
 //!
@@ -29,13 +29,13 @@ use strum::{EnumString, IntoStaticStr};
 
 use crate::{CountryCode, Money, line_as_written};
 
-/// The longest window that is counted over: thirty days. A rule with a longer one counts over this.
+/// The longest counting window: thirty days. A rule with a longer one uses this.
 pub const WINDOW_SECONDS_MAX: u32 = 2_592_000;
 
-/// How many rules a set has at most.
+/// The most rules in a set.
 pub const RULES_MAX: usize = 100;
 
-/// How many characters a rule's name has at most.
+/// The most characters in a rule's name.
 const NAME_MAX: usize = 64;
 
 macro_rules! words {
@@ -54,7 +54,7 @@ macro_rules! words {
             }
 
             impl $name {
-                /// The word that the database and JSON use.
+                /// The name as the database and JSON write it.
                 #[must_use]
                 pub fn name(self) -> &'static str {
                     self.into()
@@ -71,39 +71,39 @@ macro_rules! words {
 }
 
 words! {
-    /// What orders are counted by, and what a list has entries of.
+    /// What orders are counted by, and what lists have entries of.
     Subject {
-        /// Who ordered.
+        /// The customer.
         Customer,
         /// The provider's token for the card.
         PaymentMethod,
-        /// The street and town that the parcel goes to, whoever lives there.
+        /// The street and town of the destination, whoever lives there.
         Address,
         /// The network that the customer ordered from.
         Network,
     }
 
-    /// Whether what a rule finds decides.
+    /// Whether a rule's findings decide.
     Mode {
-        /// It does.
+        /// They do.
         Active,
-        /// It goes on record and decides nothing.
+        /// They are recorded and decide nothing.
         Shadow,
     }
 
-    /// What becomes of an order.
+    /// The verdict about an order.
     Verdict {
-        /// It goes on.
+        /// The order continues.
         Approve,
-        /// A person looks at it first.
+        /// A person reviews it first.
         Review,
         /// It is rejected.
         Decline,
     }
 
-    /// What a person decides about an order, or the deadline in their place.
+    /// A review's decision about an order, made by a person or by the deadline.
     ReviewDecision {
-        /// The order goes on.
+        /// The order continues.
         Approve,
         /// The order is rejected.
         Decline,
@@ -111,41 +111,41 @@ words! {
 
     /// A list of subjects.
     ListKind {
-        /// Those who are not sold to.
+        /// Subjects that are not sold to.
         Block,
-        /// Those who are known to be good.
+        /// Subjects that are known to be good.
         Allow,
     }
 
-    /// How risky the payment provider takes a payment to be. What it takes for the highest risk, it
-    /// usually declines by itself.
+    /// The payment provider's risk level of a payment. The provider usually declines the highest
+    /// risk itself.
     RiskLevel {
-        /// As most payments.
+        /// As for most payments.
         Normal,
-        /// More than most.
+        /// Higher than for most payments.
         Elevated,
-        /// As much as there is.
+        /// The highest level.
         Highest,
     }
 
-    /// When the rules look at an order.
+    /// When an order is screened.
     Stage {
-        /// Before its payment is asked for.
+        /// Before its payment is requested.
         BeforePayment,
-        /// Once its payment is authorised, and before the money is taken.
+        /// Once its payment is authorised, and before it is captured.
         AfterAuthorisation,
     }
 }
 
 impl Stage {
-    /// The stage of this attempt of the step that screens.
+    /// The stage of this attempt of the screening step.
     #[must_use]
     pub const fn of_attempt(attempt: u32) -> Self {
         if attempt > 1 { Self::AfterAuthorisation } else { Self::BeforePayment }
     }
 }
 
-/// The network that a customer orders from: what is kept of their address.
+/// The network that a customer orders from, which is kept instead of the full IP address.
 ///
 /// **Shape.** The first 24 bits of an IPv4 address or the first 48 of an IPv6 one, such as
 /// `203.0.113.0/24`.
@@ -153,7 +153,7 @@ impl Stage {
 pub struct Network(String);
 
 impl Network {
-    /// The network of an address. The rest of the address is forgotten.
+    /// The network of an address. The rest of the address is discarded.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
@@ -168,7 +168,7 @@ impl Network {
         })
     }
 
-    /// Reads an address, or a network of just this size.
+    /// Parses an address, or a network of exactly this size.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (address, size) = text.split_once('/').unzip();
@@ -183,10 +183,10 @@ impl Network {
     }
 }
 
-/// Over what orders are counted: those of the same subject, so many seconds back.
+/// A counting window: orders of the same subject, over the last `seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
-    /// What they have in common.
+    /// The common subject.
     pub of: Subject,
     /// How far back.
     pub seconds: u32,
@@ -198,42 +198,42 @@ impl Window {
     }
 }
 
-/// What a rule looks for.
+/// A rule's condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ScreeningCondition))]
 pub enum Condition {
-    /// More orders of the same subject than this within the time, this order included.
+    /// More orders of the same subject than this within the window, including this order.
     Velocity {
-        /// What they have in common.
+        /// The common subject.
         of: Subject,
-        /// How far back they are counted.
+        /// The length of the window.
         seconds: u32,
-        /// How many may be.
+        /// How many orders are allowed.
         more_than: u32,
     },
-    /// The order costs more than this. An order in another currency is not meant.
+    /// The order costs more than this. Never holds for an order in another currency.
     AmountAbove(Money),
     /// The customer has completed no order before.
     FirstOrder,
-    /// The parcel goes to another country than most of the customer's orders before.
+    /// The parcel goes to another country than most of the customer's earlier orders.
     UnusualCountry,
-    /// Something of the order is on this list.
+    /// One of the order's subjects is on this list.
     Listed(ListKind),
-    /// The payment method is from another country than the parcel goes to.
+    /// The payment method is from another country than the parcel's destination.
     MethodCountry,
-    /// The payment provider takes the payment to be as risky as this, or more.
+    /// The payment provider's risk level is this or higher.
     ProviderRisk(RiskLevel),
 }
 
-/// What follows where a rule's condition holds.
+/// The effect of a rule whose condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Effect {
     /// The rule decides by itself.
     Verdict(Verdict),
-    /// The rule adds so much to what speaks against the order.
+    /// The rule adds this to the order's weight.
     Weight(u32),
 }
 
@@ -242,46 +242,46 @@ pub enum Effect {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ScreeningRule))]
 pub struct Rule {
-    /// What people call it; no other rule of the set is called so.
+    /// Its name, unique within the set.
     #[cfg_attr(
         feature = "openapi",
         schema(min_length = 1, max_length = 64, example = "customer-hourly")
     )]
     pub name: String,
-    /// Whether it decides, or is tried out.
+    /// Whether it decides, or is on trial.
     pub mode: Mode,
-    /// What it looks for.
+    /// Its condition.
     pub when: Condition,
-    /// What follows.
+    /// Its effect.
     pub effect: Effect,
 }
 
-/// All rules, and what their weights come to. A set is never changed: another one takes its place.
+/// A set of rules with its thresholds. A set is immutable: a new one replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ScreeningRules))]
 pub struct RuleSet {
-    /// From this weight on, a person looks at the order.
+    /// From this weight on, a person reviews the order.
     pub review_at: u32,
     /// From this weight on, the order is declined.
     pub decline_at: u32,
-    /// What is decided of an order at which nobody has looked in time.
+    /// The decision if nobody reviews the order in time.
     pub review_default: ReviewDecision,
     /// The rules.
     #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub rules: Vec<Rule>,
 }
 
-/// A rule for sets of rules that is broken.
+/// A violation in a rule set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where in the set: a JSON pointer.
+    /// The position in the set: a JSON pointer.
     pub pointer: String,
-    /// What would be right.
+    /// The valid values.
     pub why: &'static str,
 }
 
-/// So many orders in a window, the one that is looked at included.
+/// The number of orders in a window, including the one being screened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// Over what they are counted.
@@ -290,48 +290,48 @@ pub struct Count {
     pub orders: u64,
 }
 
-/// Something of the order is on a list.
+/// An order's subject that is on a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// Which list.
     pub list: ListKind,
-    /// What of the order.
+    /// The subject.
     pub subject: Subject,
 }
 
-/// What is known of an order when the rules look at it.
+/// The facts about an order that the rules are evaluated on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// What it costs.
+    /// The order's total.
     pub total: Money,
-    /// Where it goes.
+    /// The destination.
     pub ship_to: CountryCode,
-    /// Whether its customer has completed no order before.
+    /// Whether the customer has completed no order before.
     pub is_first_order: bool,
-    /// Where most of the customer's orders before went, if there were any.
+    /// The most frequent destination of the customer's earlier orders, if any.
     pub usual_country: Option<CountryCode>,
-    /// Where the payment method is from, if the provider has said so.
+    /// The country of the payment method, if the provider knows it.
     pub method_country: Option<CountryCode>,
-    /// How risky the provider takes the payment to be, if it has said so.
+    /// The provider's risk level of the payment, if it gave one.
     pub risk: Option<RiskLevel>,
-    /// How many orders there are in each window that the rules count over.
+    /// The number of orders in each window that the rules use.
     pub counts: Vec<Count>,
-    /// What of it is on a list.
+    /// The order's subjects that are on a list.
     pub listings: Vec<Listing>,
 }
 
-/// What a rule has found. It names no person, address or card.
+/// A rule's finding. It names no person, address or card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ScreeningReason))]
 pub struct Finding {
     /// The rule.
     #[cfg_attr(feature = "openapi", schema(example = "customer-hourly"))]
     pub rule: String,
-    /// Whether it decides. What a rule in the mode `shadow` finds decided nothing.
+    /// Whether it decides. A finding of a rule in the mode `shadow` decided nothing.
     pub mode: Mode,
-    /// What follows from it.
+    /// Its effect.
     pub effect: Effect,
-    /// What was seen.
+    /// What was observed.
     #[cfg_attr(
         feature = "openapi",
         schema(example = "6 orders of the same customer within 3600 s, more than 5")
@@ -339,38 +339,38 @@ pub struct Finding {
     pub why: String,
 }
 
-/// What the rules make of an order at one stage.
+/// The result of screening an order at one stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assessment {
-    /// What becomes of it.
+    /// The verdict about the order.
     pub verdict: Verdict,
-    /// What speaks against it, by the weights of the active rules.
+    /// The sum of the weights of the active rules whose condition holds.
     pub weight: u32,
-    /// What every rule has found, in the order of the rules.
+    /// The findings of all rules, in the order of the rules.
     pub findings: Vec<Finding>,
 }
 
-/// What the step that screens an order answers.
+/// The answer of the screening step.
 ///
-/// **Shape.** `{"waits_until":…}`, or `{"rule_set":3}`. An order that is declined is refused.
+/// **Shape.** `{"waits_until":…}`, or `{"rule_set":3}`. A declined order is a refusal instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ScreeningAnswer {
-    /// A person looks at it: asked again under the same key after this time, or when there is news,
-    /// the step answers what was decided.
+    /// A person reviews the order. If asked again under the same key after this time, or after a
+    /// hint, the step returns the decision.
     Waits {
-        /// Until when they have time.
+        /// The deadline of the review.
         waits_until: DateTime<Utc>,
     },
-    /// Nothing stops it any more: the rules did not, or a person has approved it.
+    /// The order passed: the rules allow it, or a person has approved it.
     Passed {
-        /// The version of the set of rules that looked at it.
+        /// The version of the rule set that was used.
         rule_set: u32,
     },
 }
 
 impl RuleSet {
-    /// What is wrong with a set that somebody brings in, although it can be read.
+    /// The violations in a submitted rule set that could be parsed.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -397,16 +397,16 @@ impl RuleSet {
         faults
     }
 
-    /// Every window that the rules count over, each once.
+    /// All windows that the rules use, each once.
     #[must_use]
     pub fn windows(&self) -> BTreeSet<Window> {
         self.rules.iter().filter_map(|rule| rule.when.window()).collect()
     }
 
-    /// What the rules of a stage make of these facts.
+    /// Evaluates the rules of a stage.
     ///
-    /// A subject that is blocked is declined whatever else holds. Otherwise one that is allowed is
-    /// approved; then the strictest verdict counts, of a rule or of all weights together.
+    /// An active rule that declines a blocked subject wins over everything. Otherwise an active
+    /// approval wins; then the strictest verdict counts, of a single rule or of the sum of weights.
     #[must_use]
     pub fn assess(&self, stage: Stage, facts: &Facts) -> Assessment {
         let looking = self.rules.iter().filter(|rule| rule.when.stage() == stage);
@@ -477,7 +477,7 @@ impl Condition {
         }
     }
 
-    /// How far back it counts, as it was written.
+    /// The length of its window, as written.
     const fn seconds(&self) -> Option<u32> {
         match self {
             Self::Velocity { seconds, .. } => Some(*seconds),
@@ -490,7 +490,7 @@ impl Condition {
         }
     }
 
-    /// What was seen, if it holds.
+    /// What was observed, if the condition holds.
     fn observed(&self, facts: &Facts) -> Option<String> {
         match self {
             Self::Velocity { of, seconds, more_than } => {
@@ -549,7 +549,7 @@ mod tests {
         Money::new(amount.parse().unwrap(), crate::Currency::GBP).unwrap()
     }
 
-    /// An order against which nothing speaks.
+    /// An order without any suspicious facts.
     fn facts() -> Facts {
         Facts {
             total: pounds("23.10"),
@@ -574,7 +574,7 @@ mod tests {
         json!({ "name": "one", "mode": "active", "when": when, "effect": effect })
     }
 
-    /// The verdict of a set with this one rule, which asks for a review, at both stages.
+    /// The verdicts, at both stages, of a set with this one rule, which requests a review.
     fn verdicts(when: &Value, facts: &Facts) -> [Verdict; 2] {
         let set = set(&json!([rule(when, &json!({ "verdict": "review" }))]));
         [Stage::BeforePayment, Stage::AfterAuthorisation]

@@ -1,9 +1,9 @@
-//! What shipping a parcel and calling it off do next, from what they know: pure functions, without
-//! a carrier or a database.
+//! Decides the next call when a parcel is shipped or its shipment cancelled, from what is known:
+//! pure functions, without a carrier or a database.
 //!
-//! A shipment is called in two halves. Drafting it costs nothing and fetches nothing; its id at the
-//! carrier is stored under the step's key before the label is bought. From then on every question
-//! and every request names that id, whose state the carrier answers consistently.
+//! A shipment is created in two phases. Drafting it costs nothing and triggers no pickup; its id at
+//! the carrier is stored under the step's key before the label is bought. From then on every query
+//! and request names that id, whose state the carrier answers consistently.
 //!
 //! The activities carry these calls out one by one. `models/` drives the same functions through
 //! every order in which attempts can overtake each other and die.
@@ -13,7 +13,7 @@ use strum::{EnumString, IntoStaticStr};
 
 use crate::payment::KeyState;
 
-/// What can have become of a shipment at the carrier.
+/// The state of a shipment at the carrier.
 #[derive(
     Clone,
     Copy,
@@ -31,11 +31,11 @@ use crate::payment::KeyState;
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum ShipmentState {
-    /// Nothing is bought, and nothing will be fetched.
+    /// No label is bought, and nothing will be picked up.
     Drafted,
-    /// The label is bought: the parcel will be fetched.
+    /// The label is bought: the parcel will be picked up.
     Purchased,
-    /// Nothing is fetched, and nothing ever will be.
+    /// Nothing will ever be picked up.
     Cancelled,
 }
 
@@ -47,7 +47,7 @@ impl ShipmentState {
     }
 }
 
-/// What is known of the shipment.
+/// What is known about the shipment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Known {
     /// No id is on record.
@@ -55,36 +55,36 @@ pub enum Known {
     Nothing,
     /// It is drafted, and its id is not on record yet.
     Fresh,
-    /// Its id is on record; what became of it has to be asked.
+    /// Its id is on record; its state has to be looked up.
     Unasked,
-    /// What the carrier answered about this id.
+    /// The carrier's answer about this id.
     Is(ShipmentState),
 }
 
-/// What is done next.
+/// The next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
-    /// Reads the key's record, the shipment's id and whether the goods are held, all as of one
-    /// moment.
+    /// Reads the key's record, the shipment's id and whether the goods are reserved, in one
+    /// snapshot.
     Read,
-    /// Asks the carrier to draft a shipment. Nothing is fetched, and nothing costs.
+    /// Asks the carrier to draft a shipment. This costs nothing and triggers no pickup.
     Draft,
     /// Stores the shipment's id under the key, in a statement that changes nothing if there is an
-    /// id, an answer or a tombstone; and reads what is there then.
+    /// id, an answer or a tombstone; returns what is stored then.
     Store,
-    /// Asks the carrier what became of the shipment with this id.
+    /// Asks the carrier for the state of the shipment with this id.
     LookUp,
-    /// Asks the carrier to fetch the parcel.
+    /// Asks the carrier to pick the parcel up.
     Purchase,
-    /// Asks the carrier to fetch nothing, now or ever.
+    /// Asks the carrier to cancel the shipment for good.
     Cancel,
-    /// Answers that the parcel is handed over, if nothing was answered, there is no tombstone and
-    /// the goods are held; reads again otherwise.
+    /// Records that the parcel is handed over, if there is no answer and no tombstone and the goods
+    /// are reserved; reads again otherwise.
     RecordDone,
-    /// Answers that the step is refused, if nothing was answered and there is no tombstone; and,
-    /// where no id is known, only if none is stored either. Reads again otherwise.
+    /// Records that the step is refused, if there is no answer and no tombstone; and, if no id is
+    /// known, only if none is stored either. Reads again otherwise.
     RecordRefusal,
-    /// Leaves the tombstone, in a statement of its own.
+    /// Leaves the tombstone, in its own statement.
     LeaveTombstone,
     /// Records that the shipment is cancelled.
     RecordCancel,
@@ -92,12 +92,12 @@ pub enum Call {
     Finish,
 }
 
-/// What shipping does next. `is_refused`: the parcel must not leave, because its goods are not
-/// held, nobody is there to receive it, or the carrier does not deliver.
+/// The next call of a shipment. `is_refused`: the parcel must not leave, because its goods are not
+/// reserved, there is no recipient, or the carrier does not deliver.
 ///
-/// A parcel that must not leave is cancelled before that is answered: an earlier attempt may have
-/// bought its label, or may just be about to. One that finds the tombstone leaves the shipment
-/// alone: its id was stored before the tombstone was left, so the undo sees it and cancels it.
+/// A parcel that must not leave is cancelled before the refusal is recorded: an earlier attempt may
+/// have bought its label, or may be about to. If the tombstone is there, the shipment is left
+/// alone: its id was stored before the tombstone, so the undo sees it and cancels the shipment.
 #[must_use]
 pub const fn ship(key: Option<KeyState>, is_refused: bool, shipment: Known) -> Call {
     use ShipmentState as S;
@@ -111,15 +111,15 @@ pub const fn ship(key: Option<KeyState>, is_refused: bool, shipment: Known) -> C
         (Some(_), Known::Is(S::Drafted | S::Purchased)) if is_refused => Call::Cancel,
         (Some(_), Known::Is(S::Drafted)) => Call::Purchase,
         (Some(_), Known::Is(S::Purchased)) => Call::RecordDone,
-        // Cancelled as above, or by the carrier itself.
+        // Cancelled by an attempt like this, or by the carrier itself.
         (Some(_), Known::Is(S::Cancelled)) => Call::RecordRefusal,
     }
 }
 
-/// What the undo does next. It reads the shipment's id only after the tombstone is committed: from
-/// then on no id is stored any more.
+/// The next call of the undo. It reads the shipment's id only after the tombstone is committed:
+/// from then on no further id can be stored.
 ///
-/// A draft is cancelled, too: a late request to purchase it must find nothing.
+/// A draft is cancelled, too, so that a late request to purchase it fails.
 #[must_use]
 pub const fn cancel(has_left_tombstone: bool, key: Option<KeyState>, shipment: Known) -> Call {
     use ShipmentState as S;
@@ -135,8 +135,8 @@ pub const fn cancel(has_left_tombstone: bool, key: Option<KeyState>, shipment: K
     }
 }
 
-/// What a request makes of a shipment at the carrier; none if the shipment has moved on, and
-/// nothing was done.
+/// The shipment's state after a request at the carrier; `None` if its state did not allow the
+/// request, and nothing was done.
 #[must_use]
 pub const fn at_the_carrier(call: Call, now: ShipmentState) -> Option<ShipmentState> {
     use ShipmentState as S;

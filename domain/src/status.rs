@@ -1,4 +1,4 @@
-//! An order's three statuses, each with a state machine of its own.
+//! An order's three statuses, each with its own state machine.
 //!
 //! | question | type |
 //! |---|---|
@@ -6,8 +6,8 @@
 //! | Who has the customer's money? | [`PaymentStatus`] |
 //! | Where are the goods? | [`FulfilmentStatus`] |
 //!
-//! [`OrderState`] holds the three together with what else is known of an order under way. It is
-//! derived from the order's events alone ([`OrderState::apply`]). PostgreSQL derives the same in
+//! [`OrderState`] combines the three with what else is known of an order in progress. It is derived
+//! from the order's events alone ([`OrderState::apply`]). PostgreSQL derives the same in
 //! `orders.project`; a test drives both through every reachable state.
 
 use std::fmt;
@@ -19,28 +19,28 @@ use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 use crate::event::OrderEvent;
 use crate::{Decision, Rejection, StepName};
 
-/// Whether the order is still being worked on, and how it ended.
+/// Whether the order is in progress, and how it ended.
 ///
-/// **Shape.** In JSON the status and what belongs to it stand side by side:
+/// **Shape.** In JSON the status and its data are fields of the same object:
 /// `{"status":"rejected","rejection":{…}}`. `processing` is the only status that is not terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum OrderStatus {
-    /// Accepted, and on its way to one of the other four.
+    /// Accepted and in progress.
     Processing,
     /// The parcel is handed over and the sale is booked. Only the workflow run that completed the
-    /// order can take this back, when its last workflow task is lost and a cancel comes first.
+    /// order can revert this, if its last workflow task is lost and a cancel arrives first.
     Completed,
     /// The customer or the shop cancelled it in time; everything done for it was undone.
     Cancelled {
-        /// Why, in the words of whoever cancelled.
+        /// Why, in the caller's words.
         reason: String,
     },
-    /// The business said no; everything done before was undone.
+    /// The business refused; everything done before was undone.
     Rejected {
-        /// What it said no to.
+        /// The reason.
         rejection: Rejection,
     },
     /// A bug stopped the order; everything done for it was undone, and an alarm was raised.
@@ -50,10 +50,10 @@ pub enum OrderStatus {
     },
 }
 
-/// How an order ends that is unwound: a terminal status other than `completed`.
+/// How an unwound order ends: a terminal status other than `completed`.
 ///
-/// It is decided when the unwinding begins and put on record before the first undo, so that a
-/// second run of the order's workflow ends the order in the same way.
+/// It is decided and recorded before the first undo, so that a second run of the order's workflow
+/// ends the order in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -65,7 +65,7 @@ pub enum Ending {
     },
     /// See [`OrderStatus::Rejected`].
     Rejected {
-        /// What the business said no to.
+        /// The reason.
         rejection: Rejection,
     },
     /// See [`OrderStatus::Failed`].
@@ -96,22 +96,22 @@ pub enum Ending {
 #[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum PaymentStatus {
-    /// Nothing has been asked of the customer's bank yet, or nothing is known of it.
+    /// The customer's bank has not been asked yet, or nothing is known about the payment.
     #[default]
     None,
-    /// The customer has to do something before the payment can go on.
+    /// The customer has to act before the payment can continue.
     AwaitingCustomer,
-    /// The money is set aside at the customer's bank.
+    /// The customer's bank holds the money.
     Authorised,
-    /// The money is taken.
+    /// The money was captured.
     Paid,
     /// A part of the money was given back.
     PartiallyRefunded,
     /// All of the money was given back.
     Refunded,
-    /// The money was set aside and let go.
+    /// The authorisation was voided.
     Voided,
-    /// The customer's bank said no.
+    /// The customer's bank declined the payment.
     Declined,
     /// The customer's bank disputes the payment.
     Disputed,
@@ -138,10 +138,10 @@ pub enum PaymentStatus {
 #[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum FulfilmentStatus {
-    /// Nothing is set aside yet.
+    /// Nothing is reserved yet.
     #[default]
     None,
-    /// The goods are set aside in the warehouse.
+    /// The goods are reserved in the warehouse.
     Reserved,
     /// The parcel is handed over to the carrier.
     Shipped,
@@ -153,7 +153,7 @@ pub enum FulfilmentStatus {
     Returned,
     /// The carrier lost the parcel.
     Lost,
-    /// The goods are free for others again.
+    /// The goods were released.
     Cancelled,
 }
 
@@ -161,33 +161,33 @@ pub enum FulfilmentStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attention {
-    /// The step that cannot go on.
+    /// The step that cannot continue.
     pub step: StepName,
-    /// Counts how often this order has needed a person, from 1. A decision names it, so that a
-    /// decision which arrives late decides nothing else.
+    /// Counts how often this order has needed a person, from 1. A decision must name it, so that a
+    /// late decision does not apply to a later question.
     pub occurrence: u32,
-    /// Whether the step is being undone, or must be done.
+    /// Whether the undo of the step failed; otherwise the step itself must be completed.
     pub undoing: bool,
-    /// What went wrong, as far as it may be shown.
+    /// What went wrong, without internal details.
     pub why: String,
-    /// What can be decided.
+    /// The decisions to choose from.
     pub decisions: Vec<Decision>,
     /// Since when a person has been needed.
     pub since: DateTime<Utc>,
 }
 
-/// Everything that is known of an order under way or ended, derived from its events.
+/// The state of an order in progress or ended, derived from its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OrderState {
-    /// Whether it is still being worked on, and how it ended.
+    /// Whether it is in progress, and how it ended.
     #[serde(flatten)]
     pub status: OrderStatus,
     /// Who has the customer's money.
     pub payment_status: PaymentStatus,
     /// Where the goods are.
     pub fulfilment_status: FulfilmentStatus,
-    /// Whether what was done for the order is being undone.
+    /// Whether the order is being unwound.
     pub unwinding: bool,
     /// What waits for a person's decision, if anything does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,7 +216,7 @@ impl OrderStatus {
         self.into()
     }
 
-    /// Whether the order's saga has ended. `orders.is_terminal` in the database says the same.
+    /// Whether the order's saga has ended. Must agree with `orders.is_terminal` in the database.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
         match self {
@@ -228,7 +228,7 @@ impl OrderStatus {
         }
     }
 
-    /// Takes the next status.
+    /// Changes to the next status.
     ///
     /// **Errors.** [`InvalidTransition`]: a terminal status is never left.
     pub fn transition_to(self, next: Self) -> Result<Self, InvalidTransition> {
@@ -263,13 +263,13 @@ macro_rules! named_state {
                 self.into()
             }
 
-            /// Takes the next state.
+            /// Changes to the next state.
             ///
             /// **Errors.** [`InvalidTransition`]. The same state again is no transition.
             pub fn transition_to(self, next: Self) -> Result<Self, InvalidTransition> {
                 let allowed = match self {
                     $(Self::$from => matches!(next, $(Self::$to)|+),)+
-                    // The states that are not listed are never left.
+                    // States that are not listed are terminal.
                     _ => false,
                 };
                 if allowed {
@@ -289,13 +289,13 @@ macro_rules! named_state {
 }
 
 named_state!(PaymentStatus, {
-    // A payment whose answer was lost is recorded for the first time when it is undone.
+    // A payment whose answer was lost is first recorded when it is undone.
     None => AwaitingCustomer | Authorised | Paid | Declined | Voided | Refunded;
     AwaitingCustomer => Authorised | Paid | Declined | Voided;
     Authorised => Paid | Voided | Declined | Refunded;
     Paid => PartiallyRefunded | Refunded | Disputed;
     PartiallyRefunded => Refunded | Disputed;
-    // A bank may dispute what was given back, and decide anew what it had decided.
+    // A bank may dispute a refunded payment, and may reverse its decision.
     Refunded => Disputed;
     Disputed => Paid | PartiallyRefunded | Refunded;
     Declined => AwaitingCustomer | Authorised | Paid | Voided;
@@ -305,7 +305,7 @@ named_state!(FulfilmentStatus, {
     // A parcel whose booking was never answered may be recorded before its reservation is known.
     None => Reserved | Cancelled;
     Reserved => Shipped | Cancelled;
-    // A parcel that the carrier has not fetched yet can be recalled; its goods are held again.
+    // A parcel can be recalled before the carrier's pickup; its goods are then reserved again.
     Shipped => Reserved | Delivered | PartiallyReturned | Returned | Lost | Cancelled;
     Delivered => PartiallyReturned | Returned;
     PartiallyReturned => Returned;
@@ -315,7 +315,7 @@ named_state!(FulfilmentStatus, {
 });
 
 impl FulfilmentStatus {
-    /// Whether the parcel is out of the house, wherever it is.
+    /// Whether the parcel has left the warehouse, wherever it is now.
     #[must_use]
     pub const fn has_left(self) -> bool {
         match self {
@@ -330,10 +330,9 @@ impl FulfilmentStatus {
 }
 
 impl PaymentStatus {
-    /// What it is once the money of a refund has come back, and of the payment all is there again,
-    /// or a part. Such an event takes back what the refund had made of the payment and nothing
-    /// else, so it is no transition of the state machine, which anything that comes late could
-    /// take.
+    /// The status after a refund's money came back to the shop, depending on whether the whole
+    /// payment is there again. Only a reversal may take back the effect of a refund, so this is not
+    /// a transition of the state machine, which any late event could trigger.
     #[must_use]
     pub const fn after_reversal(self, is_all_there: bool) -> Self {
         match self {
@@ -351,7 +350,7 @@ impl PaymentStatus {
 }
 
 impl OrderState {
-    /// An order that was placed a moment ago.
+    /// A newly placed order.
     #[must_use]
     pub const fn placed() -> Self {
         Self {
@@ -365,7 +364,7 @@ impl OrderState {
     }
 
     /// Whether nothing will happen to the order by itself: it has ended, or waits for a person.
-    /// `orders.is_at_rest` in the database says the same.
+    /// Must agree with `orders.is_at_rest` in the database.
     #[must_use]
     pub const fn is_at_rest(&self) -> bool {
         self.status.is_terminal() || self.needs_attention.is_some()
@@ -377,8 +376,8 @@ impl OrderState {
         !self.status.is_terminal() && !self.unwinding && !self.fulfilment_status.has_left()
     }
 
-    /// Whether the customer can be told how it went: the money is taken or set aside, or neither is
-    /// going to be.
+    /// Whether the outcome can be shown to the customer: the payment is authorised or captured, or
+    /// the order ends or waits without.
     #[must_use]
     pub fn is_decided(&self) -> bool {
         let has_paid =
@@ -386,15 +385,15 @@ impl OrderState {
         self.is_at_rest() || (!self.unwinding && has_paid)
     }
 
-    /// Takes one event in.
+    /// Applies one event.
     ///
-    /// An event that asks for a transition which a state machine does not have changes nothing on
-    /// that axis: it happened, and is kept, but a late success never makes an order look better
-    /// than it is.
+    /// An event that requests an invalid transition changes nothing on that axis: it is recorded,
+    /// but a late success never makes an order look better than it is.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events change only an axis")]
     pub fn apply(mut self, event: &OrderEvent, occurred_at: DateTime<Utc>) -> Self {
-        // A refund that was under way when the bank took the payment back does not end the dispute.
+        // A refund that was in progress when the bank took the payment back does not end the
+        // dispute.
         let is_kept = self.payment_status == PaymentStatus::Disputed
             && matches!(event, OrderEvent::RefundSucceeded(_));
         if let Some(next) = event.payment_status().filter(|_| !is_kept) {
@@ -413,7 +412,7 @@ impl OrderState {
             self.tracking = Some(shipped.tracking.clone());
         }
         if let (OrderEvent::OrderUnwinding(_), OrderStatus::Completed) = (event, &self.status) {
-            // The run that completed the order was lost, and finds a cancel before its end.
+            // The run that completed the order was lost, and its successor found a cancel first.
             self.status = OrderStatus::Processing;
         }
         if self.status.is_terminal() {
@@ -426,7 +425,7 @@ impl OrderState {
             }
             OrderEvent::AttentionResolved(resolved) => {
                 self.needs_attention = None;
-                // The parcel has left for good: there is nothing to undo any more.
+                // The parcel has left for good: there is nothing left to undo.
                 self.unwinding &= resolved.decision != Decision::AcceptAsDone;
             }
             _ => {}

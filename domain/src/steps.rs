@@ -1,4 +1,4 @@
-//! The arguments of the saga's steps, each with the key of its step.
+//! The steps, their keys and their arguments.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,9 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::{CustomerId, Destination, Money, OrderId, PaymentToken, Sku};
 
-/// The steps of the order saga and of a refund, by the names that keys and events use, and what else
-/// a person can have to decide about. Never renamed: a running order's keys are made of them.
+/// The steps of the order saga and of a refund, and other things that a person may have to decide
+/// about, by the names that keys and events use. Never rename one: the keys of running orders
+/// contain them.
 #[derive(
     Clone,
     Copy,
@@ -30,13 +31,13 @@ use crate::{CustomerId, Destination, Money, OrderId, PaymentToken, Sku};
 #[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StepName {
-    /// Stock is set aside.
+    /// The stock is reserved.
     ReserveStock,
-    /// The shop looks whether anything speaks against the order.
+    /// The order is screened for fraud.
     ScreenOrder,
-    /// The customer's money is set aside at their bank.
+    /// The payment is authorised.
     AuthorisePayment,
-    /// The money is taken.
+    /// The payment is captured.
     CapturePayment,
     /// The payment is booked as a deposit.
     PostEntries,
@@ -44,9 +45,9 @@ pub enum StepName {
     ShipOrder,
     /// The deposit becomes revenue.
     RecogniseRevenue,
-    /// Money is given back of an order that was completed.
+    /// Money of a completed order is given back.
     IssueRefund,
-    /// A dispute of the customer's bank is answered: by a person, at the payment provider.
+    /// A dispute of the customer's bank is answered, by a person at the payment provider.
     AnswerDispute,
 }
 
@@ -57,7 +58,7 @@ impl StepName {
         self.into()
     }
 
-    /// Whether it is a refund's, and not the order's own.
+    /// Whether it belongs to a refund, not to the order itself.
     #[must_use]
     pub const fn is_of_refund(self) -> bool {
         match self {
@@ -80,13 +81,13 @@ impl fmt::Display for StepName {
     }
 }
 
-/// The reference that a step and its undo are called with, and the idempotency key of both:
-/// `order_id:step:version`, and from the second time that the order needs the step on,
+/// The argument of a step and of its undo, and the idempotency key of both:
+/// `order_id:step:version`, and for the second and later executions of the step in an order,
 /// `order_id:step:version:attempt`.
 ///
-/// **Shape.** Derived from the order alone, never from a run (a reset changes it) and never
-/// random; text such as `0190…:capture-payment:1`. It says where to read what the step needs: the
-/// order on record, which is immutable per version.
+/// **Shape.** Derived from the order alone, never from a run (a reset changes it) and never random;
+/// text such as `0190…:capture-payment:1`. It refers to the order on record, which is immutable per
+/// version and holds what the step needs.
 /// **Repeats.** The same key gives the first answer again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -97,20 +98,20 @@ pub struct StepKey {
     pub step: StepName,
     /// The version of the order's record that the step reads.
     pub version: u32,
-    /// Counts how often the order has needed this step, from 1: an authorisation that has expired
-    /// is asked for again, a declined payment may be replaced, and an order may have several
-    /// refunds. Whoever only tries again keeps the number.
+    /// Counts how often the order has needed this step, from 1: an expired authorisation is
+    /// requested again, a declined payment may be replaced, and an order may have several refunds.
+    /// A mere retry keeps the number.
     pub attempt: u32,
 }
 
 impl StepKey {
-    /// The same step once more, where its first result does not hold any more.
+    /// The key for another execution of the step, when its first result no longer holds.
     #[must_use]
     pub const fn again(self) -> Self {
         Self { attempt: self.attempt.saturating_add(1), ..self }
     }
 
-    /// What its idempotency record is called within the order.
+    /// The name of its idempotency record within the order.
     #[must_use]
     pub fn name_on_record(self) -> String {
         match self.attempt {
@@ -133,7 +134,7 @@ impl From<StepKey> for String {
     }
 }
 
-/// The text is no step key.
+/// Text that is not a step key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a step key is `order_id:step:version`, with `:attempt` from the second on")]
 pub struct NotAStepKey;
@@ -175,86 +176,87 @@ impl TryFrom<String> for StepKey {
 pub struct ClaimLine {
     /// The article.
     pub sku: Sku,
-    /// Pieces, all lines of the order that name the article added up.
+    /// Pieces, summed over all lines of the order with this article.
     pub quantity: u32,
 }
 
-/// Stock that the order wants set aside: all of it or nothing.
+/// The stock that an order reserves: all of it or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockClaim {
     /// `…:reserve-stock:…`.
     pub key: StepKey,
-    /// One line an article, in SKU order, so that two orders cannot deadlock.
+    /// One line per article, in SKU order, so that two orders cannot deadlock.
     pub lines: Vec<ClaimLine>,
 }
 
-/// What the customer pays.
+/// The charge of a customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    /// `…:authorise-payment:…`; the idempotency keys of the requests to the provider are made of it.
+    /// `…:authorise-payment:…`; the idempotency keys of the requests to the provider are derived
+    /// from it.
     pub key: StepKey,
-    /// Who pays.
+    /// The paying customer.
     pub customer_id: CustomerId,
-    /// How much; more than nothing: an order that costs nothing is not charged.
+    /// The amount; above zero, because an order that costs nothing is not charged.
     pub amount: Money,
-    /// The provider's stand-in for the card.
+    /// The provider's token for the card.
     pub payment_token: PaymentToken,
 }
 
-/// Money that is set aside at the customer's bank.
+/// An authorised payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorisation {
-    /// The provider's own name for the payment, for its dashboard and for disputes.
+    /// The provider's id of the payment, for its dashboard and for disputes.
     pub provider_reference: String,
-    /// Until when the bank sets the money aside, if the provider says so.
+    /// When the authorisation expires, if the provider says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// What came of asking for the customer's money.
+/// The result of an authorisation.
 ///
-/// **Shape.** An authorisation as it is, `{"provider_reference":…}`; else `{"waits_until":…}` or
-/// `{"replaced_by":2}`.
+/// **Shape.** The fields of an authorisation, `{"provider_reference":…}`; or `{"waits_until":…}`,
+/// or `{"replaced_by":2}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AuthorisationAnswer {
-    /// The money is set aside.
+    /// The payment is authorised.
     Authorised(Authorisation),
-    /// The customer has to act, or to pay in another way: asked again under the same key after
-    /// this time, or when there is news, it answers what became of that.
+    /// The customer has to act, or to pay in another way. If asked again under the same key after
+    /// this time, or after a hint, the step returns the outcome.
     Waits {
-        /// Until when the customer has time.
+        /// The customer's deadline.
         waits_until: DateTime<Utc>,
     },
-    /// The payment was declined, and another payment method is on record in its place. This
-    /// attempt is over, and the money is asked for under the key of the next one.
+    /// The payment was declined, and was replaced by another payment method on record. This attempt
+    /// is over; the next attempt, with its own key, authorises the new method.
     Replaced {
         /// The number of that attempt.
         replaced_by: u32,
     },
 }
 
-/// What is handed to the carrier.
+/// A parcel for the carrier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
-    /// `…:ship-order:…`; also the carrier's reference.
+    /// `…:ship-order:…`; also the shop's reference at the carrier.
     pub key: StepKey,
-    /// The reservation whose goods are in it: they leave the stock as it leaves the house.
+    /// The reservation of its goods, which leave the stock together with the parcel.
     pub reservation: StepKey,
     /// Where it goes.
     pub ship_to: Destination,
-    /// Pieces in it.
+    /// Number of pieces.
     pub pieces: u64,
 }
 
-/// What the carrier calls the parcel.
+/// The carrier's answer to a parcel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shipment {
-    /// What the customer follows the parcel by.
+    /// The tracking number for the customer.
     pub tracking: String,
 }
 
-/// What a person can decide about a step that cannot go on.
+/// A person's possible decisions about a step that cannot continue.
 #[derive(
     Clone,
     Copy,
@@ -274,12 +276,12 @@ pub struct Shipment {
 #[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Decision {
-    /// The cause is repaired: try again.
+    /// The cause is fixed: try again.
     Retry,
-    /// It has been settled by hand, or never will be: go on without it.
+    /// It was settled by hand, or never will be: continue without it.
     Skip,
-    /// What was to be undone has happened for good, such as a parcel that has left: the order
-    /// goes forward again from there.
+    /// What was to be undone has happened for good, such as a parcel that has left: the order goes
+    /// forward again from there.
     AcceptAsDone,
 }
 

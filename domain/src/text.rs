@@ -1,31 +1,31 @@
 //! Normalises text that people write, so that it can be compared.
 //!
-//! One keyboard writes `é` as one character and another as two. What is stored, searched for or
-//! compared is in one form, Unicode's NFC, so that the same text is the same from everywhere.
-//! Ids, SKUs and codes need none of this: they are ASCII.
+//! Unicode can write `é` as one character or as two. Text that is stored, searched for or compared
+//! is in one form, NFC, so that equal text is equal wherever it comes from. Ids, SKUs and codes
+//! need none of this: they are ASCII.
 
 use unicode_normalization::UnicodeNormalization as _;
 
-/// A text is no line of its length.
+/// Text that is not a valid line of at most this length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a text of 1 to {length_max} characters on one line")]
 pub struct NotALine {
     length_max: usize,
 }
 
-/// Text that people write on one line: trimmed, not empty, not too long, without control
-/// characters; in NFC.
+/// Validates a line that a person wrote, and returns it trimmed and in NFC: not empty, not too
+/// long, no control characters.
 pub fn line_of_text(text: &str, length_max: usize) -> Result<String, NotALine> {
     let text = text.trim();
-    // Composed, four characters become one at most: what is longer than that is too long, and is
-    // not looked at.
+    // NFC composes at most four characters into one, so anything longer than that is too long, and
+    // is not normalised.
     if text.chars().nth(length_max.saturating_mul(4)).is_some() {
         return Err(NotALine { length_max });
     }
     line_as_written(&composed(text), length_max)
 }
 
-/// The same, for text that is to be compared with what a program has written.
+/// The same without NFC, for text that is compared with what a program has written.
 pub fn line_as_written(text: &str, length_max: usize) -> Result<String, NotALine> {
     let text = text.trim();
     let length = text.chars().count();
@@ -36,34 +36,34 @@ pub fn line_as_written(text: &str, length_max: usize) -> Result<String, NotALine
     }
 }
 
-/// Text of outside that nobody is there to refuse any more (a signal's, a party's answer), as it is
-/// stored and shown: on one line, in NFC, no longer than this. What is no text in it is a space, and
-/// what is too long is cut off. Nothing is left of a text without text.
+/// Cleans outside text that can no longer be refused (a signal's, a party's answer), before it is
+/// stored and shown: one line, in NFC, cut to this length. Unprintable characters become spaces.
+/// May be empty.
 #[must_use]
 pub fn as_one_line(text: &str, length_max: usize) -> String {
     let plain = text.chars().map(|letter| if is_text(letter) { letter } else { ' ' });
-    // See `line_of_text`: no more than this is looked at.
+    // Bounded as in `line_of_text`.
     let begun =
         plain.skip_while(|letter| letter.is_whitespace()).take(length_max.saturating_mul(4));
     let line: String = begun.nfc().take(length_max).collect();
     line.trim_end().to_owned()
 }
 
-/// Control characters are no text, the first of which (U+0000) no database keeps; nor are the ends
-/// of lines and paragraphs, nor what makes a reader see the letters after it in another order.
+/// Excludes control characters (no database stores U+0000), line and paragraph separators, and
+/// characters that change the direction of the text after them.
 fn is_text(letter: char) -> bool {
     !(letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
-/// Whether an id that somebody else has given can be stored, and sent back as it is.
+/// Whether an id from outside can be stored, and sent back unchanged.
 #[must_use]
 pub fn is_foreign_id(id: &str) -> bool {
-    /// Longer than any that is in use.
+    /// Longer than any id in use.
     const LENGTH_MAX: usize = 255;
     line_as_written(id, LENGTH_MAX).is_ok_and(|line| line == id)
 }
 
-/// The same text in NFC.
+/// The text in NFC.
 #[must_use]
 pub fn composed(text: &str) -> String {
     text.nfc().collect()
@@ -90,7 +90,7 @@ mod tests {
             assert!(line_of_text(&text, 4).is_err(), "{gap} spaces");
         }
         assert_eq!(line_of_text("a  b", 4).unwrap(), "a  b");
-        // Four characters that are one.
+        // Four characters that NFC composes into one.
         let longest = "\u{3b1}\u{313}\u{300}\u{345}";
         assert_eq!(line_of_text(longest, 1).unwrap(), "\u{1f82}");
         assert!(line_of_text(&format!("{longest}x"), 1).is_err());
@@ -106,7 +106,7 @@ mod tests {
             ("a\u{7f}b\u{85}c", "a b c"),
             ("one\u{2028}two\u{2029}three", "one two three"),
             ("invoice\u{202e}fdp.exe\u{2066}x\u{2069}", "invoice fdp.exe x"),
-            // Written from right to left by itself, and joined by marks that belong to the text.
+            // Text that is written from right to left, with its own combining marks.
             ("\u{5e9}\u{5dc}\u{5d5}\u{5dd}", "\u{5e9}\u{5dc}\u{5d5}\u{5dd}"),
             ("\u{1f469}\u{200d}\u{1f680}", "\u{1f469}\u{200d}\u{1f680}"),
             ("cafe\u{301}", "caf\u{e9}"),

@@ -1,4 +1,4 @@
-//! How a model is checked: every state that can be reached is visited, none is sampled.
+//! Exhaustive checking of a model: every reachable state is visited.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -7,16 +7,16 @@ use std::hash::Hash;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
-/// What a search of all states of a model has found.
+/// The result of an exhaustive search.
 #[derive(Debug)]
 pub struct Findings {
-    /// How many different states there are.
+    /// The number of different states.
     pub states: usize,
-    /// How many steps the longest of all shortest ways to a state has.
+    /// The length of the longest of all shortest paths to a state.
     pub depth: usize,
-    /// The promises that are broken, each with the steps that break it.
+    /// The broken promises, each with the steps that break it.
     pub broken: BTreeMap<&'static str, Vec<String>>,
-    /// What should be possible and never happens: a model in which it is missing promises nothing.
+    /// Situations that should be reachable but are not: a model without them proves nothing.
     pub never: Vec<&'static str>,
 }
 
@@ -48,7 +48,7 @@ where
     }
 }
 
-/// Looks for a way to break one promise, shortest ways first; the steps of the first that is found.
+/// Searches breadth-first for a way to break one promise; returns the steps of the first one found.
 #[must_use]
 pub fn counterexample<M>(model: M, promise: &'static str) -> Option<Vec<String>>
 where
@@ -61,17 +61,17 @@ where
     checker.discovery(promise).map(|path| steps(path.into_actions()))
 }
 
-/// Whether no state can be reached from itself.
+/// Whether the state graph has no cycle.
 ///
-/// What is promised to happen *eventually* is checked at the ends of all ways. Without a cycle, every
-/// way has an end.
+/// What is promised to happen *eventually* is checked at the ends of all paths. Without a cycle,
+/// every path has an end.
 #[must_use]
 pub fn is_acyclic<M>(model: &M) -> bool
 where
     M: Model,
     M::State: Clone + Eq + Hash,
 {
-    // The value says whether the state is on the present way.
+    // The value says whether the state is on the current path.
     let mut seen = HashMap::new();
     let mut way = Vec::new();
     for state in model.init_states() {
@@ -106,7 +106,7 @@ fn steps<A: Debug>(actions: Vec<A>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// Counts up to ten, and, on request, round and round.
+    /// Counts up to ten, and, on request, in a cycle.
     struct Counter {
         is_round: bool,
     }

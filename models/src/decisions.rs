@@ -1,21 +1,21 @@
-//! Operators' decisions: each acts upon the wait it was made for, once, and upon nothing else.
+//! Operators' decisions: each applies to the wait it was made for, once, and to nothing else.
 //!
-//! A process has several things to undo, one after another. One that is broken is put on record,
-//! which numbers the occurrence, and waits for a decision; meanwhile the saga tries again by itself
-//! every now and then. When the record is broken too, the saga waits for a decision about the
-//! record. Operators decide about what they see waiting; what they have decided arrives late, twice,
-//! and in any order. The run may be reset, and begins anew, while decisions are on their way.
+//! A process has several steps to undo, one after another. A broken undo is recorded, which numbers
+//! the occurrence, and waits for a decision; meanwhile the saga retries at intervals. If the record
+//! is broken too, the saga waits for a decision about the record. Operators decide about the waits
+//! that they see; their decisions arrive late, twice, and in any order. The run may be reset, and
+//! starts again, while decisions are in flight.
 //!
-//! Which decision a wait takes is the saga's own code, [`saga::Wait`].
+//! [`saga::Wait`], the saga's own code, decides which decision a wait accepts.
 
 use saga::{Decision, Resolution, Wait, WaitingFor};
 use stateright::{Model, Property};
 
-/// A decision has an addressee.
+/// Decisions are addressed.
 pub const ONLY_ITS_OWN: &str = "a decision acts only upon the wait that it was made for";
-/// A decision that is sent twice is one.
+/// Decisions are idempotent.
 pub const ONCE: &str = "a decision acts at most once";
-/// Only a person can go on without something.
+/// Only a person can skip something.
 pub const DECIDED: &str = "nothing is skipped that nobody decided to skip";
 /// Nothing waits for ever.
 pub const ENDS: &str = "everything is undone or skipped in the end";
@@ -23,49 +23,49 @@ pub const ENDS: &str = "everything is undone or skipped in the end";
 /// A model of one process that waits for decisions.
 #[derive(Clone, Copy, Debug)]
 pub struct Decisions {
-    /// How many things have to be undone.
+    /// The number of undos.
     pub undos: usize,
-    /// How many decisions are made.
+    /// The number of decisions.
     pub decisions: usize,
-    /// How often the saga tries by itself, in vain.
+    /// How many of the saga's own retries fail.
     pub vain_retries: usize,
     /// How often the run is reset.
     pub resets: usize,
     /// Whether the record is broken at first.
     pub is_record_broken: bool,
-    /// How decisions find their wait.
+    /// How decisions are matched to waits.
     pub rules: Rules,
 }
 
-/// How decisions find their wait: rightly, or with one error.
+/// How decisions are matched to waits: correctly, or with one planted error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
     /// A decision names step and occurrence, and no two waits of a process share both.
     Right,
-    /// A decision names the step alone.
+    /// A decision names only the step.
     NoOccurrence,
     /// A decision names nothing.
     NoAddressee,
     /// A decision that arrives while nothing waits is kept for the next wait.
     Kept,
-    /// A wait that could not be put on record has no number of its own.
+    /// A wait that could not be recorded has no unique number.
     UnnumberedWithoutRecord,
-    /// Waits for the record are counted by each run from one.
+    /// Each run counts its waits for the record from one.
     RecordWaitsCountedPerRun,
 }
 
-/// What a wait is about, and what the saga does next.
+/// The subject of a wait, and of the saga's next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Subject {
-    /// Something that has to be undone.
+    /// An undo.
     Undo(usize),
-    /// The note that it waits for a decision.
+    /// The note that the undo waits for a decision.
     Note(usize),
-    /// The note of what was decided about it.
+    /// The note of the decision about it.
     Resolved(usize, Outcome),
 }
 
-/// How an undo came to its end, or that it is to be tried again.
+/// How an undo ended, or that it is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Outcome {
     Open,
@@ -73,22 +73,22 @@ enum Outcome {
     Skipped,
 }
 
-/// What the saga is at.
+/// What the saga is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
-    /// Does it.
+    /// Executing it.
     At(Subject),
-    /// Waits for a decision about it.
+    /// Waiting for a decision about it.
     Waiting(Subject),
-    /// Waits, and is trying again by itself.
+    /// Waiting, with its own retry in progress.
     Retrying(Subject),
     Ended,
 }
 
-/// A decision that a person has made, about what was waiting then.
+/// A decision of a person, about what was waiting then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Letter {
-    /// Counts all waits; no code knows of it.
+    /// The wait's number over all runs, which the code does not know.
     meant_for: usize,
     about: Subject,
     resolution: Resolution,
@@ -96,27 +96,27 @@ struct Letter {
     has_acted: bool,
 }
 
-/// Everything in the model at one moment.
+/// The state of the model.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     phase: Phase,
     outcomes: Vec<Outcome>,
-    /// What is repaired, by undo.
+    /// Which undos are repaired.
     is_repaired: Vec<bool>,
     is_record_broken: bool,
-    /// The saga's own bookkeeping.
+    /// The saga's own state.
     wait: Option<Wait>,
-    /// The letter that the wait has taken.
+    /// The letter that the wait has accepted.
     taken: Option<usize>,
-    /// A decision that came while nothing waited.
+    /// A decision that arrived while nothing waited.
     kept: Option<usize>,
     letters: Vec<Letter>,
-    /// How many waits there have been.
+    /// The number of waits so far.
     waits: usize,
-    /// How many occurrences are on record.
+    /// The number of occurrences on record.
     on_record: u32,
-    /// How many waits for the record this run has had.
+    /// The number of this run's waits for the record.
     record_waits: u32,
     decisions_left: usize,
     retries_left: usize,
@@ -126,30 +126,30 @@ pub struct State {
     skipped_undecided: bool,
 }
 
-/// What can happen.
+/// A transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The saga does what it is at, or acts on a decision.
+    /// The saga executes its current action, or applies a decision.
     Goes,
-    /// The pause is over, and the saga tries again by itself.
+    /// The pause ends, and the saga retries by itself.
     Retries,
-    /// What it tries again succeeds.
+    /// Its retry succeeds.
     RetrySucceeds,
-    /// What it tries again fails, or a decision ends it.
+    /// Its retry fails, or a decision ends it.
     RetryFails,
     /// A person decides about what waits.
     Decides(Choice),
     /// A copy of a decision arrives.
     Arrives(usize),
-    /// The cause of a broken undo is repaired.
+    /// The cause of a broken undo is fixed.
     UndoIsRepaired(usize),
     /// The record is repaired.
     RecordIsRepaired,
-    /// The run is reset, and begins anew.
+    /// The run is reset, and starts again.
     Resets,
 }
 
-/// What a person chooses.
+/// The choice of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// See [`Decision::Retry`].
@@ -168,7 +168,7 @@ impl Subject {
 }
 
 impl Decisions {
-    /// The saga does what it is at.
+    /// The saga executes its current action.
     fn attempt(&self, state: &mut State, subject: Subject) {
         match subject {
             Subject::Undo(number) if state.is_repaired[number] => {
@@ -222,7 +222,7 @@ impl Decisions {
         }
     }
 
-    /// The saga acts on the decision that its wait has taken, if it has taken one.
+    /// Applies the decision that the wait has accepted, if any; returns whether there was one.
     fn act(&self, state: &mut State, subject: Subject) -> bool {
         let taken = state.wait.as_mut().and_then(Wait::take_resolution);
         let (Some(resolution), Some(letter)) = (taken, state.taken.take()) else { return false };
@@ -265,7 +265,7 @@ impl Decisions {
 }
 
 impl State {
-    /// A number that no other wait of the process has, in whichever run.
+    /// A number that no other wait of the process has, in any run.
     fn unique_number(&self) -> u32 {
         u32::MAX.saturating_sub(u32::try_from(self.waits).unwrap_or(u32::MAX))
     }
@@ -283,7 +283,7 @@ impl State {
         }
     }
 
-    /// The saga's own retry has succeeded: no decision is needed any more.
+    /// The saga's own retry has succeeded: no decision is needed.
     fn succeed(&mut self, decisions: &Decisions, subject: Subject) {
         (self.wait, self.taken) = (None, None);
         match subject {

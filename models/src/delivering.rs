@@ -1,60 +1,61 @@
-//! The outbox and a sink: every message reaches it, and an order's messages in their order, although
-//! messages commit late, and a process that was taken for dead goes on.
+//! The outbox and a sink: every message is delivered, and an order's messages in order, even if
+//! messages commit late and a process whose lease has expired continues.
 //!
 //! An order has two messages, the second written once the first is committed, and another order has
-//! one. Two processes share one shard by a lease. The lease may run out at any moment, whatever its
+//! one. Two processes share one shard by a lease. The lease may expire at any moment, whatever its
 //! process is doing, and a process may die at any moment.
 
 use stateright::{Model, Property};
 
-/// The first sightings of an order's messages.
+/// The order of first deliveries.
 pub const IN_ORDER: &str = "an order's messages are first told in their order, without a gap";
-/// What is on record of the sink.
+/// The sink's progress on record.
 pub const HAD_IS_TOLD: &str = "what the sink has had by the record, it was told";
-/// Nothing is left.
+/// Every message is delivered.
 pub const ALL_TOLD: &str = "every message is told in the end";
 
-/// The messages: each one's order, and its number there.
+/// The messages: the order of each, and its number within the order.
 const MESSAGES: [(usize, u8); 3] = [(0, 1), (0, 2), (1, 1)];
 
 /// A model of one shard of one sink.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivering {
-    /// How many messages are read at once.
+    /// How many messages are read per batch.
     pub page: usize,
-    /// How often a lease runs out that nobody has given back.
+    /// How often a lease expires that was not released.
     pub lapses: u8,
     /// How often a process dies.
     pub deaths: u8,
-    /// How the relay goes about it.
+    /// The relay's method.
     pub rules: Rules,
 }
 
-/// How the relay goes about it: rightly, or with one error.
+/// The relay's method: correct, or with one planted error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// It remembers a snapshot, and what it records counts only under the lease that it was read under.
+    /// It stores a snapshot as its cursor, and a write of its progress is fenced by the lease under
+    /// which it was read.
     Right,
-    /// It remembers the last position.
+    /// Its cursor is the last position.
     ByPosition,
-    /// Once a backlog is worked through, it takes the newest snapshot for the one that it began with.
+    /// After a backlog it stores the newest snapshot instead of the one with which it began.
     NewestSnapshot,
-    /// What it records counts whoever has the lease.
+    /// Its progress is written without fencing.
     NoFence,
-    /// What it records counts if it has a lease, be it another one.
+    /// Its progress is written if the process has any lease, even a newer one.
     FenceByName,
-    /// It records a batch, and then delivers it.
+    /// It records a batch before it delivers it.
     RecordsFirst,
 }
 
 /// Which messages are committed.
 type Snapshot = [bool; 3];
 
-/// How far a message is.
+/// The state of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Written {
     Not,
-    /// It has its position, and nobody sees it yet.
+    /// It has its position, and is not visible yet.
     Open(u8),
     Committed(u8),
 }
@@ -78,20 +79,21 @@ struct Batch {
     delivered: usize,
 }
 
-/// A process, and the lease that it believes to have.
+/// A process, and the lease that it believes it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Process {
     lease: u8,
     batch: Option<Batch>,
 }
 
-/// All there is.
+/// The state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     written: [Written; 3],
-    /// The sink has had what this snapshot sees.
+    /// The sink has received everything visible in this snapshot.
     seen: Snapshot,
-    /// It works through what this one sees, and has had that up to a position.
+    /// It is working through what is visible in this snapshot, and has received it up to a
+    /// position.
     reading: Option<Snapshot>,
     after: u8,
     owner: Option<usize>,
@@ -99,34 +101,34 @@ pub struct State {
     processes: [Process; 2],
     lapses: u8,
     deaths: u8,
-    /// Of each order, the last number that was told.
+    /// Per order, the last number that was delivered.
     told: [u8; 2],
     is_out_of_order: bool,
-    /// A process that had lost its lease has recorded in vain.
+    /// A process without its lease has tried to record, and was refused.
     was_fenced: bool,
-    /// A message was told after one with a higher position.
+    /// A message was delivered after one with a higher position.
     was_late: bool,
     highest_told: u8,
 }
 
-/// What may happen. Processes and messages go by their numbers.
+/// A transition. Processes and messages are given by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A message gets its position, in a transaction of its own.
+    /// A message gets its position, in its own transaction.
     Write(usize),
     /// That transaction commits.
     Commit(usize),
-    /// The lease runs out.
+    /// The lease expires.
     Lapse,
     /// A process takes the lease.
     Take(usize),
-    /// A process dies; it begins anew with nothing in its memory.
+    /// A process dies, and restarts without memory.
     Die(usize),
     /// A process reads the next messages.
     Read(usize),
-    /// It delivers the next one of what it has read.
+    /// It delivers the next message that it has read.
     Deliver(usize),
-    /// It puts on record what it has delivered.
+    /// It records what it has delivered.
     Record(usize),
 }
 
@@ -139,7 +141,7 @@ impl State {
         self.written[message].position()
     }
 
-    /// Whether the record says that the sink has had a message.
+    /// Whether the sink has received a message, according to the record.
     fn has_had(&self, rules: Rules, message: usize) -> bool {
         let is_before = self.position(message) <= self.after;
         if rules == Rules::ByPosition {
@@ -149,7 +151,7 @@ impl State {
         self.seen[message] || (is_read && is_before)
     }
 
-    /// What is next to be delivered, in order of position.
+    /// The next messages to deliver, in order of position.
     fn next(&self, rules: Rules) -> Vec<usize> {
         let sees = match self.reading {
             Some(reading) if rules != Rules::ByPosition => reading,
@@ -178,7 +180,7 @@ impl State {
         self.told[order] >= number
     }
 
-    /// Puts on record that a batch was had.
+    /// Records that a batch was received.
     fn record(&mut self, rules: Rules, process: usize, batch: &Batch) {
         let is_owner = self.owner == Some(process);
         let counts = match rules {

@@ -1,18 +1,18 @@
-//! The protocols on which the shop's promises rest, as models that are small enough to visit every
-//! state that they can reach.
+//! The protocols behind the shop's guarantees, as models that are small enough for exhaustive
+//! checking.
 //!
 //! | module | what it models |
 //! |---|---|
-//! | [`launching`] | an order is put on record, launched, and launched again when its workflow is lost |
+//! | [`launching`] | an order is recorded, launched, and launched again when its workflow is lost |
 //! | [`steps`] | a step and its undo, which leaves a tombstone |
-//! | [`payments`] | paying in two halves, with a provider that forgets keys and finds things late |
-//! | [`shipments`] | shipping in two halves, with a carrier that forgets references and goods that expire |
-//! | [`refunds`] | giving money of a completed order back, with a provider that decides late and forgets keys |
-//! | [`decisions`] | what operators decide, and what it acts upon |
-//! | [`delivering`] | what the outbox holds reaches a sink, whatever commits late, dies or is taken for dead |
+//! | [`payments`] | payments in two phases; the provider forgets keys, its search lags |
+//! | [`shipments`] | shipments in two phases; the carrier forgets references, goods expire |
+//! | [`refunds`] | refunds of completed orders; the provider decides late, forgets keys |
+//! | [`decisions`] | operators' decisions, and the waits that they apply to |
+//! | [`delivering`] | the outbox reaches a sink; messages commit late, leases expire |
 //!
-//! Each model has switches that plant an error in it; its tests demand that the promises hold
-//! without one, and that the search finds how each error breaks them. See `docs/models.md`.
+//! Each model has switches that plant an error; its tests require that the promises hold without
+//! one, and that the search finds how each error breaks them. See `docs/models.md`.
 
 pub mod check;
 pub mod decisions;

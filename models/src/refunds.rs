@@ -1,27 +1,27 @@
-//! Refunds: an order's refunds give back no more than was captured, each gives its money back once,
-//! and the record, the books and the provider agree on what became of it.
+//! Refunds: an order's refunds give back no more than was captured, each at most once, and the
+//! record, the ledger and the provider agree about them.
 //!
-//! What is done next is decided by [`domain::refund`], the functions that the activities carry out.
-//! Refunds are asked for at once, one of them is under way at a time, and each claims its amount of
-//! what was captured. The provider decides about a refund at any moment, and forgets idempotency
-//! keys. Several attempts at a refund, and at giving it up, run beside each other; each may die
-//! between any two steps, and what it has asked for last may then arrive at any later moment. A
+//! [`domain::refund`] decides the next call, with the same functions that the activities use.
+//! Refunds are requested concurrently, one of them is in progress at a time, and each claims its
+//! amount of what was captured. The provider decides about a refund at any moment, and forgets
+//! idempotency keys. Several attempts to issue a refund, and to give it up, run concurrently; each
+//! may die between any two steps, and its last request may then arrive at any later moment. A
 //! person may give a refund up at any moment until it has ended.
 
 use domain::refund::{self, AtProvider, Call as Right, Known, RefundState};
 use stateright::{Model, Property};
 
-/// However many ask at once.
+/// However many are requested concurrently.
 pub const CLAIMED: &str =
     "what is claimed is what refunds give back or may, and no more than was captured";
 /// No money is given back twice.
 pub const ONCE: &str = "the provider makes a refund at most once, but for those that failed";
 /// Nobody gets more than they have paid.
 pub const AT_MOST: &str = "the provider gives back no more than was captured";
-/// Whoever gives a refund up, or hears that it is done, hears the truth.
+/// The recorded end of a refund is true.
 pub const RECORD_IS_TRUE: &str =
     "a refund that has ended gave money back, now or ever, exactly if the record says so";
-/// The books never show less than the shop holds.
+/// The ledger never shows less than the shop holds.
 pub const BOOKED: &str = "what the record says is given back is booked once, and nothing else is";
 /// No refund is left half done.
 pub const ENDS: &str = "every refund has ended or is refused in the end";
@@ -29,64 +29,64 @@ pub const ENDS: &str = "every refund has ended or is refused in the end";
 /// A model of one order's refunds.
 #[derive(Clone, Copy, Debug)]
 pub struct Refunds {
-    /// How much was captured.
+    /// The captured amount.
     pub captured: u8,
-    /// How much each refund asks for.
+    /// The amount of each refund.
     pub asks: &'static [u8],
-    /// How many attempts at each refund there are, beside or after each other.
+    /// The number of attempts to issue each refund, concurrent or sequential.
     pub issues: usize,
-    /// How many attempts at giving it up there are.
+    /// The number of attempts to give it up.
     pub withdraws: usize,
     /// How often a refund fails at the provider.
     pub failures: u8,
-    /// What is to be allowed for.
+    /// What the environment may do.
     pub world: World,
-    /// How refunds are called.
+    /// The refund protocol.
     pub rules: Rules,
 }
 
-/// What may happen to the shop.
+/// What the environment may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
-    /// What a refund is made for: a key is remembered for as long as a request may be on its way,
-    /// and when a refund is given up, no request for it is on its way.
+    /// What the protocol is designed for: a key is remembered for as long as a request may be in
+    /// flight, and when a refund is given up, no request for it is in flight.
     Usual,
-    /// The provider forgets a key although a request under it is on its way.
+    /// The provider forgets a key although a request under it is in flight.
     ForgetsEarly,
-    /// A request is on its way when its refund is given up, and arrives later.
+    /// A request is in flight when its refund is given up, and arrives later.
     ArrivesLate,
     /// A refund fails after it has succeeded.
     FailsLate,
 }
 
-/// How refunds are called: rightly, or with one error.
+/// The refund protocol: correct, or with one planted error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// As [`domain::refund`] has it.
+    /// As in [`domain::refund`].
     Right,
-    /// What was claimed is read in one statement, and written in another.
+    /// The claimed amount is read in one statement, and written in another.
     ReadThenClaim,
-    /// The provider is asked without being looked up before.
+    /// The provider is asked for a refund without a lookup before.
     NotLookedUp,
-    /// The provider is asked before the record says that it is.
+    /// The provider is asked before that is recorded.
     NotBegun,
-    /// That a refund is given up is not on record before it is looked up.
+    /// The refund is looked up before it is recorded as given up.
     GivenUpUnmarked,
-    /// A refund is given up without looking it up.
+    /// A refund is given up without a lookup.
     GivenUpUnasked,
-    /// Each attempt that finds the money given back books it.
+    /// Each attempt that finds the money given back posts it.
     BookedByEach,
-    /// Each attempt at giving a refund up frees its amount.
+    /// Each attempt to give a refund up frees its amount.
     FreedByEach,
 }
 
 type Id = usize;
 
-/// Where the request for a refund stands.
+/// The state of the request for a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Asking {
     Not,
-    /// It is worked out, while so much was claimed.
+    /// It is computed, based on this claimed amount.
     WorkedOut(u8),
     /// It is more than is left.
     Refused,
@@ -97,13 +97,13 @@ enum Asking {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Refund {
     asking: Asking,
-    /// What the record says, once it is on record.
+    /// Its state, once it is on record.
     state: Option<RefundState>,
     /// Whether a person has decided to give it up.
     is_decided: bool,
     /// Whether that is on record.
     is_given_up: bool,
-    /// The one at the provider that a person was told of.
+    /// The provider's refund of which a person was told.
     told: Option<Id>,
     /// Whether the provider remembers its key.
     is_remembered: bool,
@@ -114,30 +114,30 @@ struct Refund {
 /// A refund in the provider's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Made {
-    /// Which of the shop's refunds it is.
+    /// Which of the shop's refunds it belongs to.
     of: usize,
     state: AtProvider,
 }
 
-/// What an attempt does.
+/// The state of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Phase {
     Alive,
-    /// Its worker has died; the request is still on its way.
+    /// Its worker has died; the request is still in flight.
     Late(Call),
     Over,
 }
 
-/// How far an attempt has come.
+/// The progress of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Progress {
     New,
-    /// The record says what is going to be done.
+    /// The record says what is about to be done.
     Prepared,
     HasRead,
 }
 
-/// One attempt, and what it knows.
+/// An attempt, and what it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Attempt {
     phase: Phase,
@@ -145,22 +145,22 @@ struct Attempt {
     known: Known,
 }
 
-/// What an attempt does next.
+/// The next call of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Call {
-    /// Puts on record that the provider is asked from now on, unless the refund is given up.
+    /// Records that the provider is asked from now on, unless the refund is given up.
     Begin,
-    /// Puts on record that the refund is given up.
+    /// Records that the refund is given up.
     GiveUp,
     /// Reads the record.
     Read,
     By(Right),
 }
 
-/// Everything in the model at one moment.
+/// The state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// Of what was captured.
+    /// The claimed part of what was captured.
     claimed: u8,
     refunded: u8,
     booked: u8,
@@ -169,25 +169,25 @@ pub struct State {
     failures_left: u8,
 }
 
-/// Who attempts.
+/// The kind of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// An attempt at giving the money back.
+    /// An attempt to give the money back.
     Issue,
-    /// An attempt at giving the refund up.
+    /// An attempt to give the refund up.
     Withdraw,
 }
 
 const ROLES: [Role; 2] = [Role::Issue, Role::Withdraw];
 
-/// What can happen.
+/// A transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A refund is worked out from what is left.
+    /// A refund is computed from what is left.
     WorksOut(usize),
-    /// It is asked for as it was worked out.
+    /// It is requested as computed.
     Asks(usize),
-    /// An attempt takes its next step, or what it has asked for arrives late.
+    /// An attempt takes its next step, or its late request arrives.
     Goes(Role, usize, usize),
     /// An attempt's worker dies.
     Dies(Role, usize, usize),
@@ -214,7 +214,7 @@ impl Attempt {
 }
 
 impl Call {
-    /// Whether it changes anything where it arrives.
+    /// Whether it changes anything at its destination.
     const fn acts(self) -> bool {
         !matches!(self, Self::Read | Self::By(Right::LookUp | Right::Wait))
     }
@@ -232,7 +232,7 @@ impl Refund {
         }
     }
 
-    /// Attempts of one kind are alike, so which is which does not count.
+    /// Attempts of one kind are interchangeable, so they are kept sorted (symmetry reduction).
     fn put(&mut self, role: Role, number: usize, attempt: Attempt) {
         let attempts = match role {
             Role::Issue => &mut self.issues,
@@ -242,7 +242,7 @@ impl Refund {
         attempts.sort_unstable();
     }
 
-    /// Takes the next state, if the record allows it; whether it did.
+    /// Changes to the next state, if the record allows it; returns whether it did.
     fn becomes(&mut self, next: RefundState) -> bool {
         let taken = self.state.and_then(|state| state.transition_to(next).ok());
         self.state = taken.or(self.state);
@@ -255,12 +255,12 @@ impl State {
         self.refunds.iter().any(Refund::is_open)
     }
 
-    /// The newest refund that the provider has made of this one.
+    /// The newest refund that the provider has made for this one.
     fn newest(&self, number: usize) -> Option<Id> {
         self.provider.iter().rposition(|made| made.of == number)
     }
 
-    /// What the provider has made of this refund and that has not failed.
+    /// The provider's refunds for this one that have not failed.
     fn standing(&self, number: usize) -> impl Iterator<Item = &Made> {
         let of_it = self.provider.iter().filter(move |made| made.of == number);
         of_it.filter(|made| made.state != AtProvider::Failed)
@@ -283,14 +283,14 @@ impl Refunds {
         }
     }
 
-    /// What was not given back yet, nor is going to be, by the provider's records.
+    /// The amount that is neither given back nor going to be, by the provider's records.
     fn left_at_the_provider(&self, state: &State) -> u8 {
         let refunds = 0..self.asks.len();
         let given = refunds.flat_map(|number| state.standing(number));
         given.fold(self.captured, |left, made| left.saturating_sub(self.asks[made.of]))
     }
 
-    /// Whether an attempt may ask the provider although it knows nothing newer than it has read.
+    /// Whether an attempt may ask the provider based only on what it has read.
     fn is_on_its_way(&self, refund: &Refund) -> bool {
         refund.issues.iter().any(|attempt| {
             let has_read = attempt.is_alive() && attempt.progress == Progress::HasRead;
@@ -300,7 +300,7 @@ impl Refunds {
         })
     }
 
-    /// Whether the next that an attempt does, or its late request, is to ask the provider.
+    /// Whether the attempt's next call, or its late request, asks the provider.
     fn is_asking(&self, refund: &Refund) -> bool {
         refund.issues.iter().any(|attempt| {
             let is_over = attempt.phase == Phase::Over;
@@ -308,7 +308,7 @@ impl Refunds {
         })
     }
 
-    /// One statement: nothing comes in between.
+    /// One statement: nothing happens in between.
     fn request(&self, state: &mut State, number: usize) {
         let Asking::WorkedOut(seen) = state.refunds[number].asking else { return };
         let claims = self.asks[number].saturating_add(seen);
@@ -327,7 +327,7 @@ impl Refunds {
         }
     }
 
-    /// What an attempt learns of the record. One that finds nothing to do is over.
+    /// The attempt reads the record. One that finds nothing to do is over.
     fn read(&self, refund: &Refund, role: Role, attempt: &mut Attempt) {
         let is_given_up = role == Role::Issue && refund.is_given_up;
         if !refund.is_open() || is_given_up {
@@ -353,7 +353,8 @@ impl Refunds {
         }
     }
 
-    /// Lets the attempt's next call take effect where it arrives, and the attempt learn the answer.
+    /// The attempt's next call takes effect at its destination, and the attempt receives the
+    /// answer.
     fn carry_out(
         &self,
         state: &mut State,
@@ -385,7 +386,7 @@ impl Refunds {
                 self.ask(state, number);
                 attempt.known = Known::Unasked;
             }
-            // It is attempted anew.
+            // It is retried.
             Call::By(Right::Wait) => *attempt = Attempt::NEW,
             Call::By(Right::RecordSuccess) => {
                 let is_first = refund.becomes(RefundState::Succeeded);
@@ -446,7 +447,7 @@ impl Refunds {
         if self.next_call(role, attempt) != Call::By(Right::Wait) {
             return true;
         }
-        // There is news once the provider has decided.
+        // Something has changed once the provider has decided.
         let newest = state.newest(number);
         newest.is_none_or(|id| state.provider[id].state != AtProvider::Pending)
     }
@@ -459,7 +460,7 @@ impl Refunds {
         }
         let attempts = refund.attempts(role);
         let alive = attempts.iter().filter(|attempt| attempt.is_alive()).count();
-        // Neither gives up: whoever dies, another attempt comes.
+        // Neither gives up: if a worker dies, another attempt follows.
         let is_over = !refund.is_open() || (role == Role::Issue && refund.is_decided);
         let may_die = alive > 1 || is_over;
         for (which, attempt) in attempts.iter().enumerate() {
@@ -633,7 +634,7 @@ impl Model for Refunds {
 }
 
 impl Refunds {
-    /// What the refunds in such states come to.
+    /// The sum of the refunds in such states.
     fn sum(&self, state: &State, counts: impl Fn(RefundState) -> bool) -> u8 {
         let refunds = state.refunds.iter().zip(self.asks);
         let counted = refunds.filter(|(refund, _)| refund.state.is_some_and(&counts));

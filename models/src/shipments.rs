@@ -1,22 +1,22 @@
-//! Shipments: an order that stands has one parcel, and one that is unwound or refused has none.
+//! Shipments: a standing order has one parcel, and one that is unwound or refused has none.
 //!
-//! What is done next is decided by [`domain::shipment`], the functions that the activities carry
-//! out. The carrier forgets references, and the reservation of the goods may expire. Several
-//! attempts at shipping and at its undo run beside each other; each may die between any two steps,
-//! and what it has asked for last may then arrive at any later moment. The order may be unwound at
-//! any moment until it is completed.
+//! [`domain::shipment`] decides the next call, with the same functions that the activities use. The
+//! carrier forgets references, and the reservation of the goods may expire. Several attempts to
+//! ship and to undo that run concurrently; each may die between any two steps, and its last request
+//! may then arrive at any later moment. The order may be unwound at any moment until it is
+//! completed.
 
 use domain::payment::KeyState;
 use domain::shipment::{self, Call, Known, ShipmentState};
 use stateright::{Model, Property};
 
-/// Whoever has not bought gets nothing.
+/// An unwound order ships nothing.
 pub const NO_PARCEL: &str = "an unwound order has no parcel, now or ever";
-/// A refusal is the truth.
+/// A refusal is true.
 pub const NONE_REFUSED: &str = "a step that is refused has no parcel, now or ever";
-/// What an order that stands has been sent.
+/// The parcel of a standing order.
 pub const ONE_PARCEL: &str = "a standing order has exactly one parcel";
-/// Goods leave the stock as they leave the house.
+/// Goods leave the stock together with the parcel.
 pub const GOODS_GO_ALONG: &str = "goods are sold exactly if their order stands";
 /// No order is left half done.
 pub const ENDS: &str = "the order is completed or unwound in the end";
@@ -24,18 +24,18 @@ pub const ENDS: &str = "the order is completed or unwound in the end";
 /// A model of one order's parcel.
 #[derive(Clone, Copy, Debug)]
 pub struct Shipments {
-    /// How many attempts at shipping there are, beside or after each other.
+    /// The number of shipping attempts, concurrent or sequential.
     pub ships: usize,
-    /// How many attempts at the undo there are.
+    /// The number of undo attempts.
     pub cancels: usize,
-    /// How shipments are called.
+    /// The shipment protocol.
     pub rules: Rules,
 }
 
-/// How shipments are called: rightly, or with one error.
+/// The shipment protocol: correct, or with one planted error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// In two halves, as [`domain::shipment`] has it.
+    /// In two phases, as in [`domain::shipment`].
     TwoHalves,
     /// The shipment's id is stored after its label was bought.
     StoredTooLate,
@@ -43,7 +43,7 @@ pub enum Rules {
     StoredBlindly,
     /// The undo reads the shipment's id before it leaves its tombstone.
     ReadTooEarly,
-    /// The undo leaves a draft as it is.
+    /// The undo leaves a draft open.
     DraftIsLeftOpen,
     /// A step is refused although another attempt has stored a shipment's id meanwhile.
     RefusedOverBegun,
@@ -51,16 +51,16 @@ pub enum Rules {
     RefusedBeforeCancelled,
 }
 
-/// Where the order stands, as far as its parcel is concerned.
+/// The state of the order, as far as its parcel is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Order {
-    /// Shipping has not been answered.
+    /// Shipping has no answer yet.
     Forward,
     /// The parcel is handed over.
     Standing,
-    /// It will not be unwound any more.
+    /// It can no longer be unwound.
     Completed,
-    /// What was done is to be undone.
+    /// It is being unwound.
     Unwinding,
     /// It is undone.
     Unwound,
@@ -76,34 +76,34 @@ enum Goods {
 
 type Id = usize;
 
-/// What is on record.
+/// The record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Record {
-    /// Whether the step was answered with yes or no, if it was answered.
+    /// The step's answer, if there is one: done or refused.
     answer: Option<bool>,
     is_undone: bool,
     shipment: Option<Id>,
     goods: Goods,
 }
 
-/// What the carrier has.
+/// The carrier's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Carrier {
     shipments: Vec<ShipmentState>,
-    /// What it remembers under the shop's reference.
+    /// The shipment under the shop's reference, unless forgotten.
     remembered: Option<Id>,
 }
 
-/// What an attempt does.
+/// The state of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Phase {
     Alive,
-    /// Its worker has died; the request is still on its way.
+    /// Its worker has died; the request is still in flight.
     Late(Call),
     Over,
 }
 
-/// One attempt, and what it knows.
+/// An attempt, and what it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Attempt {
     phase: Phase,
@@ -115,7 +115,7 @@ struct Attempt {
     has_left_tombstone: bool,
 }
 
-/// Everything in the model at one moment.
+/// The state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     order: Order,
@@ -125,21 +125,21 @@ pub struct State {
     cancels: Vec<Attempt>,
 }
 
-/// Who attempts.
+/// The kind of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// An attempt at shipping.
+    /// A shipping attempt.
     Ship,
-    /// An attempt at its undo.
+    /// An undo attempt.
     Cancel,
 }
 
 const ROLES: [Role; 2] = [Role::Ship, Role::Cancel];
 
-/// What can happen.
+/// A transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// An attempt takes its next step, or what it has asked for arrives late.
+    /// An attempt takes its next step, or its late request arrives.
     Goes(Role, usize),
     /// An attempt's worker dies.
     Dies(Role, usize),
@@ -216,7 +216,7 @@ impl Carrier {
     }
 }
 
-/// Whether a call changes anything where it arrives.
+/// Whether a call changes anything at its destination.
 const fn acts(call: Call) -> bool {
     !matches!(call, Call::Read | Call::LookUp | Call::Finish)
 }
@@ -253,7 +253,8 @@ impl Shipments {
         }
     }
 
-    /// Lets the attempt's next call take effect where it arrives, and the attempt learn the answer.
+    /// The attempt's next call takes effect at its destination, and the attempt receives the
+    /// answer.
     fn carry_out(&self, state: &mut State, attempt: &mut Attempt, call: Call) {
         let State { record, carrier, .. } = state;
         match call {
@@ -340,7 +341,7 @@ impl Shipments {
         }
         let attempts = state.attempts(role);
         let alive = attempts.iter().filter(|attempt| attempt.phase == Phase::Alive).count();
-        // An undo never gives up: whoever dies, another attempt comes.
+        // An undo never gives up: if its worker dies, another attempt follows.
         let may_die = role == Role::Ship || alive > 1 || state.order == Order::Unwound;
         for (number, attempt) in attempts.iter().enumerate() {
             let is_twin = number.checked_sub(1).is_some_and(|before| attempts[before] == *attempt);
@@ -363,7 +364,7 @@ impl State {
         }
     }
 
-    /// Attempts of one kind are alike, so which is which does not count.
+    /// Attempts of one kind are interchangeable, so they are kept sorted (symmetry reduction).
     fn put(&mut self, role: Role, number: usize, attempt: Attempt) {
         let attempts = match role {
             Role::Ship => &mut self.ships,

@@ -1,21 +1,22 @@
-//! A step and its undo: what is undone has no effect, now or ever, and what stands has one.
+//! A step and its undo: an undone step has no effect, now or ever, and a standing one has exactly
+//! one.
 //!
-//! Several attempts of the step and of its undo run beside each other; each may die between any two
+//! Several attempts of the step and of its undo run concurrently; each may die between any two
 //! calls, and its last call may then arrive at any later moment. The order may be unwound at any
-//! moment until it is completed, whether or not anybody has heard of the step's success.
+//! moment until it is completed, whether or not anybody has seen the step's success.
 //!
-//! A step within the shop takes effect in the transaction that takes its key, like a reservation or
-//! a journal entry. One at another party takes effect there under a reference, and is recorded
-//! afterwards: what parties would be without the two halves of [`payments`](crate::payments) and
-//! [`shipments`](crate::shipments).
+//! A step within the shop takes effect in the transaction that inserts its key, like a reservation
+//! or a journal entry. A step at a party takes effect there under a reference, and is recorded
+//! afterwards; this models parties without the two-phase protocols of [`payments`](crate::payments)
+//! and [`shipments`](crate::shipments).
 
 use stateright::{Model, Property};
 
-/// What an undone step leaves behind.
+/// An undone step.
 pub const NOTHING_LEFT: &str = "once the undo is finished, no effect is left or ever comes back";
-/// What a step that stands has done.
+/// A standing step.
 pub const ONE_EFFECT: &str = "a step that stands has exactly one effect";
-/// A second run of the order learns the truth from the key.
+/// A second run of the order can rely on the key.
 pub const RECORD_IS_TRUE: &str = "the key of a step that stands says done, and not undone";
 /// No order is left half done.
 pub const ENDS: &str = "the step stands or is undone in the end";
@@ -23,13 +24,13 @@ pub const ENDS: &str = "the step stands or is undone in the end";
 /// A model of one step and its undo.
 #[derive(Clone, Copy, Debug)]
 pub struct Steps {
-    /// How many attempts of the step there are, beside or after each other.
+    /// The number of attempts of the step, concurrent or sequential.
     pub does: usize,
-    /// How many attempts of the undo there are.
+    /// The number of attempts of the undo.
     pub undoes: usize,
     /// Where the step takes effect.
     pub place: Place,
-    /// How step and undo go about it.
+    /// The protocol of step and undo.
     pub rules: Rules,
 }
 
@@ -38,38 +39,39 @@ pub struct Steps {
 pub enum Place {
     /// In the shop's database.
     Inside,
-    /// At another party, under a reference. What has been done there can come to a point from which
-    /// the party does not take it back: the parcel has left. Then a person accepts it as done.
+    /// At a party, under a reference. The effect can become irreversible there: the parcel has
+    /// left. Then a person accepts it as done.
     Outside,
 }
 
-/// How step and undo go about it: rightly, or with one error.
+/// The protocol of step and undo: correct, or with one planted error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// The undo leaves its tombstone before it looks. A party that calls off what it has never heard
-    /// of refuses it from then on. What a person has accepted as done takes no tombstone any more.
+    /// The undo leaves its tombstone before it looks the effect up. A party that is told to cancel
+    /// an unknown reference refuses that reference from then on. A step accepted as done gets no
+    /// tombstone.
     Right,
-    /// The undo looks before it leaves its tombstone.
+    /// The undo looks the effect up before it leaves its tombstone.
     LooksFirst,
     /// The undo leaves no tombstone.
     NoTombstone,
     /// The effect and the key are two transactions.
     KeyAfterEffect,
-    /// Every attempt makes a reference of its own.
+    /// Every attempt uses its own reference.
     ReferencePerAttempt,
-    /// The party forgets that it was told to call off what it had never heard of.
+    /// The party forgets that it was told to cancel an unknown reference.
     PartyForgets,
     /// A late undo leaves its tombstone although the step was accepted as done.
     TombstoneOverAccepted,
 }
 
-/// Where the order stands, as far as this step is concerned.
+/// The state of the order, as far as this step is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Order {
     Forward,
     /// The step has succeeded.
     Standing,
-    /// It will not be unwound any more.
+    /// It can no longer be unwound.
     Completed,
     Unwinding,
     Undone,
@@ -77,7 +79,7 @@ enum Order {
     Accepted,
 }
 
-/// What is on record under the step's key.
+/// The record under the step's key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     is_done: bool,
@@ -85,42 +87,42 @@ struct Key {
     is_accepted: bool,
 }
 
-/// What there is under one reference.
+/// The effect under one reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Effect {
     Absent,
     There,
-    /// Called off, and refused from now on.
+    /// Cancelled, and refused from now on.
     Barred,
-    /// There, and not to be taken back.
+    /// Present and irreversible.
     Final,
 }
 
-/// What an attempt does next.
+/// The next call of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Call {
     Read,
-    /// Takes effect and takes the key, in one transaction.
+    /// Takes effect and inserts the key, in one transaction.
     Take,
     /// Takes effect.
     Act,
-    /// Takes the key.
+    /// Inserts the key.
     Record,
     LeaveTombstone,
     TakeBack,
     Finish,
 }
 
-/// What an attempt does.
+/// The state of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Phase {
     Alive,
-    /// Its worker has died; the call is still on its way.
+    /// Its worker has died; the call is still in flight.
     Late(Call),
     Over,
 }
 
-/// One attempt, and what it knows.
+/// An attempt, and what it knows.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Attempt {
@@ -133,7 +135,7 @@ struct Attempt {
     is_refused: bool,
 }
 
-/// Everything in the model at one moment.
+/// The state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     order: Order,
@@ -145,7 +147,7 @@ pub struct State {
     needs_a_person: bool,
 }
 
-/// Who attempts.
+/// The kind of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// An attempt of the step.
@@ -154,16 +156,16 @@ pub enum Role {
     Undo,
 }
 
-/// What can happen.
+/// A transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// An attempt makes its next call, or its last one arrives late.
     Goes(Role, usize),
     /// An attempt's worker dies.
     Dies(Role, usize),
-    /// What was done cannot be taken back any more.
+    /// The effect becomes irreversible.
     BecomesFinal,
-    /// A person accepts as done what cannot be taken back.
+    /// A person accepts an irreversible effect as done.
     IsAccepted,
     /// The order is unwound from now on.
     Unwinds,
@@ -199,7 +201,7 @@ impl Steps {
         let is_known = is_done || is_undone;
         match self.place {
             _ if attempt.is_refused || attempt.has_taken_back => Call::Finish,
-            // It has come after the undo, and takes itself back.
+            // It has arrived after the undo, and reverts its own effect.
             Place::Outside if is_undone && attempt.has_acted => Call::TakeBack,
             Place::Inside | Place::Outside if is_known => Call::Finish,
             Place::Inside if self.rules == Rules::KeyAfterEffect && !attempt.has_acted => Call::Act,
@@ -214,7 +216,7 @@ impl Steps {
         let Attempt { has_left_tombstone, has_taken_back, .. } = *attempt;
         let wants_tombstone = self.rules != Rules::NoTombstone;
         let looks_first = self.rules == Rules::LooksFirst;
-        // What counts as done is not taken back.
+        // A step accepted as done is not undone.
         let is_accepted = attempt.key.is_some_and(|key| key.is_accepted);
         match (has_left_tombstone, has_taken_back) {
             _ if is_accepted || attempt.is_refused => Call::Finish,
@@ -291,7 +293,7 @@ impl Steps {
         }
         let attempts = state.attempts(role);
         let alive = attempts.iter().filter(|attempt| attempt.phase == Phase::Alive).count();
-        // An undo never gives up: whoever dies, another attempt comes.
+        // An undo never gives up: if its worker dies, another attempt follows.
         let may_die = role == Role::Do || alive > 1 || state.order != Order::Unwinding;
         for (number, attempt) in attempts.iter().enumerate() {
             if attempt.phase != Phase::Over {
@@ -312,7 +314,7 @@ impl State {
         }
     }
 
-    /// Attempts of one kind are alike, so which is which does not count.
+    /// Attempts of one kind are interchangeable, so they are kept sorted (symmetry reduction).
     fn put(&mut self, role: Role, number: usize, attempt: Attempt) {
         let attempts = match role {
             Role::Do => &mut self.does,
@@ -322,7 +324,7 @@ impl State {
         attempts.sort_unstable();
     }
 
-    /// The order hears of an attempt's answer.
+    /// The order receives an attempt's answer.
     fn hear(&mut self, role: Role, attempt: &Attempt) {
         let is_accepted = attempt.key.is_some_and(|key| key.is_accepted);
         let is_done = attempt.key.is_some_and(|key| key.is_done && !key.is_undone);

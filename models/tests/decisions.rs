@@ -1,9 +1,9 @@
-//! Operators' decisions, and what happens when they have no addressee.
+//! Operators' decisions, and what goes wrong when they are not addressed.
 
 use models::check::{counterexample, is_acyclic, search};
 use models::decisions::{DECIDED, Decisions, ONLY_ITS_OWN, Rules};
 
-/// Two undos break, and the saga tries again by itself.
+/// Two undos break, and the saga retries by itself.
 const TWO_UNDOS: Decisions = Decisions {
     undos: 2,
     decisions: 2,
@@ -13,11 +13,11 @@ const TWO_UNDOS: Decisions = Decisions {
     rules: Rules::Right,
 };
 
-/// An undo breaks, and it cannot be put on record either.
+/// An undo breaks, and that cannot be recorded either.
 const BROKEN_RECORD: Decisions =
     Decisions { undos: 1, decisions: 2, is_record_broken: true, ..TWO_UNDOS };
 
-/// The same, with a decision more about the record.
+/// The same, with one more decision about the record.
 const THREE_DECISIONS: Decisions = Decisions { decisions: 3, vain_retries: 0, ..BROKEN_RECORD };
 
 #[test]

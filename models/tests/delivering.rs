@@ -1,4 +1,4 @@
-//! Every message reaches a sink, and an order's messages in their order.
+//! Every message reaches a sink, and an order's messages arrive in order.
 
 use models::check::{counterexample, is_acyclic, search};
 use models::delivering::{ALL_TOLD, Delivering, HAD_IS_TOLD, IN_ORDER, Rules};

@@ -17,7 +17,7 @@ const ONE_LOSS: Launching = Launching {
     rules: Rules::Right,
 };
 
-/// `recover` also runs beside live traffic.
+/// `recover` also runs concurrently with normal operation.
 const SPARE_RECOVER: Launching =
     Launching { crashes: 0, timeouts: 0, spare_recovers: 1, ..ONE_LOSS };
 

@@ -1,11 +1,11 @@
-//! Payments in two halves, and what goes wrong without them.
+//! Payments in two phases, and what goes wrong without that.
 
 use models::check::{counterexample, is_acyclic, search};
 use models::payments::{
     Habits, NO_AUTHORISATION, NO_MONEY, ONE_CAPTURE, PAID_ONCE, Payments, Rules,
 };
 
-/// Attempts at authorising, at capturing, and at the undo of both.
+/// A model with this many attempts to authorise, to capture, and to undo both.
 const fn of(attempts: [usize; 3], provider: Habits, rules: Rules) -> Payments {
     let [authorises, captures, closes] = attempts;
     Payments { authorises, captures, closes, provider, rules }

@@ -3,14 +3,14 @@
 use models::check::{counterexample, is_acyclic, search};
 use models::refunds::{BOOKED, CLAIMED, ONCE, RECORD_IS_TRUE, Refunds, Rules, World};
 
-/// What each refund asks for, of the two coins that were captured.
+/// The amount of each refund, of two captured units.
 const ALL: &[u8] = &[2];
 const HALF: &[u8] = &[1];
 const HALVES: &[u8] = &[1, 1];
 const TOO_MUCH: &[u8] = &[1, 2];
 
-/// Refunds of so much each, of two coins that were captured; and for each so many attempts at it,
-/// and at giving it up.
+/// A model with refunds of these amounts, of two captured units; and with this many attempts to
+/// issue each, and to give it up.
 const fn of(asks: &'static [u8], attempts: [usize; 2], world: World, rules: Rules) -> Refunds {
     let [issues, withdraws] = attempts;
     Refunds { captured: 2, asks, issues, withdraws, failures: 1, world, rules }

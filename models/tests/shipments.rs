@@ -1,9 +1,9 @@
-//! Shipments in two halves, and what goes wrong without them.
+//! Shipments in two phases, and what goes wrong without that.
 
 use models::check::{counterexample, is_acyclic, search};
 use models::shipments::{NO_PARCEL, NONE_REFUSED, Rules, Shipments};
 
-/// Attempts at shipping, and at its undo.
+/// A model with this many attempts to ship, and to undo that.
 const fn of(ships: usize, cancels: usize, rules: Rules) -> Shipments {
     Shipments { ships, cancels, rules }
 }

@@ -1,4 +1,4 @@
-//! A step and its undo, within the shop and at another party.
+//! A step and its undo, within the shop and at a party.
 
 use models::check::{counterexample, is_acyclic, search};
 use models::steps::{NOTHING_LEFT, ONE_EFFECT, Place, RECORD_IS_TRUE, Rules, Steps};

@@ -1,22 +1,22 @@
-//! RabbitMQ, and whatever else speaks AMQP 0.9.1.
+//! RabbitMQ, and other brokers that speak AMQP 0.9.1.
 //!
-//! A message goes to a topic exchange, with its event's type as the routing key
-//! (`ordersaga.order.placed.v1`), so that a queue is bound to what its readers want to hear of:
-//! `ordersaga.order.#`, or `#` for everything. Its attributes are headers as the CloudEvents' AMQP
-//! binding names them (`cloudEvents:id`, `cloudEvents:type` and so on), its id is the message id too,
-//! and it is kept on disk where the queue is.
+//! A message is published to a topic exchange with its event's type as the routing key
+//! (`ordersaga.order.placed.v1`), so a queue binds to the types that its consumers want:
+//! `ordersaga.order.#`, or `#` for everything. Its attributes are headers named by the CloudEvents
+//! AMQP binding (`cloudEvents:id`, `cloudEvents:type` and so on), its id is also the message id,
+//! and it is persistent.
 //!
-//! **Acknowledged** is what the broker has confirmed: every queue that it was routed to has it. A
-//! repeat after a crash has the same id.
+//! **Acknowledged** means confirmed by the broker: every queue that the message was routed to has
+//! it. A redelivery after a crash has the same id.
 //!
-//! **Nobody's.** For a message that no queue is bound to, the broker says so. A queue may be missing
-//! because it is bound to other types only, or because nobody has bound it yet. Nobody knows which, so
-//! the message waits with its order, and the relay says which type it is; [`Unroutable::Drop`] has it go
-//! on instead.
+//! **Unroutable.** The broker returns a message that no queue is bound to. A queue may be missing
+//! on purpose, or because it has not been bound yet. The relay cannot know which, so the message
+//! waits with its order, and the relay names its type; with [`Unroutable::Drop`] it is skipped
+//! instead.
 //!
-//! **Refused.** A broker that does not take a message, such as one that is too large, ends the channel
-//! for it, and with the channel goes whatever else was under way there. Each is therefore sent again
-//! alone, and only one that is refused alone counts as refused.
+//! **Refused.** A broker that rejects a message, such as one that is too large, closes the channel,
+//! and all other unconfirmed messages are lost with it. Each is therefore sent again alone, and
+//! only one that is refused alone counts as refused.
 
 #[cfg(feature = "amqp")]
 mod link;
@@ -30,18 +30,18 @@ use crate::secret::Secret;
 #[cfg(feature = "amqp")]
 use self::link::built;
 
-/// How this sink is called in `outbox.sinks`.
+/// The name of this sink in `outbox.sinks`.
 pub const NAME: &str = "amqp";
 
-/// Where the broker is, and what becomes of messages there. Its address is read from the environment
-/// alone, because the password stands in it: `RELAY_AMQP_URL`.
+/// The broker, and what happens to messages there. Its address contains a password, so it is read
+/// from the environment only: `RELAY_AMQP_URL`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AmqpArgs {
     /// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS.
     #[arg(skip = Secret::from_env("RELAY_AMQP_URL"))]
     pub amqp_url: Option<Secret>,
-    /// The topic exchange that messages go to; `RELAY_AMQP_URL`, in the environment alone, names the
-    /// broker, and left out nothing is sent there
+    /// The topic exchange that messages go to; the broker is set by `RELAY_AMQP_URL`, in the
+    /// environment only, and without it nothing is sent
     #[arg(long, env = "RELAY_AMQP_EXCHANGE", default_value = "ordersaga")]
     pub amqp_exchange: String,
     /// Create the durable exchange if it is missing
@@ -50,7 +50,7 @@ pub struct AmqpArgs {
     /// What to do with a message that no queue is bound to
     #[arg(long, env = "RELAY_AMQP_UNROUTABLE", value_enum, default_value_t = Unroutable::Wait)]
     pub amqp_unroutable: Unroutable,
-    /// Who signs the broker's certificate, as a PEM file, besides those whom the system trusts
+    /// Certificates to trust besides the system's, as a PEM file
     #[arg(long, env = "RELAY_AMQP_TLS_CA")]
     pub amqp_tls_ca: Option<PathBuf>,
     /// Seconds after which a batch that was not confirmed is tried again
@@ -62,47 +62,46 @@ pub struct AmqpArgs {
 /// What to do with a message that no queue is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Unroutable {
-    /// It waits for one, and the later messages of its order, too: nothing is lost while queues are
-    /// still to be bound.
+    /// It waits until a queue is bound, and so do the later messages of its order: nothing is lost
+    /// while queues are still to be bound.
     Wait,
-    /// Nobody wants it: it is counted, and gone. For a shop whose queues are bound to some types only.
+    /// It is counted and skipped. For a shop whose queues are bound to only some types.
     Drop,
 }
 
-/// Why nothing can be sent to the broker with these settings.
+/// Why these settings cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableAmqp {
-    /// This program knows no AMQP.
+    /// This build has no AMQP support.
     #[error(
         "RELAY_AMQP_URL is set, and this program was built without AMQP: build it with the feature \
          `amqp`"
     )]
     NotBuilt,
-    /// The address is none. It is not shown, for there may be a password in it.
+    /// The URL is invalid. It is not shown, because it may contain a password.
     #[error("RELAY_AMQP_URL is not as amqp://user:password@host:port/vhost")]
     Address,
-    /// No virtual host can have that name. It is not shown either, being a part of the address.
+    /// The virtual host's name is too long. It is not shown, because it is part of the URL.
     #[error(
         "the virtual host in RELAY_AMQP_URL is longer than the 255 bytes that its name may have"
     )]
     VirtualHost,
-    /// No exchange can have that name.
+    /// The exchange's name is invalid.
     #[error("RELAY_AMQP_EXCHANGE is empty, or longer than the 127 bytes that a name may have")]
     Exchange,
-    /// The signer's file cannot be read.
+    /// The file with certificates cannot be read.
     #[error("RELAY_AMQP_TLS_CA: cannot read {file}: {why}")]
     Ca {
         /// Its path.
         file: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
 }
 
-/// The broker as these settings have it; nothing if they do not say where it is.
+/// The sink for these settings; `None` if they do not name a broker.
 ///
-/// `source` says which shop the messages come from, as a URI reference. Connects when there is
-/// something to send.
+/// `source` identifies the shop, as a URI reference. Connects when there is something to send.
 ///
 /// **Errors.** [`UnusableAmqp`].
 pub fn sink(args: &AmqpArgs, source: &str) -> Result<Option<Arc<dyn Sink>>, UnusableAmqp> {

@@ -1,16 +1,16 @@
-//! The pause before a receiver that does not answer is tried again.
+//! Exponential backoff for a receiver that does not answer.
 
 use std::time::Duration;
 
-/// After the first vain try, and at most.
+/// The pause after the first failure, and the maximum.
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// A receiver that asks for more patience than this is asked earlier.
+/// The maximum pause that a receiver may ask for.
 const ASKED_FOR_MAX: Duration = Duration::from_hours(1);
 
-/// How long to wait after so many vain tries, one after the other: as long as the receiver asks for,
-/// and else twice as long each time.
+/// The pause after this many consecutive failures: what the receiver asks for, otherwise doubled
+/// after each failure.
 #[must_use]
 pub fn backoff(tries: u32, asked_for: Option<Duration>) -> Duration {
     let doubled = FIRST.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)));

@@ -21,10 +21,10 @@ pub struct RelayDatabaseArgs {
 /// The relay has no database.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum NoDatabase {
-    /// None is named.
+    /// The setting is missing.
     #[error("RELAY_DATABASE_URL is not set")]
     NotNamed,
-    /// What is named is none.
+    /// The setting is invalid.
     #[error("RELAY_DATABASE_URL")]
     Bad(#[from] BadUrl),
 }
@@ -41,7 +41,7 @@ impl RelayDatabaseArgs {
             program: "ordersaga-relay",
             connections: self.relay_database_connections,
             acquire_timeout: Duration::from_secs(5),
-            // A backlog of millions is looked over once.
+            // A backlog of millions is scanned once.
             statement_timeout: Some(Duration::from_mins(1)),
             lock_timeout: Some(Duration::from_secs(5)),
             test_before_acquire: true,
@@ -49,7 +49,7 @@ impl RelayDatabaseArgs {
     }
 }
 
-/// What every sink needs. The tests, which run with the relay's rights alone, show the rest.
+/// The rights that every sink needs. The tests run with only the relay's rights and cover the rest.
 const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "outbox.messages" },
     Right { privilege: Privilege::Insert, object: "outbox.sinks" },
@@ -61,7 +61,7 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Execute, object: "outbox.is_restored" },
 ];
 
-/// Whether the relay can work with the database.
+/// Checks whether the relay can work with the database.
 #[must_use]
 pub fn schema_gate() -> SchemaGate {
     SchemaGate::new(RIGHTS)

@@ -1,9 +1,9 @@
-//! Reads the messages that a sink has not had yet.
+//! Reads a sink's undelivered messages.
 //!
-//! A position is given when a message is written, and seen when its transaction commits, so a reader
-//! that remembers positions alone skips what commits late. This one remembers a snapshot: it has had
-//! what that snapshot sees. `outbox.read` finds what the statement's own snapshot sees and the
-//! remembered one does not, in order of position.
+//! A position is assigned when a message is written, and visible when its transaction commits, so a
+//! reader that remembers only positions skips messages that commit late. This one remembers a
+//! snapshot: everything visible to that snapshot is done. `outbox.read` returns what is visible to
+//! the statement's own snapshot and not to the remembered one, in order of position.
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
@@ -17,45 +17,46 @@ use crate::{Message, SinkName};
 pub struct Shard {
     /// Which.
     pub shard: i16,
-    /// The lease under which it was read: a later one means that others were there in between.
+    /// The lease under which it was read: a later one means that another process has read the shard
+    /// in between.
     pub lease: i64,
-    /// Whether the sink works through a backlog there.
+    /// Whether the sink works through a backlog in this shard.
     pub is_paging: bool,
 }
 
 /// The next messages of a sink, from all shards that this process reads for it.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// What was seen.
+    /// The snapshot that was read.
     pub snapshot: String,
-    /// The shards that were read, also those without a message.
+    /// The shards that were read, including those without a message.
     pub shards: Vec<Shard>,
     /// The messages, in order of position.
     pub messages: Vec<Message>,
-    /// Of each of them, what else is known.
+    /// For each message, its shard and parking state.
     pub marks: Vec<Mark>,
-    /// Whether there may be more that was seen.
+    /// Whether there may be more messages in this snapshot.
     pub is_full: bool,
 }
 
-/// What else is known of a message.
+/// The shard and parking state of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Its shard.
     pub shard: i16,
-    /// An earlier message of its order is parked, so it is parked behind that.
+    /// An earlier message of its order is parked, so it has to be parked behind that one.
     pub is_behind: bool,
 }
 
 impl Page {
-    /// Whether there is nothing to deliver, and nothing to put on record.
+    /// Whether there is nothing to deliver and nothing to record.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.messages.is_empty() && !self.shards.iter().any(|shard| shard.is_paging)
     }
 }
 
-/// A message as the database has it, or none of it.
+/// A row of the statement, whose message may be null.
 pub(crate) struct Row {
     pub(crate) position: Option<i64>,
     pub(crate) id: Option<String>,
@@ -86,8 +87,8 @@ impl Row {
     }
 }
 
-/// Reads the next messages that a sink has not had, of the shards that this process has the lease
-/// of. While the sink is paused, or the database was restored from a dump, there are none.
+/// Reads a sink's next undelivered messages from the shards that this process has leased. Returns
+/// none while the sink is paused, or if the database was restored from a dump.
 pub async fn read(pool: &PgPool, sink: &SinkName, reader: Uuid, batch: u16) -> sqlx::Result<Page> {
     let rows = sqlx::query!(
         r#"

@@ -1,19 +1,19 @@
 //! Invoices and credit notes.
 //!
-//! The sink `invoices` issues a document for each event that is an occasion: an invoice when an order
-//! is sold, a credit note for each refund, and one for an order that is taken back after it was
-//! invoiced. What a document says is worked out by `domain::invoice` from the record alone; it is
-//! written by the European standard (EN 16931) in both of its syntaxes, as HTML, and as a
-//! PDF that has the CII in it, and kept for good.
+//! The sink `invoices` issues a document for each event that calls for one: an invoice when an
+//! order is sold, a credit note for each refund, and one for an order that is reversed after it was
+//! invoiced. The content is computed by `domain::invoice` from the record alone. It is written
+//! according to the European standard (EN 16931) in both of its syntaxes, as HTML, and as a PDF
+//! that embeds the CII, and kept permanently.
 //!
-//! - A number is taken in the transaction that keeps the document, so what fails takes none, and what
-//!   comes again finds its document.
-//! - What the standard refuses is refused here: the message is parked, an operator is told why, and
-//!   all other orders go on.
-//! - Who bought is personal data. The law wants it in the document, and it is nowhere else: in no log,
-//!   metric, error or message.
+//! - A number is taken in the transaction that stores the document, so a failure consumes no
+//!   number, and a redelivered event finds its document.
+//! - A document that the standard does not allow is refused here: the message is parked, an
+//!   operator is told why, and all other orders continue.
+//! - The buyer is personal data. The law requires it in the document; it appears nowhere else: in
+//!   no log, metric, error or message.
 //!
-//! `docs/invoices.md` is for those who run it.
+//! `docs/invoices.md` is for operators.
 
 mod occasion;
 mod page;
@@ -50,7 +50,7 @@ use crate::{Message, Sink, Verdict};
 /// The sink's name.
 pub const SINK: &str = "invoices";
 
-/// Documents that were issued.
+/// Documents issued.
 const ISSUED: &str = "ordersaga_invoices_issued_total";
 
 /// The sink `invoices`.
@@ -64,23 +64,23 @@ pub struct Invoices {
 
 /// Why no document was issued.
 enum Failure {
-    /// It never will be, without a person. Without personal data.
+    /// It cannot succeed without a person. The text contains no personal data.
     Refused(String),
-    /// Another process was at it at the same time.
+    /// Another process issued the same document at the same time.
     Overtaken,
     /// The database.
     Database(sqlx::Error),
 }
 
-/// What became of an occasion.
+/// The result of handling an occasion.
 enum Outcome {
-    /// There is its document, issued now or before.
+    /// Its document exists, issued now or before.
     Issued,
-    /// Nothing was issued that it would take back.
+    /// There is no document to correct.
     NothingToIssue,
 }
 
-/// A document that is still to get its number.
+/// A document without a number yet.
 struct Draft<'a> {
     occasion: Occasion,
     document: Document,
@@ -119,10 +119,10 @@ impl From<TemplateError> for Failure {
 }
 
 impl Invoices {
-    /// Reads the settings and tries them out on a sample, and connects nothing yet. Nothing, where no
-    /// seller is set.
+    /// Reads the settings and tries them with a sample, without connecting. `None` if no seller is
+    /// set.
     ///
-    /// **Errors.** A part of the seller is missing, or no document could be issued like this.
+    /// **Errors.** The seller's settings are incomplete, or no document could be issued with them.
     pub fn open(args: &InvoiceArgs, db: PgPool) -> Result<Option<Self>, InvoiceError> {
         let prefixes = args.prefixes()?.map(str::to_owned);
         let Some(seller) = args.seller()? else { return Ok(None) };
@@ -136,8 +136,8 @@ impl Invoices {
         Ok(Some(sink))
     }
 
-    /// A sample of both documents, from which a mistake in the settings or in the template is seen
-    /// before an order is sold.
+    /// Issues a sample of both documents, so that a mistake in the settings or in the template is
+    /// found before an order is sold.
     fn try_out(&self) -> Result<(), InvoiceError> {
         let document = sample().map_err(|error| InvoiceError::Setting {
             setting: "the sample",
@@ -198,7 +198,7 @@ impl Invoices {
 
     /// Issues the occasion's document, in one transaction.
     ///
-    /// **Repeats.** What was issued before is not issued again.
+    /// **Repeats.** A document that was issued before is not issued again.
     async fn issue(&self, message: &Message, occasion: Occasion) -> Result<Outcome, Failure> {
         let order_id = message.aggregate_id.parse::<Uuid>();
         let order_id =
@@ -223,7 +223,7 @@ impl Invoices {
                 self.correct(db, &order, occasion, document, sold).await?;
             }
             Occasion::Refund(number) => {
-                // One that was sold before there were invoices has its own now.
+                // An order sold before invoices were set up is invoiced now.
                 let sold =
                     if let Some(sold) = sold { sold } else { self.sell(db, &order, None).await? };
                 let (parts, goods) = record::refund(db, order_id, number).await?;
@@ -243,7 +243,7 @@ impl Invoices {
         Ok(Outcome::Issued)
     }
 
-    /// Issues the invoice of an order, which comes to what was taken of its customer's money.
+    /// Issues the invoice of an order, whose total equals the amount captured.
     async fn sell(
         &self,
         db: &mut PgConnection,
@@ -262,7 +262,7 @@ impl Invoices {
         self.keep(db, order, &draft).await
     }
 
-    /// Issues a document that takes something off another, or puts it on again.
+    /// Issues a document that subtracts from another one, or adds to it again.
     async fn correct(
         &self,
         db: &mut PgConnection,
@@ -275,7 +275,7 @@ impl Invoices {
         self.keep(db, order, &draft).await
     }
 
-    /// Gives a document its number, writes it down and keeps it.
+    /// Assigns a number to a document, renders it and stores it.
     async fn keep(
         &self,
         db: &mut PgConnection,
@@ -335,7 +335,7 @@ impl Invoices {
 impl Sink for Invoices {
     async fn deliver(&self, batch: &[Message]) -> Vec<Verdict> {
         let mut stopped = BTreeSet::new();
-        // While the database is away, it is asked once a batch.
+        // While the database is unavailable, it is tried once per batch.
         let mut away = None;
         let mut verdicts = Vec::with_capacity(batch.len());
         for message in batch {
@@ -362,7 +362,7 @@ impl Sink for Invoices {
     }
 }
 
-/// What an error of the database means. Its text may hold values, and stays here.
+/// Maps a database error to a verdict. Its text may contain values, so it is not passed on.
 fn of_database(error: &sqlx::Error) -> Verdict {
     let code = error.as_database_error().and_then(DatabaseError::code);
     let code = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
@@ -379,7 +379,7 @@ fn of_database(error: &sqlx::Error) -> Verdict {
     }
 }
 
-/// Two pieces for 20.00, a tenth off, at a rate of zero and shipped for 5.00.
+/// Two pieces for 20.00, a discount of a tenth, a zero tax rate, and 5.00 for shipping.
 fn sample() -> Result<Document, Box<dyn std::error::Error>> {
     let euros = |cents| Money::new(Decimal::new(cents, 2), Currency::EUR);
     let (unit_price, subtotal) = (euros(1_000)?, euros(2_000)?);

@@ -1,54 +1,55 @@
-//! What comes of each message of a batch, by the sink's verdicts. Pure, so that every case can be
-//! tried without a database.
+//! Decides the fate of each message of a batch from the sink's verdicts. Pure, so that every case
+//! can be tested without a database.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::{Message, Verdict};
 
-/// What a message had to do with a batch.
+/// A message's role in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// It was given to the sink.
     Given,
-    /// It was not, because an earlier message of its order is parked.
+    /// It was not given, because an earlier message of its order is parked.
     Behind,
-    /// It was not, because the receiver is only asked whether it is there again.
+    /// It was not given, because the receiver is only being probed.
     Later,
 }
 
-/// What comes of a message.
+/// The result for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// The receiver has it.
     Delivered,
-    /// The receiver does not want to hear of it.
+    /// The receiver is not interested in it.
     NotWanted,
-    /// The receiver will never take it: it waits for an operator, and its order behind it.
+    /// The receiver will never accept it: it waits for an operator, and its order's later messages
+    /// wait behind it.
     Refused {
         /// Why.
         why: String,
     },
-    /// The receiver has not taken it.
+    /// The receiver has not accepted it.
     NotTaken {
         /// Why.
         why: String,
-        /// When the receiver wants to be asked again.
+        /// When the receiver wants to be tried again.
         retry_after: Option<Duration>,
-        /// The receiver has taken others of the batch, so they need not wait for this one: it is set
-        /// aside, and its order behind it.
+        /// The receiver has accepted others of the batch, so they need not wait for this one: it is
+        /// parked, and its order's later messages behind it.
         is_alone: bool,
-        /// It may be the message's fault, so the try counts against it.
+        /// The message may be the cause, so the attempt counts against it.
         is_strike: bool,
     },
     /// It is parked behind an earlier message of its order.
     Behind,
-    /// Nothing yet: it is read again.
+    /// No result yet: it is read again.
     Open,
 }
 
 impl Fate {
-    /// Whether the sink has had the message, so that reading goes on behind it.
+    /// Whether the sink is done with the message, so that reading continues after it.
     #[must_use]
     pub const fn is_had(&self) -> bool {
         match self {
@@ -59,23 +60,23 @@ impl Fate {
     }
 }
 
-/// The receiver does not answer, or not now.
+/// The receiver does not answer, or asks for a pause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// Why.
     pub why: String,
-    /// When it wants to be asked again.
+    /// When it wants to be tried again.
     pub retry_after: Option<Duration>,
 }
 
-/// What came of a batch.
+/// The results of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// Of each message.
+    /// One for each message.
     pub fates: Vec<Fate>,
-    /// The receiver is to be left alone for a while.
+    /// Set if the receiver needs a pause.
     pub outage: Option<Outage>,
-    /// What the sink has done against its contract, which is a bug.
+    /// How the sink has violated its contract, which is a bug.
     pub breach: Option<&'static str>,
 }
 
@@ -86,19 +87,19 @@ const NOT_TRIED: &str = "the sink has not tried";
 /// Why no later message of an order is delivered in this batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// One before it is parked, and so is this one.
+    /// An earlier one is parked, and so is this one.
     Parked,
-    /// One before it is still to be delivered.
+    /// An earlier one is still to be delivered.
     Open,
 }
 
-/// Says what comes of each message. `parts` has one for each of `messages`; the verdicts are those of
-/// the messages that were given.
+/// Decides the result for each message. `parts` has one entry for each of `messages`; the verdicts
+/// are those on the messages that were given to the sink.
 #[must_use]
 pub fn judge(messages: &[Message], parts: &[Part], verdicts: Vec<Verdict>) -> Judged {
     let given = parts.iter().filter(|part| **part == Part::Given).count();
     let mut breach = (verdicts.len() != given).then_some(WRONG_NUMBER);
-    // Nobody knows which message they are about.
+    // With the wrong number of verdicts, nobody knows which message each is about.
     let verdicts = if breach.is_some() { Vec::new() } else { verdicts };
     let others_were_taken = verdicts.contains(&Verdict::Delivered);
     let mut verdicts = verdicts.into_iter();
@@ -164,8 +165,8 @@ const fn stop_after(fate: &Fate) -> Option<Stop> {
     }
 }
 
-/// The receiver is left alone if it took nothing, if it asks for that, if the sink has stopped trying,
-/// or if the sink has a bug: then everything waits, and is delivered once the bug is repaired.
+/// The receiver gets a pause if it accepted nothing, if it asks for one, if the sink has stopped
+/// trying, or if the sink has a bug: then everything waits, and is delivered once the bug is fixed.
 fn outage_of(fates: &[Fate], breach: Option<&'static str>, is_untried: bool) -> Option<Outage> {
     let not_taken = fates.iter().filter_map(|fate| match fate {
         Fate::NotTaken { why, retry_after, is_alone, .. }
@@ -198,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// Messages of these orders, one after the other; `aab` are two of `a` and one of `b`.
+    /// Messages of these orders in sequence; `aab` are two of `a` and one of `b`.
     fn of(orders: &str) -> Vec<Message> {
         let messages = orders.chars().zip(1_i64..).map(|(order, position)| Message {
             position,

@@ -1,23 +1,23 @@
-//! Apache Kafka, and whatever speaks its protocol.
+//! Apache Kafka, and other brokers that speak its protocol.
 //!
-//! A message becomes a record in the binary mode of the CloudEvents' Kafka binding: its payload is
+//! A message becomes a record in the binary mode of the CloudEvents Kafka binding: its payload is
 //! the value, its attributes are headers (`ce_id`, `ce_type` and so on), and its key is the order's
-//! id. So all of an order's events are in one partition, chosen as Java's producers choose it.
+//! id. So all events of an order are in one partition, chosen by the same hash as in Java's
+//! producer.
 //!
-//! **Acknowledged** is what all replicas in sync have (`acks=all`). The producer is idempotent, so
-//! its own repeats are written once; a repeat of the relay's, after a crash, is written again and has
-//! the same `ce_id`.
+//! **Acknowledged** means stored by all in-sync replicas (`acks=all`). The producer is idempotent,
+//! so its own retries are written once; a redelivery by the relay after a crash is written again,
+//! with the same `ce_id`.
 //!
-//! **Given up.** What is not acknowledged within its time is given up together with its producer, so
-//! that nothing of it is left in a queue, and what comes next begins with a new producer. Where others
-//! are acknowledged, as when one partition has no leader, that time is short, and they go on. No
-//! message has a time limit of its own: one that librdkafka gives up while it is under way costs the
-//! producer its numbers.
+//! **Given up.** A batch that is not acknowledged in time is given up together with its producer,
+//! so that nothing of it stays queued; the next batch begins with a new producer. If some records
+//! are acknowledged, as when only one partition has no leader, the time limit for the rest is
+//! short. Records have no timeout of their own: if librdkafka gives up a record in flight, the
+//! producer loses its sequence numbers.
 //!
-//! **Refused.** A broker refuses records by the batch: for one that is too large, all that travelled
-//! with it come back. Each is therefore sent again alone, and only one that is refused alone counts as
-//! refused. Everything else that can go wrong is no fault of the message, which waits, however long it
-//! takes.
+//! **Refused.** A broker refuses records by the batch: if one is too large, all records of its
+//! batch fail. Each is therefore sent again alone, and only one that is refused alone counts as
+//! refused. All other failures are not caused by the message, which is retried without limit.
 
 #[cfg(feature = "kafka")]
 mod producer;
@@ -32,25 +32,24 @@ use crate::secret::Secret;
 #[cfg(feature = "kafka")]
 use self::producer::built;
 
-/// How this sink is called in `outbox.sinks`.
+/// The name of this sink in `outbox.sinks`.
 pub const NAME: &str = "kafka";
 
-/// Where Kafka is, and how messages get there. Its passwords are read from the environment alone:
+/// Kafka's address, and how messages get there. Passwords are read from the environment only:
 /// `RELAY_KAFKA_PASSWORD`, `RELAY_KAFKA_TLS_KEY_PASSWORD`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct KafkaArgs {
-    /// Kafka's brokers, as host:port with commas between; left out, nothing is sent to Kafka
+    /// Kafka's brokers, as host:port separated by commas; without it, nothing is sent to Kafka
     #[arg(long, env = "RELAY_KAFKA_BROKERS")]
     pub kafka_brokers: Option<String>,
-    /// Topics by what their messages are about, as `order=shop.orders` with commas between; what is
-    /// not named goes to `ordersaga.` and its name, such as `ordersaga.order`
+    /// Topics by aggregate type, as `order=shop.orders` separated by commas; the default topic is
+    /// `ordersaga.` and the type, such as `ordersaga.order`
     #[arg(long, env = "RELAY_KAFKA_TOPICS", value_delimiter = ',')]
     pub kafka_topics: Vec<Topic>,
-    /// Let the brokers create topics that are not there, with as many partitions as they like
+    /// Let the brokers create missing topics, with their default number of partitions
     #[arg(long, env = "RELAY_KAFKA_CREATE_TOPICS")]
     pub kafka_create_topics: bool,
-    /// The largest record, and the largest batch of records: at most what the topics take
-    /// (`max.message.bytes`)
+    /// The maximum size of a record and of a batch: no more than the topics' `max.message.bytes`
     #[arg(long, env = "RELAY_KAFKA_MESSAGE_BYTES_MAX", default_value_t = 1_000_000,
         value_parser = clap::value_parser!(u32).range(1_000..=1_000_000_000))]
     pub kafka_message_bytes_max: u32,
@@ -70,13 +69,13 @@ pub struct KafkaArgs {
     /// Connect with TLS
     #[arg(long, env = "RELAY_KAFKA_TLS")]
     pub kafka_tls: bool,
-    /// Who signs the brokers' certificates, as a PEM file; left out, those whom the system trusts
+    /// Certificates to trust, as a PEM file; without it, those of the system
     #[arg(long, env = "RELAY_KAFKA_TLS_CA")]
     pub kafka_tls_ca: Option<PathBuf>,
     /// The relay's own certificate, as a PEM file
     #[arg(long, env = "RELAY_KAFKA_TLS_CERTIFICATE")]
     pub kafka_tls_certificate: Option<PathBuf>,
-    /// Its key, as a PEM file, which `RELAY_KAFKA_TLS_KEY_PASSWORD` opens if it is locked
+    /// Its key, as a PEM file; `RELAY_KAFKA_TLS_KEY_PASSWORD` decrypts it if it is encrypted
     #[arg(long, env = "RELAY_KAFKA_TLS_KEY")]
     pub kafka_tls_key: Option<PathBuf>,
     /// The key's password.
@@ -84,29 +83,29 @@ pub struct KafkaArgs {
     pub kafka_tls_key_password: Option<Secret>,
 }
 
-/// How a user signs in to Kafka.
+/// How the user authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mechanism {
-    /// By the password itself: over TLS only, unless nobody else is on the network.
+    /// With the plain password: use it over TLS only, or on a private network.
     Plain,
-    /// By SCRAM with SHA-256.
+    /// With SCRAM-SHA-256.
     #[value(name = "scram-sha-256")]
     ScramSha256,
-    /// By SCRAM with SHA-512.
+    /// With SCRAM-SHA-512.
     #[value(name = "scram-sha-512")]
     ScramSha512,
 }
 
-/// Which topic the messages about something go to.
+/// The topic for messages of an aggregate type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
-    /// What they are about, such as `order`.
+    /// The aggregate type, such as `order`.
     pub aggregate_type: String,
     /// The topic's name.
     pub name: String,
 }
 
-/// A text that names no topic.
+/// A text that does not assign a topic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a topic is named as `order=shop.orders`, in letters, digits, dots, `_` and `-`")]
 pub struct NoTopic;
@@ -125,38 +124,37 @@ impl FromStr for Topic {
     }
 }
 
-/// Why nothing can be sent to Kafka with these settings.
+/// Why these settings cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableKafka {
-    /// This program knows no Kafka.
+    /// This build has no Kafka support.
     #[error(
         "RELAY_KAFKA_BROKERS is set, and this program was built without Kafka: build it with the \
          feature `kafka`"
     )]
     NotBuilt,
-    /// This program cannot encrypt.
+    /// This build has no TLS support for Kafka.
     #[error(
         "{0} is set, and this program was built without TLS and SCRAM for Kafka: build it with the \
          feature `kafka-tls`, which takes OpenSSL and its headers"
     )]
     NoTls(&'static str),
-    /// One setting is of no use without another.
+    /// One setting requires another.
     #[error("{is_set} is set, and is of no use without {missing}")]
     Half {
-        /// What is set.
+        /// The setting that is set.
         is_set: &'static str,
-        /// What is not.
+        /// The setting that is missing.
         missing: &'static str,
     },
-    /// The client library does not take them.
+    /// The client library rejects them.
     #[error("Kafka's client cannot be made with these settings: {0}")]
     Client(String),
 }
 
-/// Kafka as these settings have it; nothing if they name no brokers.
+/// The sink for these settings; `None` if they name no brokers.
 ///
-/// `source` says which shop the messages come from, as a URI reference. Connects when there is
-/// something to send.
+/// `source` identifies the shop, as a URI reference. Connects when there is something to send.
 ///
 /// **Errors.** [`UnusableKafka`].
 pub fn sink(args: &KafkaArgs, source: &str) -> Result<Option<Arc<dyn Sink>>, UnusableKafka> {
@@ -200,7 +198,7 @@ impl KafkaArgs {
         }
     }
 
-    /// The topics that are named, by what their messages are about.
+    /// The configured topics, by aggregate type.
     #[cfg(any(test, feature = "kafka"))]
     fn named_topics(&self) -> std::collections::BTreeMap<String, String> {
         let named = self.kafka_topics.iter().cloned();
@@ -208,7 +206,7 @@ impl KafkaArgs {
     }
 }
 
-/// Where messages about this go that no setting names.
+/// The default topic of an aggregate type.
 #[cfg(any(test, feature = "kafka"))]
 fn usual_topic(aggregate_type: &str) -> String {
     format!("ordersaga.{aggregate_type}")

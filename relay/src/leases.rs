@@ -1,6 +1,6 @@
-//! How the shards of a sink are shared among the processes that read it. A lease lasts some seconds and
-//! is renewed in time; the shards of a process that has died are taken over once it has run out.
-//! Whoever has lost a lease learns of it when it puts a batch on record, by the lease's number.
+//! Shares the shards of a sink among the processes that read it. A lease lasts some seconds and is
+//! renewed in time; the shards of a dead process are taken over when their leases expire. A process
+//! that has lost a lease learns of it when it records a batch, by the lease's number.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use crate::source::Begins;
 use crate::{Listed, SinkName};
 
-/// How long a lease lasts that is not renewed.
+/// How long a lease lasts without renewal.
 pub const LEASE: Duration = Duration::from_secs(15);
 
-/// How often leases are renewed, and shares looked at.
+/// How often leases are renewed and shares rebalanced.
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 fn lease_time() -> PgInterval {
@@ -23,7 +23,7 @@ fn lease_time() -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds }
 }
 
-/// Puts a sink on record, where it is not yet.
+/// Registers a sink, unless it is registered.
 pub async fn register(pool: &PgPool, listed: &Listed) -> sqlx::Result<()> {
     let sink = listed.name.as_str();
     let mut together = pool.begin().await?;
@@ -45,7 +45,8 @@ pub async fn register(pool: &PgPool, listed: &Listed) -> sqlx::Result<()> {
     together.commit().await
 }
 
-/// Takes this process's share of a sink's shards; which it has then. Call it between two batches.
+/// Takes this process's share of a sink's shards, and returns the shards held. Call it between two
+/// batches.
 pub async fn take_share(pool: &PgPool, sink: &SinkName, reader: Uuid) -> sqlx::Result<Vec<i16>> {
     sqlx::query_scalar!(
         r#"select held_shard as "shard!" from outbox.take_shards($1, $2, $3, $4)"#,
@@ -58,8 +59,8 @@ pub async fn take_share(pool: &PgPool, sink: &SinkName, reader: Uuid) -> sqlx::R
     .await
 }
 
-/// Renews all leases of this process that have not run out, for every sink. One whose batch is being
-/// recorded at this moment is left to the next time, so that the two never wait for each other.
+/// Renews all unexpired leases of this process, for every sink. A lease whose row is locked by the
+/// recording of a batch is skipped until the next time, so that the two cannot deadlock.
 pub async fn renew(pool: &PgPool, reader: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "update outbox.progress set leased_until = now() + $2
@@ -83,7 +84,7 @@ pub async fn renew(pool: &PgPool, reader: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Gives this process's shards of a sink back, or those of all sinks.
+/// Releases this process's shards of a sink, or of all sinks.
 pub async fn leave(pool: &PgPool, sink: Option<&SinkName>, reader: Uuid) -> sqlx::Result<()> {
     let sink = sink.map(SinkName::as_str);
     sqlx::query!(

@@ -1,27 +1,27 @@
-//! Delivers what the outbox holds, at least once and in order per order: to brokers, to webhook
-//! endpoints, and to what writes to customers.
+//! Delivers the messages of the outbox at least once, and in order per order: to brokers, webhook
+//! endpoints, and the sinks for mails and invoices.
 //!
 //! | module | provides |
 //! |---|---|
-//! | [`message`] | a message of the outbox, and the `CloudEvent` that it is on the wire |
-//! | [`sink`] | where messages go, and what is promised there |
-//! | [`source`] | which sinks there are at a time |
-//! | [`run`] | reads for every sink until it is told to stop |
-//! | [`reader`] | one sink's loop: read, deliver, put on record how far the sink is |
-//! | [`feed`] | what a sink has still to have |
-//! | [`judge`] | what comes of each message, by the sink's verdicts |
-//! | [`progress`] | how far a sink is, and what is parked, in one statement |
-//! | [`parking`] | what was parked and is delivered again |
-//! | [`leases`] | how the shards are shared among processes |
-//! | [`news`] | whether there is anything new, for all sinks of a process |
-//! | [`rebase`] | what is done about a database that was restored from a dump |
-//! | [`backoff`] | how long a receiver that does not answer is left alone |
+//! | [`message`] | a message of the outbox, and its form as a `CloudEvent` |
+//! | [`sink`] | the interface and contract of a destination |
+//! | [`source`] | the sinks that exist at a time |
+//! | [`run`] | reads for every sink until shutdown |
+//! | [`reader`] | the loop of one sink: read, deliver, record progress |
+//! | [`feed`] | a sink's undelivered messages |
+//! | [`judge`] | the result for each message, by the sink's verdicts |
+//! | [`progress`] | records a sink's position and its parked messages in one statement |
+//! | [`parking`] | redelivers parked messages |
+//! | [`leases`] | shares the shards among processes |
+//! | [`news`] | polls for new messages, for all sinks of a process |
+//! | [`rebase`] | resumes delivery in a database that was restored from a dump |
+//! | [`backoff`] | the pause after a receiver does not answer |
 //! | [`kafka`], [`amqp`] | brokers |
-//! | [`webhooks`] | tells endpoints of events by HTTP |
-//! | [`mail`] | writes to customers |
+//! | [`webhooks`] | delivers events to endpoints by HTTP |
+//! | [`mail`] | sends mails to customers |
 //! | [`invoices`] | issues invoices and credit notes |
-//! | [`secret`] | what is not to be seen |
-//! | [`ops`], [`telemetry`] | what an operator and Prometheus ask the process |
+//! | [`secret`] | values that are never printed |
+//! | [`ops`], [`telemetry`] | operations endpoints, and metrics |
 
 pub mod amqp;
 pub mod backoff;

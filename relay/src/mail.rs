@@ -1,15 +1,16 @@
 //! Mails and, optionally, text messages to customers.
 //!
-//! 1. The sink `mail` makes a *notification* of each event that customers are told of: a row, once.
-//! 2. A *sender* claims a row, reads whom it goes to and what it tells, and sends it. What is not so
-//!    any more is not told: an order that was unwound meanwhile is not confirmed.
-//! 3. What came of it goes on record. SMTP cannot be asked what became of a mail, so where the
-//!    answer is lost, the notification's policy decides whether it is sent again.
+//! 1. The sink `mail` creates a *notification* for each event that customers are notified of: one
+//!    row, once.
+//! 2. A *sender* claims a row, reads its recipient and content, and sends it. What no longer holds
+//!    is not sent: an order that was unwound meanwhile is not confirmed.
+//! 3. The outcome is recorded. SMTP cannot be queried for a mail's fate, so if the server's answer
+//!    is lost, the notification's policy decides whether to send it again.
 //!
-//! Whom it goes to is personal data. It is read when the mail is sent, and is in no row, message,
+//! The recipient is personal data. It is read when the mail is sent, and stored in no row, message,
 //! log line, metric or error.
 //!
-//! `docs/mail.md` is for those who run it and those who write the texts.
+//! `docs/mail.md` is for operators and for authors of the texts.
 
 mod breaker;
 mod facts;
@@ -41,15 +42,14 @@ pub use templates::{TemplateError, Templates, Written};
 
 use self::store::Subject;
 
-/// Mails, ready to be sent.
+/// The senders of mails and text messages.
 pub struct Mail {
     sink: Arc<MailSink>,
     sender: Sender,
 }
 
 impl Mail {
-    /// Reads and tries the templates, and connects nothing yet. Nothing, where no mail server is
-    /// set.
+    /// Reads and tests the templates, without connecting. `None` if no mail server is set.
     ///
     /// **Errors.** A setting or a template cannot be used.
     pub fn open(args: &MailArgs, db: PgPool) -> Result<Option<Self>, MailError> {
@@ -65,23 +65,22 @@ impl Mail {
         Ok(Some(Self { sink: Arc::new(sink), sender: Sender::new(db, templates, sending) }))
     }
 
-    /// The sink that makes notifications.
+    /// The sink that creates notifications.
     #[must_use]
     pub fn sink(&self) -> Arc<MailSink> {
         Arc::clone(&self.sink)
     }
 
-    /// Sends whatever is due until it is told to stop.
+    /// Sends due notifications until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         Box::pin(self.sender.run(&stop)).await;
     }
 }
 
-/// A mail as it would be written now: of this order, or from the sample. The order's mail is sent
-/// to nobody.
+/// Renders a mail as it would be written now, for this order or for the sample. Nothing is sent.
 ///
 /// **Errors.** A template or a setting cannot be used, the database does not answer, or the order
-/// has nothing that this mail tells of.
+/// has no event for this mail.
 pub async fn preview(
     args: &LetterArgs,
     template: MailTemplate,

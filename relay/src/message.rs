@@ -1,4 +1,4 @@
-//! A message of the outbox, and the `CloudEvent` that it is on the wire.
+//! A message of the outbox, and its form as a `CloudEvent`.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::value::RawValue;
@@ -6,14 +6,14 @@ use serde_json::value::RawValue;
 /// The media type of every message's payload.
 pub const CONTENT_TYPE: &str = "application/json";
 
-/// One event of an order, as it is told to others.
+/// One event of an order, as it is published.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Where it stands in the outbox. It orders the messages of an order, and no others.
+    /// Its position in the outbox, which orders only the messages of the same order.
     pub position: i64,
-    /// The CloudEvents id, `order_id:sequence`, by which a receiver recognises a repeat.
+    /// The CloudEvents id, `order_id:sequence`, which is the receiver's deduplication key.
     pub id: String,
-    /// What it is about, such as `order`.
+    /// The aggregate type, such as `order`.
     pub aggregate_type: String,
     /// The order's id.
     pub aggregate_id: String,
@@ -21,16 +21,16 @@ pub struct Message {
     pub sequence: i32,
     /// The CloudEvents type, such as `ordersaga.order.placed.v1`.
     pub event_type: String,
-    /// The event's data, as the contract in `domain/events` has it.
+    /// The event's data, as specified in `domain/events`.
     pub payload: Box<RawValue>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
 }
 
 impl Message {
-    /// The CloudEvents attributes, by their names without a prefix: each binding adds its own.
+    /// The CloudEvents attributes, by name and without a prefix: each binding adds its own.
     ///
-    /// `source` says which shop it is, as a URI reference.
+    /// `source` identifies the shop, as a URI reference.
     #[must_use]
     pub fn attributes<'a>(&'a self, source: &'a str) -> [(&'static str, String); 7] {
         [

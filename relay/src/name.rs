@@ -3,18 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A sink's name, under which its progress is kept, such as `kafka`, or `webhook:` and the endpoint's
-/// id.
+/// The name under which a sink's progress is stored: such as `kafka`, or `webhook:` and the
+/// endpoint's id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SinkName(String);
 
-/// Why a text names no sink.
+/// A text that is not a valid name of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a sink is called by a word of small letters, digits and hyphens, and a colon and a UUID")]
 pub struct NotASinkName;
 
 impl SinkName {
-    /// The name as the database and the operators know it.
+    /// The name as stored in the database and shown to operators.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

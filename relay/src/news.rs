@@ -1,5 +1,5 @@
-//! Whether there is anything new in the outbox, asked ten times a second by one query for all sinks of
-//! the process. Whoever has nothing to do waits for that; whoever has a backlog does not.
+//! Polls the outbox for new messages ten times a second, with one query for all sinks of the
+//! process. Idle readers wait for the result; readers with a backlog do not.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// How often it is asked.
+/// The polling interval.
 pub const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// What one look has found.
+/// The result of one poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// What was seen.
+    /// The snapshot of this poll.
     pub snapshot: String,
-    /// Whether there are messages that the look before has not seen.
+    /// Whether there are messages that the previous snapshot does not include.
     pub is_new: bool,
 }
 
-/// Looks once. `before` is the snapshot of the look before.
+/// Polls once. `before` is the previous snapshot.
 pub async fn look(pool: &PgPool, before: &str) -> sqlx::Result<Look> {
     sqlx::query_as!(
         Look,
@@ -40,15 +40,15 @@ pub async fn look(pool: &PgPool, before: &str) -> sqlx::Result<Look> {
     .await
 }
 
-/// Looks until `stop`, and tells when there is something new. While the database does not answer, it
-/// tells nothing; each reader looks by itself now and then.
+/// Polls until `stop`, and notifies readers of new messages. While the database does not answer, it
+/// is silent; each reader also polls by itself, less often.
 pub async fn watch(pool: PgPool, tell: watch::Sender<u64>, stop: CancellationToken) {
-    // A snapshot that sees nothing: whatever there is at the start is new.
+    // An empty snapshot: everything present at startup is new.
     let mut before = "3:3:".to_owned();
     let mut due = interval(ASK_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(due.tick()).await.is_some() {
-        // What is wrong is told by those who read.
+        // The readers report database errors.
         let Ok(Look { snapshot, is_new }) = look(&pool, &before).await else { continue };
         before = snapshot;
         if is_new {

@@ -2,8 +2,8 @@
 //!
 //! | path | answers |
 //! |---|---|
-//! | `/health` | 200 while the process lives: restart it if this stops |
-//! | `/ready` | 200 when Postgres answers, the schema and the role's rights are as they have to be, and the database was not restored from a dump, else 503; what is missing |
+//! | `/health` | 200 while the process is alive: restart it otherwise |
+//! | `/ready` | 200 if Postgres answers, the schema version and the role's rights fit, and the database was not restored from a dump; else 503 and what is missing |
 //! | `/metrics` | the relay's metrics, in Prometheus' text format |
 
 use std::time::Duration;
@@ -22,17 +22,17 @@ use tokio::time::timeout;
 
 use crate::run::{RESTORED, is_restored};
 
-/// A probe that takes longer is answered with no.
+/// The timeout of a probe, after which it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What there is to be asked about.
+/// The state behind the operations endpoints.
 #[derive(Clone, Debug)]
 pub struct Ops {
     /// Postgres.
     pub pool: PgPool,
-    /// Whether the relay can work with that database.
+    /// Checks whether the relay can work with that database.
     pub gate: SchemaGate,
-    /// What can be seen of the pool.
+    /// The pool's metrics.
     pub watch: PoolWatch,
 }
 

@@ -1,5 +1,5 @@
-//! What was parked and is delivered again: a message that alone was not taken, once its pause is over;
-//! one that was refused, once an operator has decided so; and what waits behind either, in order.
+//! Redelivers parked messages: one that alone was not accepted, after its pause; one that was
+//! refused, once an operator has decided so; and those that wait behind either, in order.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use crate::judge::Fate;
 use crate::progress::{Counts, Recorded, milliseconds};
 use crate::{Message, SinkName};
 
-/// How often the receiver answers to a message without taking it, while it takes others, before the
-/// message counts as refused.
+/// After this many answers without acceptance, while the receiver accepts other messages, a message
+/// counts as refused.
 pub const STRIKES_MAX: i16 = 10;
 
 /// Parked messages that are due, in order.
@@ -23,18 +23,18 @@ pub const STRIKES_MAX: i16 = 10;
 pub struct Due {
     /// The messages to deliver.
     pub messages: Vec<Message>,
-    /// Of each of them, its shard and lease, and how often it was tried.
+    /// For each message, its shard, lease and number of attempts.
     pub marks: Vec<Mark>,
-    /// The messages that an operator gives up.
+    /// Messages that an operator has given up.
     pub given_up: Vec<(Shard, Message)>,
 }
 
-/// What else is known of a parked message.
+/// The state of a parked message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Its shard, and the lease under which it was read.
     pub shard: Shard,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: i16,
 }
 
@@ -46,8 +46,8 @@ impl Due {
     }
 }
 
-/// Reads the parked messages that are due, of the shards that this process has the lease of. An order
-/// is due as its first parked message is, and then with all that waits behind it.
+/// Reads due parked messages from the shards that this process has leased. An order is due when its
+/// first parked message is, together with all messages that wait behind it.
 pub async fn due(pool: &PgPool, sink: &SinkName, reader: Uuid, batch: u16) -> sqlx::Result<Due> {
     let rows = sqlx::query!(
         r#"
@@ -106,7 +106,7 @@ pub async fn due(pool: &PgPool, sink: &SinkName, reader: Uuid, batch: u16) -> sq
     Ok(due)
 }
 
-/// How far a batch of parked messages moves one shard.
+/// The changes of one shard by a batch of parked messages.
 #[derive(Serialize)]
 struct Move {
     shard: i16,
@@ -115,7 +115,7 @@ struct Move {
     not_wanted: u64,
 }
 
-/// A message that is not parked any more.
+/// A message that is no longer parked.
 #[derive(Serialize)]
 struct Gone<'a> {
     shard: i16,
@@ -123,23 +123,24 @@ struct Gone<'a> {
     sequence: i32,
 }
 
-/// A message that was not taken again.
+/// A message that was not accepted again.
 #[derive(Serialize)]
 struct Tried<'a> {
     shard: i16,
     aggregateid: &'a str,
     sequence: i32,
     refused: Option<&'a str>,
-    /// The try counts against the message, if the receiver takes others.
+    /// The attempt counts against the message, if the receiver accepts others.
     is_strike: bool,
     retry_ms: Option<i64>,
     failure: Option<&'a str>,
 }
 
-/// Puts on record what came of parked messages. What is delivered, not wanted or given up is parked no
-/// more; what is refused waits for an operator; and so does what the receiver has answered to ten times
-/// without taking it, while it took others. What is no fault of the message is tried again for as long
-/// as it takes. Shards that somebody else has leased meanwhile stay as they are.
+/// Records the results for parked messages. A message that is delivered, not wanted or given up is
+/// no longer parked. A message that is refused waits for an operator, and so does one that the
+/// receiver has answered ten times without accepting it, while it accepted others. A failure not
+/// caused by the message is retried without limit. Shards whose lease another process has taken
+/// meanwhile are left unchanged.
 pub async fn record(
     pool: &PgPool,
     sink: &SinkName,
@@ -205,8 +206,8 @@ fn tried_of(shard: Shard, message: &Message) -> Tried<'_> {
     }
 }
 
-/// The statement. A strike is an answer that did not take the message while the receiver took others: in
-/// the same batch, or since the last try.
+/// The statement. A strike is an answer that did not accept the message while the receiver accepted
+/// others: in the same batch, or since the last attempt.
 async fn settle(
     pool: &PgPool,
     (sink, reader): (&SinkName, Uuid),

@@ -1,5 +1,5 @@
-//! How far a sink is, and what is parked: one statement puts all of a batch on record, for the shards
-//! whose lease is still the one that they were read under.
+//! Records a sink's position and parked messages: one statement records a whole batch, for the
+//! shards whose lease has not changed since they were read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use crate::backoff::backoff;
 use crate::feed::Page;
 use crate::judge::Fate;
 
-/// How many messages came to what end, in one shard.
+/// The number of messages in one shard, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// The receiver has them.
+    /// Accepted by the receiver.
     pub delivered: u64,
-    /// The receiver does not want to hear of them.
+    /// Not wanted by the receiver.
     pub not_wanted: u64,
-    /// They are parked.
+    /// Parked.
     pub parked: u64,
 }
 
 impl Counts {
-    /// Counts one more message, if the sink has had it.
+    /// Counts one more message, unless its result is still open.
     pub fn add(&mut self, fate: &Fate) {
         let counted = match fate {
             Fate::Delivered => &mut self.delivered,
@@ -39,10 +39,10 @@ impl Counts {
     }
 }
 
-/// What was put on record: of each shard that this process still reads, what came of its messages.
+/// What was recorded: for each shard that this process still holds, the results.
 pub type Recorded = BTreeMap<i16, Counts>;
 
-/// How far a batch moves one shard.
+/// The change of one shard by a batch.
 #[derive(Serialize)]
 struct Move {
     shard: i16,
@@ -51,7 +51,7 @@ struct Move {
     counts: Counts,
 }
 
-/// A message that is parked.
+/// A message to park.
 #[derive(Serialize)]
 struct Parked<'a> {
     shard: i16,
@@ -65,14 +65,14 @@ struct Parked<'a> {
     failure: Option<&'a str>,
 }
 
-/// Milliseconds, as the database counts them.
+/// Converts to milliseconds, the database's unit.
 pub(crate) fn milliseconds(pause: Duration) -> i64 {
     i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Puts on record what came of a page, up to the first message that is still to be delivered, and why
-/// the sink does not get on, if it does not. Shards that somebody else has leased meanwhile stay as
-/// they are, and their messages are delivered again.
+/// Records the results for a page, up to the first message that is still to be delivered, and why
+/// the sink makes no progress, if it does not. Shards whose lease another process has taken
+/// meanwhile are left unchanged, and their messages are delivered again.
 pub async fn record(
     pool: &PgPool,
     sink: &SinkName,
@@ -132,8 +132,8 @@ pub async fn record(
     Ok(counts)
 }
 
-/// The statement. A shard whose messages were all delivered has had what was seen; another one has had
-/// it up to a position.
+/// The statement. A shard whose messages are all done advances to the snapshot that was read;
+/// another one advances to a position.
 async fn advance(
     pool: &PgPool,
     (sink, reader): (&SinkName, Uuid),

@@ -1,8 +1,8 @@
 //! The loop of one sink: read undelivered messages, deliver them, record the outcome.
 //!
-//! A receiver that does not answer is left alone for a while, and then asked with one message of each
-//! of two orders. Two, so that a message that alone is never taken does not look like a receiver that
-//! is away.
+//! A receiver that does not answer gets a pause, and is then probed with one message of each of two
+//! orders. Two, so that a single message that is never accepted is not mistaken for an unavailable
+//! receiver.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -27,39 +27,39 @@ use crate::parking::{self, Due};
 use crate::progress::{self, Recorded};
 use crate::{Message, Sink, SinkName, telemetry};
 
-/// How often it is looked for messages and decisions although nobody says that there are new ones.
+/// How often a reader polls for messages and decisions without being notified.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long it waits after the database has failed.
+/// The pause after a database error.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
-/// What came of a round.
+/// The result of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Round {
-    /// Something was delivered or put on record: there may be more.
+    /// Something was delivered or recorded: there may be more.
     Went,
-    /// There is nothing to deliver, and nothing was written.
+    /// Nothing to deliver, and nothing was written.
     Idle,
-    /// The receiver does not answer, and is left alone for so long.
+    /// The receiver does not answer, and gets this pause.
     Away(Duration),
 }
 
 /// Reads for one sink.
 pub struct Reader {
     pool: PgPool,
-    /// By which the database knows this process.
+    /// The id of this process in the database.
     process: Uuid,
     name: SinkName,
     sink: Arc<dyn Sink>,
     batch: u16,
-    /// How often the receiver was asked in vain, one time after the other.
+    /// Consecutive failed attempts.
     vain: u32,
-    /// What is on record about why the sink does not get on.
+    /// The recorded reason why the sink makes no progress.
     failure: Option<String>,
 }
 
 impl Reader {
-    /// A reader for a sink that is on record.
+    /// Creates a reader for a registered sink.
     #[must_use]
     pub fn new(
         pool: PgPool,
@@ -71,8 +71,8 @@ impl Reader {
         Self { pool, process, name, sink, batch, vain: 0, failure: None }
     }
 
-    /// Delivers until `stop`, finishes what it has begun by then, and gives its shards back. `news`
-    /// changes when there may be something new.
+    /// Delivers until `stop`, then finishes the current batch and releases its shards. `news`
+    /// changes when there may be new messages.
     pub async fn run(mut self, mut news: watch::Receiver<u64>, stop: CancellationToken) {
         let mut share_at = Instant::now();
         let mut due_at = share_at;
@@ -83,7 +83,7 @@ impl Reader {
                 share_at = after(RENEW_EVERY);
             }
             if Instant::now() >= due_at {
-                // What is announced from here on is read in the next round.
+                // A notification from here on is handled in the next round.
                 news.borrow_and_update();
                 let round = self.round().await;
                 is_idle = matches!(round, Ok(Round::Idle));
@@ -117,9 +117,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Delivers what was parked and is due, and then the next messages.
+    /// Redelivers due parked messages, and then delivers the next new ones.
     pub async fn round(&mut self) -> sqlx::Result<Round> {
-        // A receiver that is away is asked with new messages, and has a pause from all others.
+        // An unavailable receiver is probed with new messages, and gets a pause from all others.
         let has_gone = self.vain == 0 && self.deliver_parked().await?;
         match self.deliver_new().await? {
             Round::Idle if has_gone => Ok(Round::Went),
@@ -135,7 +135,7 @@ impl Reader {
         let parts = vec![Part::Given; due.messages.len()];
         let judged = self.deliver(&due.messages, &parts).await;
         self.record_parked(&due, &judged).await?;
-        // What a sink with a bug has left open is due at once, and waits for the next look.
+        // Messages that a sink's bug has left open are due at once, and wait for the next poll.
         Ok(!due.given_up.is_empty() || judged.fates.iter().any(|fate| *fate != Fate::Open))
     }
 
@@ -152,7 +152,7 @@ impl Reader {
     async fn deliver_new(&mut self) -> sqlx::Result<Round> {
         let page = feed::read(&self.pool, &self.name, self.process, self.batch).await?;
         if page.is_idle() {
-            // There is nothing to ask it with, so nobody waits for it.
+            // Nothing left to probe with, so the receiver is no longer considered unavailable.
             self.vain = 0;
             return Ok(Round::Idle);
         }
@@ -189,13 +189,13 @@ impl Reader {
         let (pool, name, reader) = (&self.pool, &self.name, self.process);
         let recorded = progress::record(pool, name, reader, page, &judged.fates, failure).await?;
         if recorded.len() < page.shards.len() {
-            info!(sink = %name, "others have taken shards over, and deliver their messages again");
+            info!(sink = %name, "other processes have taken over shards and redeliver them");
         }
         Ok(recorded)
     }
 
-    /// Which messages are given to the sink: all that no parked one of their order is before, or those
-    /// by which it is asked whether it is there again.
+    /// The messages to give to the sink: all that are not behind a parked one of their order, or
+    /// only those that probe the receiver.
     fn parts(&self, page: &Page) -> Vec<Part> {
         let asked = (self.vain > 0).then(|| probe(page, self.vain));
         let parts = page.marks.iter().enumerate().map(|(index, mark)| {
@@ -233,7 +233,7 @@ impl Reader {
         judged
     }
 
-    /// Says in the log what the database has against it, and calls an operator if that is for one.
+    /// Logs a database error, as an alarm if it needs an operator.
     fn tell(&self, error: &sqlx::Error) {
         const DOING: &str = "reading the outbox for a sink";
         if error.as_database_error().is_some_and(DatabaseError::is_foreign_key_violation) {
@@ -247,7 +247,7 @@ impl Reader {
             }
             DatabaseFault::Broken => {
                 telemetry::breach();
-                error!(sink = %self.name, error = chain(error), "the sink's progress is not to be had");
+                error!(sink = %self.name, error = chain(error), "the sink's progress is unreadable");
             }
         }
     }
@@ -262,8 +262,8 @@ fn after(pause: Duration) -> Instant {
     now.checked_add(pause).unwrap_or(now)
 }
 
-/// The messages by which a receiver is asked whether it is there again: the first one, and the first
-/// one of another order, of a different one each time.
+/// The messages that probe a receiver: the first one, and the first one of another order, a
+/// different order each time.
 fn probe(page: &Page, tries: u32) -> BTreeSet<usize> {
     let mut orders = BTreeSet::new();
     let firsts =
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
     use crate::feed::Mark;
 
-    /// Messages of these orders; those of order `x` are behind a parked one.
+    /// Messages of these orders; order `x` has a parked message.
     fn page(orders: &str) -> Page {
         let messages = orders.chars().zip(1..).map(|(order, sequence)| Message {
             position: i64::from(sequence),

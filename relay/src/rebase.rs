@@ -3,11 +3,11 @@
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-/// Has every message that is kept delivered again to every sink, in a database whose transaction ids
-/// are another cluster's; how many messages these are. With `keep_places`, every sink goes on where it
-/// was: only for a cluster that has kept its transaction ids, as `pg_upgrade` does.
+/// Makes every sink deliver all kept messages again, in a database whose transaction ids come from
+/// another cluster; returns the number of messages. With `keep_places`, every sink continues at its
+/// position: only for a cluster that has kept its transaction ids, as `pg_upgrade` does.
 ///
-/// It needs the rights of the schemas' owner. A relay that runs meanwhile begins anew.
+/// Requires the rights of the schemas' owner. A running relay starts over.
 pub async fn rebase(database: &PgConnectOptions, keep_places: bool) -> sqlx::Result<i64> {
     let mut connection = database.connect().await?;
     let kept = sqlx::query_scalar!(r#"select outbox.rebase($1) as "kept!""#, keep_places)

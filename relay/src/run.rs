@@ -31,25 +31,25 @@ use crate::source::SourceError;
 use crate::webhooks::{WebhookSettings, Webhooks};
 use crate::{Begins, Fixed, Listed, Sink, SinkName, SinkSource, news, telemetry};
 
-/// How often it is looked which sinks there are.
+/// How often the list of sinks is read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often the relay checks whether the database is still one that it can work with.
+/// How often the relay checks whether the database's schema has become too new for it.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long what is being delivered may still take once the relay is told to stop.
+/// How long deliveries in progress may take after a shutdown signal.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// How many messages a broker is given at once.
+/// The batch size for brokers.
 const BATCH_OF_BROKERS: u16 = 2_000;
 
-/// How many messages the mails are made of at once.
+/// The batch size for mails.
 const BATCH_OF_MAILS: u16 = 500;
 
-/// How many messages are looked at for invoices at once: each document is a transaction.
+/// The batch size for invoices: each document is a transaction.
 const BATCH_OF_INVOICES: u16 = 100;
 
-/// What is wrong with a database that was restored from a dump, and what to do.
+/// The error for a database that was restored from a dump, with the remedy.
 pub(crate) const RESTORED: &str = "the database was restored from a dump: its messages were \
     numbered by another cluster, so nobody can tell which of them each sink has had. Nothing is \
     delivered until `ordersaga relay rebase` has all that is kept delivered again";
@@ -57,7 +57,7 @@ pub(crate) const RESTORED: &str = "the database was restored from a dump: its me
 /// The settings of the relay, wherever it runs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RelayArgs {
-    /// Which shop the messages are of: the source of its `CloudEvents`, a URI reference
+    /// Identifies the shop: the source of its `CloudEvents`, a URI reference
     #[arg(long, env = "RELAY_SOURCE", default_value = "/ordersaga",
         value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub relay_source: String,
@@ -67,16 +67,16 @@ pub struct RelayArgs {
     /// RabbitMQ.
     #[command(flatten)]
     pub amqp: AmqpArgs,
-    /// Endpoints that are told by HTTP.
+    /// Webhook endpoints.
     #[command(flatten)]
     pub webhooks: WebhookSettings,
-    /// Customers who are told by mail.
+    /// Mails to customers.
     #[command(flatten)]
     pub mail: MailArgs,
     /// Invoices and credit notes.
     #[command(flatten)]
     pub invoices: InvoiceArgs,
-    /// Where the database is.
+    /// The database.
     #[command(flatten)]
     pub database: RelayDatabaseArgs,
 }
@@ -87,49 +87,49 @@ pub struct RelayProgramArgs {
     /// The address of `/health`, `/ready` and `/metrics`
     #[arg(long, env = "RELAY_OPS_LISTEN", default_value = "127.0.0.1:9467")]
     pub relay_ops_listen: SocketAddr,
-    /// The relay's own.
+    /// The relay's settings.
     #[command(flatten)]
     pub relay: RelayArgs,
 }
 
-/// Why the relay cannot run, or does not run any more.
+/// Why the relay cannot start, or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It has no database.
     #[error(transparent)]
     Database(#[from] NoDatabase),
     /// A migration excludes programs as old as this one.
-    #[error("the relay must not go on with this database")]
+    #[error("the relay cannot continue with this database")]
     Schema(#[source] SchemaFault),
-    /// What is sent to Kafka, or is not.
+    /// Kafka's settings are invalid.
     #[error("Kafka's settings cannot be used")]
     Kafka(#[from] UnusableKafka),
-    /// What is sent to RabbitMQ, or is not.
+    /// RabbitMQ's settings are invalid.
     #[error("RabbitMQ's settings cannot be used")]
     Amqp(#[from] UnusableAmqp),
-    /// There is no TLS for webhooks.
+    /// TLS for webhooks cannot be set up.
     #[error("webhooks cannot be sent")]
     Webhooks(#[source] reqwest::Error),
-    /// What is told customers, or is not.
+    /// The settings of mails are invalid.
     #[error("mails cannot be sent")]
     Mail(#[from] MailError),
-    /// What is invoiced, or is not.
+    /// The settings of invoices are invalid.
     #[error("invoices cannot be issued")]
     Invoices(#[from] InvoiceError),
-    /// A sink is called what none can be called.
+    /// A sink's name is invalid.
     #[error(transparent)]
     Name(#[from] NotASinkName),
-    /// Somebody else listens there.
+    /// The address is in use, or cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// The program `ordersaga relay`: the relay, and what an operator asks it.
+/// The program `ordersaga relay`: the relay and its operations endpoints.
 pub async fn run_program(args: RelayProgramArgs, stop: CancellationToken) -> Result<(), RunError> {
     let pool = args.relay.database.pool()?;
     let watch = PoolWatch::of(&pool, "relay");
@@ -147,7 +147,7 @@ pub async fn run_program(args: RelayProgramArgs, stop: CancellationToken) -> Res
     run(args.relay, stop).await
 }
 
-/// Reads for every sink of the settings, until `stop`.
+/// Reads for every configured sink, until `stop`.
 pub async fn run(args: RelayArgs, stop: CancellationToken) -> Result<(), RunError> {
     telemetry::describe();
     let pool = args.database.pool()?;
@@ -167,15 +167,15 @@ pub async fn run(args: RelayArgs, stop: CancellationToken) -> Result<(), RunErro
     ended
 }
 
-/// Where messages go, and what goes on beside their delivery.
+/// The sinks, and the tasks beside their delivery.
 struct Sinks {
     sources: Vec<Arc<dyn SinkSource>>,
     webhooks: Webhooks,
-    /// None, where no mail server is set.
+    /// `None` if no mail server is set.
     mail: Option<Mail>,
 }
 
-/// Every place that messages go to, by the settings.
+/// All sinks by the settings.
 fn sinks(args: &RelayArgs, pool: &PgPool) -> Result<Sinks, RunError> {
     let RelayArgs { relay_source, kafka, amqp, webhooks, mail, invoices, database: _ } = args;
     let webhooks = Webhooks::new(pool.clone(), webhooks.clone(), relay_source.clone())
@@ -189,11 +189,11 @@ fn sinks(args: &RelayArgs, pool: &PgPool) -> Result<Sinks, RunError> {
     }
     let mail = Mail::open(mail, pool.clone())?;
     if let Some(mail) = &mail {
-        // Customers are not written to about what happened before.
+        // Customers get no mails about earlier events.
         sources.push(fixed(mail::SINK, Begins::Now, BATCH_OF_MAILS, mail.sink())?);
     }
     if let Some(sink) = Invoices::open(invoices, pool.clone())? {
-        // Nor are orders invoiced that were sold before.
+        // Earlier sales are not invoiced, either.
         let sink = Arc::new(sink);
         sources.push(fixed(invoices::SINK, Begins::Now, BATCH_OF_INVOICES, sink)?);
     }
@@ -209,8 +209,8 @@ fn fixed(
     Ok(Arc::new(Fixed::new(name.parse()?, begins, batch, sink)))
 }
 
-/// Waits for the database. One that is behind may be migrated at this moment; one that is too far ahead
-/// stays so, as far as this program goes.
+/// Waits for the database. A schema that is too old may be migrated at this moment; one that is too
+/// new is an error, because waiting cannot change it.
 async fn until_there(pool: &PgPool, gate: &SchemaGate) -> Result<(), RunError> {
     loop {
         match gate.check(pool).await {
@@ -222,8 +222,8 @@ async fn until_there(pool: &PgPool, gate: &SchemaGate) -> Result<(), RunError> {
     }
 }
 
-/// Waits until `stop`, or until a migration excludes programs as old as this one. Until then it says
-/// in the log if the database was restored; that is an alarm of the worker's, too.
+/// Waits until `stop`, or until a migration excludes programs as old as this one. Meanwhile logs
+/// whether the database was restored, for which the worker has an alarm, too.
 async fn until_too_old(
     pool: &PgPool,
     gate: &SchemaGate,
@@ -250,15 +250,15 @@ pub(crate) async fn is_restored(pool: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar!(r#"select outbox.is_restored() as "is_restored!""#).fetch_one(pool).await
 }
 
-/// A sink that is read for.
+/// A running reader.
 struct Running {
     listed: Listed,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-/// Reads for all sinks that there are at a time, until `stop`; then what has begun is finished, and the
-/// shards are given back.
+/// Reads for all current sinks until `stop`; then finishes deliveries in progress and releases the
+/// shards.
 pub async fn read(pool: &PgPool, sources: &[Arc<dyn SinkSource>], stop: &CancellationToken) {
     let reader = Uuid::now_v7();
     let (tell, news) = watch::channel(0);
@@ -281,10 +281,10 @@ pub async fn read(pool: &PgPool, sources: &[Arc<dyn SinkSource>], stop: &Cancell
     }
     tend.cancel();
     relay.end().await;
-    // Only now: what was being delivered has kept its shards.
+    // Only now: deliveries in progress have kept their shards.
     ended.cancel();
     for task in [watching, renewing] {
-        task.await.unwrap_or_else(|error| warn!(%error, "a task came to a bad end"));
+        task.await.unwrap_or_else(|error| warn!(%error, "a task panicked"));
     }
     info!("the relay has stopped");
 }
@@ -297,7 +297,7 @@ async fn renew(pool: PgPool, reader: Uuid, stop: CancellationToken) {
         if let Err(error) = leases::renew(&pool, reader).await {
             warn!(
                 error = chain(&error),
-                "leases were not renewed; others take them over in a while"
+                "leases were not renewed; other processes take them over when they expire"
             );
         }
     }
@@ -308,20 +308,20 @@ struct Relay {
     pool: PgPool,
     reader: Uuid,
     sources: Vec<Arc<dyn SinkSource>>,
-    /// What each source has listed last.
+    /// The last list of each source.
     listed: Vec<Vec<Listed>>,
     running: BTreeMap<SinkName, Running>,
     news: watch::Receiver<u64>,
 }
 
 impl Relay {
-    /// Looks which sinks there are, begins to read for those that are new, and ends reading for those
-    /// that are gone or have other settings; these begin anew once they have ended.
+    /// Reads the list of sinks, starts readers for new ones, and stops those whose sinks are gone
+    /// or have other settings; the latter are started again once they have stopped.
     async fn look(&mut self) {
         for (source, listed) in self.sources.iter().zip(&mut self.listed) {
             match source.list().await {
                 Ok(now) => *listed = now,
-                Err(error) => warn!(error = chain(&*error), "cannot see which sinks there are"),
+                Err(error) => warn!(error = chain(&*error), "cannot list the sinks"),
             }
         }
         self.let_go().await;
@@ -344,7 +344,7 @@ impl Relay {
         telemetry::sinks(self.running.len());
     }
 
-    /// Asks readers to end that are not wanted any more, and forgets those that have ended.
+    /// Stops readers that are no longer wanted, and forgets those that have stopped.
     async fn let_go(&mut self) {
         for running in self.running.values() {
             if !self.listed.iter().flatten().any(|listed| *listed == running.listed) {
@@ -357,7 +357,7 @@ impl Relay {
             let Some(Running { task, .. }) = self.running.remove(&name) else { continue };
             if let Err(error) = task.await {
                 telemetry::breach();
-                error!(sink = %name, %error, "reading for a sink came to a bad end; it begins anew");
+                error!(sink = %name, %error, "reading for a sink panicked; it is restarted");
             }
         }
     }
@@ -377,8 +377,8 @@ impl Relay {
         Ok(Running { listed: listed.clone(), stop, task })
     }
 
-    /// Has every reader finish what it has begun, within the time that there is, and gives back what is
-    /// left.
+    /// Lets every reader finish its batch within the grace period, and releases the remaining
+    /// shards.
     async fn end(self) {
         let Self { pool, reader, running, .. } = self;
         for running in running.values() {
@@ -388,16 +388,19 @@ impl Relay {
         let all = async {
             for (name, running) in running {
                 if running.task.await.is_err() {
-                    warn!(sink = %name, "reading for a sink came to a bad end");
+                    warn!(sink = %name, "reading for a sink panicked");
                 }
             }
         };
         if timeout(GRACE, all).await.is_err() {
-            warn!("what is being delivered takes too long, and is delivered again by others");
+            warn!("deliveries in progress take too long; other processes redeliver them");
             aborts.iter().for_each(AbortHandle::abort);
         }
         if let Err(error) = leases::leave(&pool, None, reader).await {
-            warn!(error = chain(&error), "others take the shards over in a while");
+            warn!(
+                error = chain(&error),
+                "shards were not released; other processes take them over when their leases expire"
+            );
         }
     }
 }

@@ -3,10 +3,9 @@
 use std::env;
 use std::fmt;
 
-/// A password, or an address that holds one.
+/// A password, or a URL that contains one.
 ///
-/// Read from the environment alone: what stands on a command line is seen by every process of the
-/// machine.
+/// Read from the environment only: a command line is visible to every process of the machine.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -17,7 +16,7 @@ impl Secret {
         env::var(name).ok().filter(|value| !value.is_empty()).map(Self)
     }
 
-    /// What it is, for whoever has to be given it.
+    /// The value, for the one call that needs it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

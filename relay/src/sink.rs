@@ -7,54 +7,55 @@ use async_trait::async_trait;
 
 use crate::Message;
 
-/// A place that messages are delivered to: a broker, a webhook endpoint, the mails of the shop.
+/// A destination of messages: a broker, a webhook endpoint, mails, invoices.
 ///
-/// **What it is given.** A batch in which the messages of an order are in their order and without a
-/// gap to what the sink has had before. Messages of different orders may be delivered at once.
+/// **Input.** A batch in which each order's messages are in order and follow, without a gap, what
+/// the sink has already delivered. Messages of different orders may be delivered concurrently.
 ///
-/// **What it promises.** A message counts as delivered only once the receiver has it for good. After
-/// the first message of an order that is not delivered, none of that order's later ones is tried.
+/// **Contract.** A message counts as delivered only once the receiver has stored it. After the
+/// first message of an order that is not delivered, none of that order's later ones is tried.
 ///
-/// **Repeats.** After a crash a message comes again, with the ones after it. Its id is the same.
+/// **Repeats.** At-least-once: after a crash a message and those after it are delivered again, with
+/// the same ids.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Delivers a batch, and says of each message, in the batch's order, what came of it.
+    /// Delivers a batch, and returns one verdict for each message, in the batch's order.
     async fn deliver(&self, batch: &[Message]) -> Vec<Verdict>;
 }
 
-/// What came of one message.
+/// The result for one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The receiver has it.
     Delivered,
-    /// The receiver does not want to hear of it.
+    /// The receiver is not interested in it.
     NotWanted,
-    /// The receiver will never take it. It is parked, and its order's later messages behind it.
+    /// The receiver will never accept it. It is parked, and its order's later messages behind it.
     Refused {
         /// Why, in one line, without personal data and secrets.
         why: String,
     },
-    /// The receiver does not answer, or not now, or its set-up is not complete. That is no fault of
-    /// the message, which is tried again for as long as it takes.
+    /// The receiver does not answer, asks for a pause, or is not set up completely. The message is
+    /// not the cause, and is retried without limit.
     Unavailable {
-        /// When the receiver wants to be asked again, if it says so.
+        /// When the receiver wants to be tried again, if it says so.
         retry_after: Option<Duration>,
         /// Why, in one line, without personal data and secrets.
         why: String,
     },
-    /// The receiver has answered and has not taken it, which may be about this message or about the
-    /// receiver. It is tried again, and counts as refused once that has come to nothing often enough
-    /// while the receiver took others.
+    /// The receiver has answered and not accepted it; the cause may be the message or the receiver.
+    /// It is retried, and counts as refused after enough failures while the receiver accepted
+    /// others.
     NotTaken {
         /// Why, in one line, without personal data and secrets.
         why: String,
     },
-    /// It was not tried, because an earlier message of its order was not delivered.
+    /// Not tried, because an earlier message of its order was not delivered.
     NotTried,
 }
 
-/// The verdicts on a batch of which nothing was tried, for this reason: the first message of each order
-/// is unavailable, and the ones after it are not tried.
+/// The verdicts for a batch of which nothing was tried, for this reason: the first message of each
+/// order is unavailable, and the later ones are not tried.
 #[must_use]
 pub fn untried(batch: &[Message], why: &str, retry_after: Option<Duration>) -> Vec<Verdict> {
     let mut orders = HashSet::new();

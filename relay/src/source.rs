@@ -1,5 +1,5 @@
-//! Which sinks there are: those of the settings, which are always there, and those that come and go
-//! while the relay runs, such as webhook endpoints.
+//! Where the list of sinks comes from: sinks of the settings, which always exist, and sinks that
+//! come and go while the relay runs, such as webhook endpoints.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -8,49 +8,49 @@ use async_trait::async_trait;
 
 use crate::{Sink, SinkName};
 
-/// What went wrong where sinks come from.
+/// An error of a source.
 pub type SourceError = Box<dyn Error + Send + Sync>;
 
-/// With which message a sink begins that is new.
+/// The first message of a new sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begins {
-    /// With the first that the outbox still has.
+    /// The oldest that the outbox still has.
     First,
-    /// With the first that is written from then on.
+    /// The next one written.
     Now,
 }
 
-/// A sink that there is, and how it is read for.
+/// A sink, and how to read for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// What it is called.
+    /// Its name.
     pub name: SinkName,
-    /// Which of its settings count; where the number is another one, the sink is opened anew.
+    /// The revision of its settings; when it changes, the sink is opened again.
     pub revision: i64,
-    /// With which message it begins, if it is new.
+    /// Its first message, if it is new.
     pub begins: Begins,
-    /// How many messages it is given at once.
+    /// The batch size.
     pub batch: u16,
 }
 
-/// Where sinks come from. It is looked every second which there are.
+/// A source of sinks, which is listed every second.
 #[async_trait]
 pub trait SinkSource: Send + Sync {
-    /// The sinks that there are at this moment. While this fails, those of the last time stay.
+    /// The current sinks. On an error, the previous list stays valid.
     async fn list(&self) -> Result<Vec<Listed>, SourceError>;
 
-    /// Makes one of them ready to deliver. What fails is tried again a second later.
+    /// Opens one of them for delivery. On an error, it is tried again a second later.
     async fn open(&self, listed: &Listed) -> Result<Arc<dyn Sink>, SourceError>;
 }
 
-/// One sink, which is always there.
+/// One sink that always exists.
 pub struct Fixed {
     listed: Listed,
     sink: Arc<dyn Sink>,
 }
 
 impl Fixed {
-    /// The sink under its name.
+    /// Creates a source of this sink.
     #[must_use]
     pub fn new(name: SinkName, begins: Begins, batch: u16, sink: Arc<dyn Sink>) -> Self {
         Self { listed: Listed { name, revision: 0, begins, batch }, sink }

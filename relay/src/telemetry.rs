@@ -1,5 +1,5 @@
-//! What the relay counts of its own doing. How far each sink is, and what is parked, the worker counts
-//! in the database, so that it is also told where no relay runs.
+//! Metrics of the relay process. The worker counts each sink's position and parked messages in the
+//! database, so that these are available even if no relay runs.
 
 use std::time::Duration;
 
@@ -8,29 +8,28 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use crate::SinkName;
 use crate::progress::{Counts, Recorded};
 
-/// Messages that this process has dealt with, by sink and by what came of them.
+/// Messages handled by this process, by sink and result.
 const MESSAGES: &str = "ordersaga_relay_messages_total";
 
-/// How long a sink took for a batch.
+/// The duration of a sink's delivery of a batch.
 const DELIVERY_SECONDS: &str = "ordersaga_relay_delivery_seconds";
 
-/// How many shards of a sink this process reads.
+/// The number of a sink's shards that this process reads.
 const SHARDS: &str = "ordersaga_relay_shards";
 
-/// How many sinks this process reads for.
+/// The number of sinks that this process reads for.
 const SINKS: &str = "ordersaga_relay_sinks";
 
-/// What sinks have done against their contract, and what the database has refused for good. Any
-/// increase is an alarm.
+/// Violations of a sink's contract, and permanent errors of the database. Any increase is an alarm.
 const BREACHES: &str = "ordersaga_relay_breaches_total";
 
-/// Says what each series is, and begins those that have no sink in their name.
+/// Describes the metrics, and initialises those without a sink label.
 pub fn describe() {
     describe_counter!(MESSAGES, "Messages that this relay dealt with, by sink and outcome");
     describe_histogram!(DELIVERY_SECONDS, "How long a sink took for a batch of messages");
     describe_gauge!(SHARDS, "How many of a sink's eight shards this relay reads");
     describe_gauge!(SINKS, "How many sinks this relay reads for");
-    describe_counter!(BREACHES, "Bugs of sinks, and of what the relay asks the database");
+    describe_counter!(BREACHES, "Bugs in sinks and in the relay's database statements");
     counter!(BREACHES).absolute(0);
     gauge!(SINKS).set(0.0);
 }

@@ -1,17 +1,17 @@
-//! How a batch is sent so that no message overtakes an earlier one of its order.
+//! Sends a batch so that no message overtakes an earlier one of its order.
 //!
-//! A broker acknowledges a message long after it was sent, and may refuse it. A later message of the
-//! same order that is under way by then would be taken, and the order would have a gap. Kafka's
-//! idempotent producer does not prevent that: it numbers anew what comes behind a refused record, and
-//! a broker takes any number from a producer that it does not know yet. So a batch goes out in waves.
-//! In the first is the first message of every order, all of them at once; in the next, the second of
-//! each order whose first has arrived; and so on. A message is not sent before the one before it has
-//! arrived, whatever a client or a broker does about order.
+//! A broker acknowledges a message long after it was sent, and may refuse it. A later message of
+//! the same order that is already in flight would then be accepted, and the order would have a gap.
+//! Kafka's idempotent producer does not prevent that: it renumbers what follows a refused record,
+//! and a broker accepts any sequence number from a producer that it does not know yet. So a batch
+//! is sent in waves. The first wave contains the first message of every order; the next one, the
+//! second message of each order whose first was acknowledged; and so on. A message is not sent
+//! before the previous one is acknowledged, whatever the order guarantees of client and broker.
 //!
-//! **Two relays at once.** One that has lost its lease without knowing may still send. What it sends
-//! is in order and begins at what the sink has had, as does what the other one sends. However the two
-//! mix, each message is first seen behind the one before it; what is seen again has an id that was
-//! seen.
+//! **Two relays at once.** A relay that has lost its lease without noticing may still send. Both
+//! relays send in order, and both begin where the sink's recorded progress ends. However the two
+//! interleave, each message first appears after its predecessor; later copies have an id that was
+//! already seen.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,18 +20,18 @@ use tokio::time::Instant;
 
 use crate::{Message, Verdict};
 
-/// Something that sends messages of which no two are of one order.
+/// Sends messages, at most one of each order.
 #[async_trait]
 pub(crate) trait Wave: Send {
-    /// Sends all of them at once, and says of each, in their order, what came of it. What is not
-    /// answered by then is unavailable.
+    /// Sends all of them at once, and returns one verdict for each, in their order. A message that
+    /// is not answered by `until` is unavailable.
     async fn send(&mut self, wave: &[&Message], until: Instant) -> Vec<Verdict>;
 }
 
-/// Sends a batch in waves, and says of each message, in the batch's order, what came of it.
+/// Sends a batch in waves, and returns one verdict for each message, in the batch's order.
 ///
-/// Behind a message that is not delivered, those of other orders go on. Once the receiver takes nothing
-/// of a wave because it is not available, no further one is begun.
+/// After a message that is not delivered, other orders continue. If the receiver is unavailable and
+/// accepts nothing of a wave, no further wave is sent.
 pub(crate) async fn in_waves(
     sender: &mut impl Wave,
     batch: &[Message],
@@ -43,7 +43,7 @@ pub(crate) async fn in_waves(
         orders.entry(&message.aggregate_id).or_default().push_back((message, verdict));
     }
     let mut orders: Vec<_> = orders.into_values().collect();
-    // After a wave of which nothing arrived, no order is left.
+    // After a wave of which nothing was delivered, no order is left.
     while !orders.is_empty() {
         let wave = orders.iter_mut().filter_map(VecDeque::pop_front);
         let (wave, places): (Vec<&Message>, Vec<&mut Verdict>) = wave.unzip();
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers as its script says, by the message's id, and with "delivered" otherwise.
+    /// Answers according to its script, by the message's id, and otherwise with "delivered".
     #[derive(Default)]
     struct Script {
         answers: BTreeMap<&'static str, Verdict>,

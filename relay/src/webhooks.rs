@@ -1,18 +1,20 @@
-//! Webhooks: tells endpoints of events by HTTP, signed as the Standard Webhooks specification says.
+//! Webhooks: delivers events to endpoints by HTTP, signed according to the Standard Webhooks
+//! specification.
 //!
-//! Each endpoint is a sink of its own, so one that is away holds up nobody else. Messages of an order
-//! are sent one after the other, those of different orders at once. What counts as delivered is a
-//! status of 2xx within the time limit, and nothing else of the answer counts.
+//! Each endpoint is a sink of its own, so an unavailable one does not hold up the others. Messages
+//! of an order are sent one after the other, those of different orders concurrently. A message is
+//! delivered if the response has a 2xx status within the time limit; nothing else in the response
+//! matters.
 //!
 //! | an endpoint that | is |
 //! |---|---|
-//! | does not answer in time, or with anything not named here | asked again, later and later |
-//! | answers with `Retry-After` | left alone for so long, an hour at most |
-//! | answers 413 or 422 | refusing this message, which is parked with its order |
-//! | answers 410, or takes nothing for days | disabled, which operators are told |
+//! | does not answer in time, or answers anything not listed here | retried with exponential backoff |
+//! | answers with `Retry-After` | given that pause, at most an hour |
+//! | answers 413 or 422 | refusing this message, which is parked with its order's later ones |
+//! | answers 410, or accepts nothing for days | disabled, and operators are alerted |
 //!
-//! Where a message goes is checked by `runtime::http::outside`: an endpoint's creator could name an
-//! address inside the shop's own network.
+//! `runtime::http::outside` checks the destination: an endpoint's creator could name an address
+//! inside the shop's own network (SSRF).
 //!
 //! [docs/webhooks.md](../../../docs/webhooks.md) is written for receivers.
 
@@ -42,37 +44,37 @@ pub use endpoint::WebhookEndpoint;
 use crate::source::SourceError;
 use crate::{Begins, Listed, Sink, SinkSource};
 
-/// Attempts to deliver a message to an endpoint, by what came of them.
+/// Delivery attempts to endpoints, by outcome.
 const ATTEMPTS: &str = "ordersaga_webhook_attempts_total";
 
-/// Endpoints, by how they do.
+/// Endpoints, by state.
 const ENDPOINTS: &str = "ordersaga_webhook_endpoints";
 
-/// The type of a message that only tries an endpoint out.
+/// The type of a trial message.
 const TRIAL: &str = "ordersaga.webhook.trial.v1";
 
-/// How often it is looked what operators have asked for, and how the endpoints do.
+/// How often operators' requests are polled, and endpoints counted.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// How many messages an endpoint is given at once.
+/// The batch size.
 const BATCH: u16 = 100;
 
-/// What the name of an endpoint's sink begins with; the endpoint's id follows.
+/// The prefix of a sink's name; the endpoint's id follows.
 const SINK: &str = "webhook:";
 
-/// How much of the log is removed at a time.
+/// How many log rows are deleted at a time.
 const SWEPT_AT_ONCE: i32 = 1_000;
 
 /// The settings of webhooks.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct WebhookSettings {
-    /// Seconds that connecting to an endpoint may take.
+    /// Timeout of connecting to an endpoint, in seconds.
     #[arg(id = "webhook_connect_seconds", long = "webhook-connect-seconds",
           env = "WEBHOOK_CONNECT_SECONDS", default_value_t = 5,
           value_parser = clap::value_parser!(u64).range(1..=30))]
     pub connect_seconds: u64,
 
-    /// Seconds that an endpoint may take to answer, including the connection.
+    /// Timeout of an endpoint's answer, including the connection, in seconds.
     #[arg(id = "webhook_answer_seconds", long = "webhook-answer-seconds",
           env = "WEBHOOK_ANSWER_SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u64).range(1..=60))]
@@ -83,20 +85,20 @@ pub struct WebhookSettings {
           default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub concurrency: u8,
 
-    /// After how many days in which it takes nothing, though it is sent something again and again, an
-    /// endpoint is disabled.
+    /// An endpoint that has accepted nothing for this many days, despite repeated attempts, is
+    /// disabled.
     #[arg(id = "webhook_disable_after_days", long = "webhook-disable-after-days",
           env = "WEBHOOK_DISABLE_AFTER_DAYS", default_value_t = 5,
           value_parser = clap::value_parser!(u16).range(1..=90))]
     pub disable_after_days: u16,
 
-    /// Days for which the log of attempts is kept.
+    /// Days to keep the log of attempts.
     #[arg(id = "webhook_log_days", long = "webhook-log-days", env = "WEBHOOK_LOG_DAYS",
           default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=365))]
     pub log_days: u16,
 
-    /// Hosts inside the shop's own network that webhooks may go to, too, with commas between, each
-    /// with its port or without. The API has to be told the same.
+    /// Hosts inside the shop's own network that webhooks may call, separated by commas, with or
+    /// without a port. The API needs the same setting.
     #[arg(
         id = "webhook_internal_hosts",
         long = "webhook-internal-hosts",
@@ -110,7 +112,7 @@ pub struct WebhookSettings {
 #[derive(Clone)]
 pub struct Webhooks(Arc<Parts>);
 
-/// What is needed to send something.
+/// The shared parts.
 struct Parts {
     db: PgPool,
     client: Client,
@@ -119,10 +121,10 @@ struct Parts {
 }
 
 impl Webhooks {
-    /// Brings the parts together, and connects to nobody yet. `source` says which shop it is, as a
-    /// URI reference.
+    /// Creates the source of sinks, without connecting. `source` identifies the shop, as a URI
+    /// reference.
     ///
-    /// **Errors.** There is no TLS to be had.
+    /// **Errors.** TLS cannot be set up.
     pub fn new(db: PgPool, settings: WebhookSettings, source: String) -> reqwest::Result<Self> {
         let seconds = Duration::from_secs;
         let (connect, answer) = (settings.connect_seconds, settings.answer_seconds);
@@ -131,14 +133,13 @@ impl Webhooks {
         Ok(Self(Arc::new(Parts { db, client, settings, source })))
     }
 
-    /// The endpoint of this id, whether there is one or not.
+    /// The sink of this endpoint, whether or not the endpoint exists.
     #[must_use]
     pub fn endpoint(&self, endpoint_id: Uuid) -> WebhookEndpoint {
         WebhookEndpoint { parts: Arc::clone(&self.0), endpoint_id }
     }
 
-    /// Sends what operators ask for, counts the endpoints and sweeps the log, until it is told to
-    /// stop.
+    /// Sends what operators request, counts the endpoints and sweeps the log, until `stop`.
     pub async fn look_after(self, stop: CancellationToken) {
         tokio::join!(self.keep_sending(&stop), self.keep_count(&stop));
     }
@@ -146,7 +147,7 @@ impl Webhooks {
     async fn keep_count(&self, stop: &CancellationToken) {
         while let Some(looked) = stop.run_until_cancelled(self.look()).await {
             if let Err(error) = looked {
-                tracing::warn!(error = chain(&error), "webhooks are not looked after");
+                tracing::warn!(error = chain(&error), "maintenance of webhooks failed; retrying");
             }
             let _stopped = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok();
         }
@@ -158,7 +159,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Counts the endpoints by how they do.
+    /// Counts the endpoints by state.
     async fn count(&self) -> sqlx::Result<()> {
         let counts = store::counts(&self.0.db).await?;
         let store::Counts { enabled, failing, disabled, given_up } = counts;
@@ -168,7 +169,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Removes what is on record of attempts that were made too long ago; how many of them.
+    /// Deletes log rows past their retention; returns how many.
     ///
     /// **Errors.** The database does not answer.
     pub async fn sweep(&self) -> sqlx::Result<i64> {
@@ -176,14 +177,14 @@ impl Webhooks {
     }
 }
 
-/// Operators create and remove endpoints while the relay runs. Where an endpoint begins is put on
-/// record when it is created, and the sink of one that is disabled is paused.
+/// Operators create and remove endpoints while the relay runs. An endpoint's first position is
+/// recorded when it is created, and the sink of a disabled one is paused.
 #[async_trait]
 impl SinkSource for Webhooks {
     async fn list(&self) -> Result<Vec<Listed>, SourceError> {
         let listed = |endpoint_id: Uuid| -> Result<Listed, SourceError> {
             let name = format!("{SINK}{endpoint_id}").parse()?;
-            // What an operator changes is read with each batch, so no endpoint is opened anew.
+            // Each batch reads the current settings, so an endpoint never has to be opened again.
             Ok(Listed { name, revision: 0, begins: Begins::Now, batch: BATCH })
         };
         store::all(&self.0.db).await?.into_iter().map(listed).collect()
@@ -195,16 +196,16 @@ impl SinkSource for Webhooks {
     }
 }
 
-/// How endpoints can do: enabled, enabled and failing, disabled by an operator, or by the relay.
+/// The states: enabled, enabled and failing, disabled by an operator, disabled by the relay.
 const STATES: [&str; 4] = ["enabled", "failing", "disabled", "given-up"];
 
 fn describe_metrics() {
     describe_counter!(ATTEMPTS, "Attempts to deliver a message to a webhook endpoint, by outcome");
-    // Starting at zero makes the first failure a rise.
+    // Starting at zero makes the first failure an increase.
     for outcome in ["delivered", "refused", "unavailable", "gone"] {
         counter!(ATTEMPTS, "outcome" => outcome).absolute(0);
     }
-    describe_gauge!(ENDPOINTS, "Webhook endpoints, by how they do");
+    describe_gauge!(ENDPOINTS, "Webhook endpoints, by state");
     for state in STATES {
         gauge!(ENDPOINTS, "state" => state).set(0.0);
     }

@@ -1,6 +1,5 @@
-//! Invoices and credit notes: each is issued once, for what was charged or given back, under a number
-//! that follows the one before, whatever fails and whoever is at it at the same time; and none is ever
-//! changed.
+//! Invoices and credit notes: each is issued once, for the amount charged or refunded, under
+//! consecutive numbers, despite faults and concurrent processes; and none is ever changed.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 #![expect(clippy::arithmetic_side_effects, reason = "a test counts little")]
@@ -31,7 +30,7 @@ struct Program {
     invoices: InvoiceArgs,
 }
 
-/// The settings of a British shop, and these.
+/// The settings of a British shop, with these in addition.
 fn settings(more: &[&str]) -> InvoiceArgs {
     let seller = [
         "relay",
@@ -45,10 +44,10 @@ fn settings(more: &[&str]) -> InvoiceArgs {
     Program::try_parse_from(seller.iter().chain(more)).unwrap().invoices
 }
 
-/// A shop with orders on record, and whoever issues their documents.
+/// A shop with recorded orders, and its sink of invoices.
 struct Shop {
     owner: PgPool,
-    /// With the relay's rights alone.
+    /// With only the relay's rights.
     relay: PgPool,
     sink: Invoices,
 }
@@ -64,7 +63,7 @@ impl Shop {
         Self { owner, relay, sink }
     }
 
-    /// Puts an order on record whose customer was charged so much.
+    /// Records an order whose customer was charged this amount.
     async fn charges(&self, order: &Order, charged: Money) {
         let placed = serde_json::to_value(order.placed()).unwrap();
         let address = json!({
@@ -89,12 +88,12 @@ impl Shop {
         .unwrap();
     }
 
-    /// Puts an order on record that was charged as it should be.
+    /// Records an order that was charged correctly.
     async fn sold(&self, order: &Order) {
         self.charges(order, order.totals.total).await;
     }
 
-    /// Puts a refund on record that has succeeded.
+    /// Records a completed refund.
     async fn refunded(&self, order: &Order, number: i32, parts: Parts) {
         sqlx::query!(
             "insert into payments.refund_requests (
@@ -118,7 +117,7 @@ impl Shop {
         .unwrap();
     }
 
-    /// Changes something by the owner's hand.
+    /// Executes a statement as the owner.
     async fn change(&self, statement: &'static str) {
         sqlx::raw_sql(statement).execute(&self.owner).await.unwrap();
     }
@@ -127,7 +126,7 @@ impl Shop {
         self.sink.deliver(messages).await
     }
 
-    /// What was issued, invoices first, each kind in its order.
+    /// The documents issued, invoices first, each kind in order.
     async fn issued(&self) -> Vec<String> {
         let rows = sqlx::query!(
             r#"
@@ -159,7 +158,7 @@ impl Shop {
     }
 }
 
-/// The code of Postgres' answer to a statement that it refuses, at once or at the transaction's end.
+/// The SQLSTATE with which Postgres rejects a statement, immediately or at commit.
 async fn refused(db: &PgPool, statement: &str) -> String {
     let mut transaction = db.begin().await.unwrap();
     let statement = AssertSqlSafe(statement.to_owned());
@@ -186,7 +185,7 @@ fn basket() -> Vec<(PricedSku, Quantity)> {
     ]
 }
 
-/// Six hearts and a lantern to Ada in Britain; `number` tells orders apart.
+/// Six hearts and a lantern for Ada in Britain; `number` distinguishes orders.
 fn order(number: u128) -> Order {
     let mut order = testkit::order_of(OrderId::of(Uuid::from_u128(number)), &basket());
     order.customer_id = CustomerId::parse("ada").unwrap();
@@ -221,7 +220,7 @@ fn refund(order: &Order, event: &str, number: u32) -> Message {
     message(order, event, &json!({ "number": number }))
 }
 
-/// So much of what these refunds have left of the order, or all of it.
+/// This amount of what earlier refunds have left of the order, or all of it.
 fn part(order: &Order, before: &[Parts], amount: Option<&str>) -> Parts {
     let claimed = before.iter().map(|parts| Claimed { parts: *parts, lines: vec![] });
     let left = Left::of(&order.lines, &order.totals, &claimed.collect::<Vec<_>>()).unwrap();
@@ -229,7 +228,7 @@ fn part(order: &Order, before: &[Parts], amount: Option<&str>) -> Parts {
     left.parts_of(&Ask::Amount(amount)).unwrap()
 }
 
-/// The file that a PDF has in it.
+/// The file embedded in a PDF.
 fn embedded(pdf: &[u8]) -> Vec<u8> {
     let file = lopdf::Document::load_mem(pdf).unwrap();
     let followed = |object| file.dereference(object).unwrap().1;
@@ -253,10 +252,10 @@ async fn an_order_that_is_sold_has_one_invoice_of_its_charge(db: PgPool) {
     let batch = [placed, captured, sale(&order)];
     let expected = [Verdict::NotWanted, Verdict::NotWanted, Verdict::Delivered];
     assert_eq!(shop.hears(&batch).await, expected);
-    // Told again, to another process.
+    // Delivered again, to another process.
     let other = Shop::of(shop.owner.clone());
     assert_eq!(other.hears(&batch).await, expected);
-    // 15.30 and 3.39, 3.95 for the parcel, a fifth of tax.
+    // 15.30 and 3.39, 3.95 for shipping, 20 % tax.
     assert_eq!(shop.issued().await, ["INV-000001 27.17 GBP"]);
     let row = sqlx::query!("select ubl, cii, html, pdf, ubl_sha256 from invoices.invoices")
         .fetch_one(&shop.relay)
@@ -349,7 +348,7 @@ async fn a_refund_whose_money_comes_back_for_good_is_invoiced_again(db: PgPool) 
     shop.refunded(&order, 1, part(&order, &[], Some("10.00"))).await;
     let [succeeded, reversed, failed] = ["succeeded", "reversed", "failed"]
         .map(|end| refund(&order, &format!("order.refund-{end}"), 1));
-    // Not credited yet, so that there is nothing to invoice again.
+    // Not credited yet, so there is nothing to invoice again.
     let heard = shop.hears(&[sale(&order), failed.clone()]).await;
     assert_eq!(heard, [Verdict::Delivered, Verdict::NotWanted]);
     assert_eq!(shop.hears(&[succeeded.clone(), reversed]).await, heard);
@@ -398,9 +397,9 @@ async fn what_is_refused_takes_no_number_and_stops_its_order_alone(db: PgPool) {
     for order in [&good, &better, &nameless] {
         shop.sold(order).await;
     }
-    // A cent less was taken than the order comes to.
+    // A cent less was captured than the order's total.
     shop.charges(&short, short.totals.total.checked_sub(pounds("0.01")).unwrap()).await;
-    // The standard refuses a buyer without a name, when the number is taken already.
+    // The standard rejects a buyer without a name, after the number was taken.
     shop.change("update customers.addresses set name = E'\\u202e'").await;
     let mut all = shop.hears(&[sale(&nameless)]).await;
     assert!(matches!(all[..], [Verdict::Refused { .. }]), "{all:?}");
@@ -423,20 +422,20 @@ async fn many_processes_issue_without_a_gap_whatever_fails_between(db: PgPool) {
     let shop = Arc::new(Shop::of(db));
     for number in 1..=ORDERS {
         let order = order(number);
-        // One in ten is refused, whoever tries.
+        // One in ten is refused by every process.
         let short = order.totals.total.checked_sub(pounds("0.01")).unwrap();
         shop.charges(&order, if number % 10 == 0 { short } else { order.totals.total }).await;
     }
     let processes = (0..PROCESSES).map(|process| {
         let shop = Arc::clone(&shop);
         tokio::spawn(async move {
-            // Each order is tried by two of them at once.
+            // Each order is handled by two of them concurrently.
             let own = |number: &u128| {
                 number % PROCESSES == process || (number + 1) % PROCESSES == process
             };
             for number in (1..=ORDERS).filter(own) {
                 let heard = [sale(&order(number))];
-                // Some are begun and dropped, wherever they are then.
+                // Some calls are cancelled at an arbitrary point.
                 if number % 7 == process % 7 {
                     let (shop, heard) = (Arc::clone(&shop), heard.clone());
                     let begun = tokio::spawn(async move { shop.hears(&heard).await });
@@ -444,7 +443,7 @@ async fn many_processes_issue_without_a_gap_whatever_fails_between(db: PgPool) {
                     begun.abort();
                     let _ended = begun.await;
                 }
-                // What another one is at is tried again, as the relay does.
+                // An order that another process is handling is retried, as the relay does.
                 while let [Verdict::Unavailable { .. }] = shop.hears(&heard).await[..] {}
             }
         })
@@ -482,7 +481,7 @@ async fn nobody_changes_what_was_issued_or_counts_past_it(db: PgPool) {
         assert_eq!(refused(&shop.owner, statement).await, APPEND_ONLY, "{statement}");
     }
     for statement in [
-        // A number that nothing is issued under.
+        // A number without a document.
         "update invoices.series set next_number = next_number + 1",
         // A document under a number that was not taken for it.
         "insert into invoices.invoices (series_id, serial, number, seller, kind, order_id, currency,

@@ -1,6 +1,6 @@
-//! Mails to customers: made of events once, sent as often as each one's policy allows, and shown to
-//! a person where neither is certain. The mail server is one of the tests' own, which goes wrong on
-//! command; where the launcher has started Mailpit and aiosmtpd, theirs, too.
+//! Mails to customers: created from events once, sent as often as each one's policy allows, and
+//! shown to a person if the outcome is uncertain. The mail server is simulated with planned faults;
+//! if the launcher has started Mailpit and aiosmtpd, they are used, too.
 
 #![cfg(test)]
 

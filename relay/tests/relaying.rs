@@ -1,5 +1,5 @@
-//! What the outbox holds reaches every sink, at least once and in order per order, whatever commits
-//! late, is refused, or dies.
+//! Every message of the outbox reaches every sink, at least once and in order per order, despite
+//! late commits, refusals and crashes.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 #![expect(clippy::arithmetic_side_effects, reason = "a test counts little")]
@@ -28,7 +28,7 @@ async fn what_commits_late_is_delivered_late_and_in_order(db: PgPool) {
     let mut reader = outbox.reader(1, "kafka", 10, receiver.clone()).await;
     let late = outbox.write_late(1, [1, 2]).await;
     let later = outbox.write_late(3, [1]).await;
-    // Written after those, and there before them.
+    // Written after those, and committed before them.
     outbox.write(2, [1]).await;
     until_idle(&mut reader).await;
     assert_eq!(receiver.told(), [(2, 1)]);
@@ -38,7 +38,7 @@ async fn what_commits_late_is_delivered_late_and_in_order(db: PgPool) {
     outbox.write(1, [3]).await;
     until_idle(&mut reader).await;
     assert_eq!(receiver.told(), [(2, 1), (2, 2), (1, 1), (1, 2), (1, 3)]);
-    // What is never committed is nobody's.
+    // A rolled-back message is never delivered.
     later.rollback().await.unwrap();
     assert_eq!(until_idle(&mut reader).await, 0);
     assert_eq!(receiver.told().len(), 5);
@@ -56,7 +56,7 @@ async fn what_commits_while_a_backlog_is_worked_through_is_delivered_after_it(db
     let mut reader = outbox.reader(1, "kafka", 5, receiver.clone()).await;
     assert_eq!(reader.round().await.unwrap(), Round::Went);
     assert_eq!(receiver.told().len(), 5);
-    // Before all that is still to be read, by its position.
+    // By position, it precedes everything that is still to be read.
     late.commit().await.unwrap();
     outbox.write(2, [7]).await;
     until_idle(&mut reader).await;
@@ -73,7 +73,7 @@ async fn a_backlog_of_many_pages_is_delivered_once_each_and_in_order(db: PgPool)
             outbox.write(order, [number]).await;
         }
     }
-    // So small a page that what there is counts as a backlog from the start.
+    // With such a small page, the existing messages are a backlog from the start.
     let mut reader = outbox.reader(1, "kafka", 1, receiver.clone()).await;
     for told in 1..=3 {
         assert_eq!(reader.round().await.unwrap(), Round::Went);
@@ -125,14 +125,14 @@ async fn processes_share_the_shards_and_take_those_of_a_dead_one_over(db: PgPool
     for order in 1..=12 {
         outbox.write(order, [5]).await;
     }
-    // What it has not, it does not deliver.
+    // It does not deliver messages of shards that it does not hold.
     assert_eq!(until_idle(&mut first).await, 0);
     until_idle(&mut second).await;
     assert_eq!(receiver.told().len(), 60);
     assert_in_order(&receiver.told());
 }
 
-/// A receiver that takes its time: it says that it was asked, and answers once it may.
+/// A slow receiver: it reports each call, and answers when it is told to.
 struct Slow {
     receiver: Arc<Receiver>,
     asked: Notify,
@@ -163,7 +163,7 @@ async fn a_process_that_was_taken_for_dead_records_nothing_and_reverses_no_order
     until_idle(&mut second).await;
     outbox.write(1, [4]).await;
     until_idle(&mut second).await;
-    // It is alive, and has a lease again, by the time that its receiver has answered.
+    // It is alive, and has a lease again by the time its receiver answers.
     outbox.forget(2).await;
     let again = outbox.reader(1, "kafka", 10, receiver.clone()).await;
     drop(again);
@@ -204,7 +204,7 @@ async fn a_refused_message_parks_its_order_and_no_other(db: PgPool) {
         outbox.parked("kafka").await,
         [parked(2, "refused"), parked(3, "behind"), parked(4, "behind")]
     );
-    // Without anybody's decision it is not tried again.
+    // Without a decision it is not retried.
     receiver.was_asked();
     assert_eq!(until_idle(&mut reader).await, 0);
     assert!(receiver.was_asked().is_empty());
@@ -250,7 +250,7 @@ async fn what_was_refused_is_delivered_again_with_all_behind_it_once_somebody_de
     assert_eq!((receiver.told().len(), outbox.parked("kafka").await.len()), (9, 0));
 }
 
-/// Sets a sink back to the first message that is kept; how many those are, if there is such a sink.
+/// Resets a sink to the first kept message; returns the number of messages, if the sink exists.
 async fn replay_all(outbox: &Outbox, name: &str) -> Option<i64> {
     sqlx::query_scalar!("select outbox.replay_all($1, 'eve', 'the broker came back empty')", name)
         .fetch_one(&outbox.owner)
@@ -361,7 +361,7 @@ async fn a_receiver_says_when_it_wants_to_be_asked_again(db: PgPool) {
     assert_eq!(reader.round().await.unwrap(), Round::Away(Duration::from_secs(7)));
 }
 
-/// The pauses of what was set aside are over.
+/// Makes the pauses of parked messages expire.
 async fn time_passes(outbox: &Outbox) {
     outbox.change("update outbox.parked set retry_at = now() where retry_at is not null").await;
 }
@@ -383,7 +383,7 @@ async fn a_message_that_alone_is_not_taken_is_set_aside_and_refused_after_ten_tr
     assert_eq!(until_idle(&mut reader).await, 0);
     assert!(receiver.was_asked().is_empty(), "its pause is not over");
     outbox.change("update outbox.parked set retry_at = null where sequence > 1").await;
-    // As long as nothing else is taken, it may be the receiver that is away.
+    // As long as nothing else is accepted, the receiver may be unavailable.
     for _ in 0..12 {
         time_passes(&outbox).await;
         until_idle(&mut reader).await;
@@ -409,7 +409,7 @@ async fn a_message_that_alone_is_not_taken_is_set_aside_and_refused_after_ten_tr
     assert_eq!(receiver.told().len(), 12);
 }
 
-/// Why a sink does not get on, how many of its messages are tried again, and whether the oldest counts.
+/// Why a sink makes no progress, the number of its retried messages, and whether the oldest counts.
 async fn waits(outbox: &Outbox) -> (Option<String>, i64, i64, bool) {
     let standing = sqlx::query!(
         r#"select failure, retried as "retried!", refused as "refused!",
@@ -420,7 +420,7 @@ async fn waits(outbox: &Outbox) -> (Option<String>, i64, i64, bool) {
     (standing.failure, standing.retried, standing.refused, standing.is_late)
 }
 
-/// A partition without a leader, or messages of a type that no queue is bound to.
+/// For example, a partition without a leader, or messages of a type that no queue is bound to.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_a_receiver_cannot_take_now_only_waits_while_it_takes_others(db: PgPool) {
     let (outbox, receiver) = (Outbox::of(db), Receiver::new());
@@ -434,7 +434,7 @@ async fn what_a_receiver_cannot_take_now_only_waits_while_it_takes_others(db: Pg
     let (failure, retried, refused, is_late) = waits(&outbox).await;
     assert_eq!(failure.as_deref(), Some("no answer"), "operators see why");
     assert_eq!((retried, refused, is_late), (2, 0, true));
-    // More often than a message is tried that the receiver itself does not take.
+    // More attempts than the limit for a message that the receiver itself does not accept.
     for number in 4..=15 {
         outbox.write(3, [number]).await;
         time_passes(&outbox).await;
@@ -469,7 +469,7 @@ async fn a_message_that_is_taken_in_the_end_is_delivered_with_its_order(db: PgPo
     assert!(outbox.parked("kafka").await.is_empty());
 }
 
-/// A receiver whose one message stays away does not look as if it were away itself.
+/// A receiver that never accepts one message is not mistaken for an unavailable one.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_message_that_is_never_taken_does_not_hold_up_a_quiet_shop(db: PgPool) {
     let (outbox, receiver) = (Outbox::of(db), Receiver::new());
@@ -581,7 +581,7 @@ async fn what_waits_is_counted_up_to_a_limit_and_to_a_lower_one_while_it_is_paus
     assert_eq!(waiting().await, 125);
 }
 
-/// How many messages a sweep removes that keeps them for a day, and how many are left.
+/// The number of messages that a sweep with a retention of one day removes, and of those left.
 async fn swept(outbox: &Outbox) -> (i64, i64) {
     let removed = sqlx::query_scalar!(r#"select outbox.sweep('1 day', 100) as "removed!""#);
     let removed = removed.fetch_one(&outbox.owner).await.unwrap();
@@ -641,7 +641,7 @@ async fn a_new_sink_keeps_what_is_still_there_from_being_removed(db: PgPool) {
     assert_eq!(swept(&outbox).await, (1, 0));
 }
 
-/// By transaction ids that this cluster has not reached; and by the cluster that has given them.
+/// With transaction ids that this cluster has not reached; and with the cluster that assigned them.
 const RESTORED: [&str; 3] = [
     "update outbox.progress set seen = '9000000000:9000000000:'",
     "update outbox.messages set written_by = '9000000000' where sequence = 1",
@@ -690,7 +690,7 @@ async fn a_cluster_that_has_kept_its_transaction_ids_keeps_every_sinks_place(db:
     assert_eq!(receiver.told(), [(1, 1), (1, 2)]);
 }
 
-/// A place that sinks come from, and go to.
+/// A source whose sinks come and go.
 struct Endpoints {
     there: Mutex<Vec<&'static str>>,
     receiver: Arc<Receiver>,
@@ -714,7 +714,7 @@ impl SinkSource for Endpoints {
     }
 }
 
-/// The sinks that somebody reads for.
+/// The sinks with a reader.
 async fn read_for(outbox: &Outbox) -> Vec<String> {
     sqlx::query_scalar!("select sink from outbox.readers order by sink")
         .fetch_all(&outbox.owner)
@@ -736,7 +736,7 @@ async fn sinks_come_and_go_while_the_relay_runs_and_it_leaves_nothing_leased(db:
     outbox.write(1, [1]).await;
     receiver.has_taken(1).await;
     endpoints.there.lock().unwrap().push("webhook-b");
-    // What is kept comes to the new one, too.
+    // Kept messages are delivered to the new one, too.
     receiver.has_taken(2).await;
     outbox.write(1, [2]).await;
     receiver.has_taken(4).await;
@@ -754,7 +754,7 @@ async fn sinks_come_and_go_while_the_relay_runs_and_it_leaves_nothing_leased(db:
     assert_eq!(read_for(&outbox).await, [""; 0]);
 }
 
-/// The code of Postgres' answer to the relay.
+/// The SQLSTATE with which Postgres rejects a statement of the relay.
 async fn refusal(db: &PgPool, statement: &'static str) -> String {
     let mut transaction = db.begin().await.unwrap();
     let connection: &mut PgConnection = &mut transaction;

@@ -1,8 +1,8 @@
-//! Brings the database that `MIGRATE_DATABASE_URL` names up to date.
+//! Applies pending migrations to the database named by `MIGRATE_DATABASE_URL`.
 //!
-//! `ordersaga migrate` does the same for an operator. This one is for a developer who has changed
-//! a query or a migration: it contains no query that is checked at compile time, so it builds
-//! before the new ones have been checked.
+//! `ordersaga migrate` does the same for an operator. This one is for a developer who has changed a
+//! query or a migration: it contains no query that is checked at compile time, so it builds before
+//! the checked queries do.
 
 use std::error::Error;
 

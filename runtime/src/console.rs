@@ -1,13 +1,13 @@
-//! What a terminal shows: colours where a person watches, and lines that fit.
+//! Terminal output: colours and line wrapping.
 
 use std::env;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-/// The width that every terminal has.
+/// The line width, in columns: narrow enough for every terminal.
 pub const COLUMNS: usize = 80;
 
-/// What a colour says.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// All is well.
@@ -18,8 +18,8 @@ pub enum Tone {
     Strong,
 }
 
-/// Whether this output shows colours: it is a terminal that knows them, and nobody has set
-/// `NO_COLOR` (<https://no-color.org>).
+/// Whether this output shows colours: it is a terminal that supports them, and `NO_COLOR`
+/// (<https://no-color.org>) is not set.
 #[must_use]
 pub fn is_coloured(output: &impl IsTerminal) -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -27,7 +27,7 @@ pub fn is_coloured(output: &impl IsTerminal) -> bool {
     output.is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
-/// The text in the colour of its tone. What is the rest of a line keeps its own.
+/// The text in the colour of its tone. Text around it keeps its own colour.
 #[must_use]
 pub fn painted(text: &str, tone: Tone) -> String {
     let code = match tone {
@@ -38,8 +38,8 @@ pub fn painted(text: &str, tone: Tone) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// A line, broken between words so that it fits into [`COLUMNS`]; what does not fit into the first
-/// one begins after `indent` spaces. A word that is longer than a line stands on one of its own.
+/// Wraps a line between words to [`COLUMNS`]. Continuation lines are indented by `indent` spaces. A
+/// word that is longer than a line gets a line of its own.
 #[must_use]
 pub fn wrapped(line: &str, indent: usize) -> String {
     if line.chars().count() <= COLUMNS {

@@ -1,4 +1,4 @@
-//! Postgres: pools, what can be seen of them, and what an error means.
+//! Postgres: connection pools, their metrics, and the classification of errors.
 
 mod connections;
 mod watch;
@@ -13,45 +13,45 @@ pub use watch::PoolWatch;
 
 use crate::chain;
 
-/// Errors of a database that does not fit the program. Any increase is an alarm.
+/// Counts errors that show a database that does not fit the program. Alarm on any increase.
 const MISDEPLOYED: &str = "ordersaga_database_misdeployed_total";
 
-/// A program that has gone away in the middle of a transaction leaves its locks after this time.
+/// If a program disappears in the middle of a transaction, its locks are released after this time.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
 
-/// How a program uses its database.
+/// Settings of a program's connection pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSettings {
-    /// The name by which Postgres lists its connections.
+    /// The `application_name`, by which Postgres lists the connections.
     pub program: &'static str,
-    /// The most connections at once, of each pool.
+    /// The most connections of one pool.
     pub connections: u32,
-    /// How long to wait for a free connection.
+    /// How long to wait for a free connection before failing.
     pub acquire_timeout: Duration,
-    /// How long one statement may take; no limit if none.
+    /// The time limit of one statement; no limit if none.
     pub statement_timeout: Option<Duration>,
-    /// How long it may wait for what another transaction has locked; no limit if none.
+    /// How long a statement may wait for a lock of another transaction; no limit if none.
     pub lock_timeout: Option<Duration>,
-    /// Whether a connection is asked whether it still works before each use.
+    /// Whether each connection is tested before it is used.
     pub test_before_acquire: bool,
 }
 
-/// A URL that names no database. It is not repeated, because it may hold a password.
+/// The URL is not a database URL. The error does not repeat it, because it may contain a password.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("it is not of the form postgres://user:password@host:port/name")]
 pub struct BadUrl;
 
-/// Reads a database's URL.
+/// Parses a database URL.
 ///
-/// Do not have the command line parse it: an error message there would repeat the password.
+/// Do not let the command line parse it: its error message would repeat the password.
 pub fn parse_url(url: &str) -> Result<PgConnectOptions, BadUrl> {
     url.parse::<PgConnectOptions>().map_err(|_repeats_the_url| BadUrl)
 }
 
 impl PoolSettings {
-    /// A pool that connects at the first use, so that the program can start before its database.
+    /// A pool that connects on first use, so that the program can start before its database.
     pub fn lazy(&self, url: &str) -> Result<PgPool, BadUrl> {
-        // Said in any case: the role may have limits of its own.
+        // Set even where there is no limit, because the role may have limits of its own.
         let limits = [
             ("statement_timeout", self.statement_timeout.unwrap_or_default()),
             ("lock_timeout", self.lock_timeout.unwrap_or_default()),
@@ -67,18 +67,18 @@ impl PoolSettings {
     }
 }
 
-/// What a database error says about its cause.
+/// The class of a database error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseFault {
-    /// The server is away, starting, full or busy, or another transaction came first: the same
-    /// statement may succeed later.
+    /// The server is unreachable, starting, full or busy, or the transaction lost against another
+    /// one: the same statement may succeed later.
     Transient,
-    /// The database is not the one that this program was built for: a table, column or function
-    /// is missing, the role lacks a right or cannot sign in, or a prepared statement is lost. The
-    /// same statement succeeds once an operator has put that right, so it counts as unavailable;
-    /// call [`alarm`] so that the operator hears of it.
+    /// The database does not match this program: a table, column or function is missing, the role
+    /// lacks a right or cannot sign in, or a prepared statement is lost. The statement succeeds
+    /// once an operator has fixed that, so treat it as unavailable, and call [`alarm`] to notify
+    /// the operator.
     Misdeployed,
-    /// The statement is wrong, or a constraint refused it. Trying again does not help.
+    /// The statement is wrong, or violates a constraint. Retrying does not help.
     Broken,
 }
 
@@ -97,13 +97,14 @@ impl DatabaseFault {
                 | Error::PoolTimedOut
                 | Error::PoolClosed
                 | Error::WorkerCrashed
-                // What is left of a connection whose server, or a proxy before it, began anew.
+                // The protocol is out of step after the server, or a proxy before it, was
+                // restarted.
                 | Error::Protocol(_)
                 | Error::BeginFailed
         ) {
             return Self::Transient;
         }
-        // Fewer columns than were asked for: a proxy answers with another client's statement.
+        // Fewer columns than requested: a proxy returned the answer to another client's statement.
         if matches!(
             error,
             Error::ColumnNotFound(_)
@@ -115,10 +116,10 @@ impl DatabaseFault {
         Self::Broken
     }
 
-    /// **Source.** PostgreSQL's appendix of error codes; the first two letters are the class.
+    /// **Source.** PostgreSQL's appendix of error codes; the first two characters are the class.
     fn of_state(code: &str) -> Self {
         match code {
-            // Of transactions rolled back, the one that broke a constraint: it breaks it again.
+            // Class 40 is retried, except for a constraint violation, which would fail again.
             "40002" => return Self::Broken,
             // A lock that is not available, an object that is in use, a snapshot that is too old.
             "55P03" | "55006" | "72000"
@@ -126,32 +127,32 @@ impl DatabaseFault {
             | "25006"
             // A transaction that was idle or took too long.
             | "25P03" | "25P04" => return Self::Transient,
-            // Undefined table, column, function or object; a function that is there twice; an
-            // `on conflict` without its constraint; insufficient privilege.
+            // Undefined table, column, function or object; ambiguous function; `on conflict`
+            // without a matching constraint; insufficient privilege.
             "42P01" | "42703" | "42883" | "42704" | "42725" | "42P10" | "42501"
-            // A prepared statement that is unknown or already exists: a proxy gave the session
-            // to another client.
+            // A prepared statement is unknown or already exists: a proxy gave the session to
+            // another client.
             | "26000" | "42P05"
-            // A message that the server, or a proxy in front of it, does not take.
+            // A message that the server, or a proxy in front of it, does not accept.
             | "08P01"
-            // A cached plan whose result type a migration has changed.
+            // A cached plan whose result type was changed by a migration.
             | "0A000" => return Self::Misdeployed,
             _ => {}
         }
         match code.get(..2) {
-            // Connection exception; transaction rolled back (serialization failure, deadlock, or the
-            // outcome of a commit is unknown, which the statement's idempotency key settles);
-            // insufficient resources, operator intervention (statement time limit, shutdown,
-            // starting), system error (input or output).
+            // Connection exception; transaction rolled back (serialization failure, deadlock, or
+            // unknown outcome of a commit, which is safe to retry under an idempotency key);
+            // insufficient resources; operator intervention (statement timeout, shutdown, starting
+            // up); system error (I/O).
             Some("08" | "40" | "53" | "57" | "58") => Self::Transient,
-            // Invalid authorisation, role, database name or schema name.
+            // Invalid authorization, role, database name or schema name.
             Some("0P" | "28" | "3D" | "3F") => Self::Misdeployed,
             Some(_) | None => Self::Broken,
         }
     }
 }
 
-/// Reports an error of a database that does not fit the program, in the log and as a metric.
+/// Reports an error of class [`DatabaseFault::Misdeployed`], in the log and as a metric.
 pub fn alarm(doing: &str, error: &sqlx::Error) {
     counter!(MISDEPLOYED).increment(1);
     tracing::error!(
@@ -165,7 +166,7 @@ pub fn alarm(doing: &str, error: &sqlx::Error) {
 pub(crate) fn describe_metrics() {
     watch::describe_metrics();
     metrics::describe_counter!(MISDEPLOYED, "Errors of a database that does not fit the program");
-    // Starting at zero makes the first alarm a rise.
+    // The series starts at zero, so that the first alarm shows as an increase.
     counter!(MISDEPLOYED).absolute(0);
 }
 
@@ -211,7 +212,7 @@ mod tests {
         }
     }
 
-    /// One of each class in PostgreSQL's appendix of error codes that a statement can fail with.
+    /// At least one code of each class in PostgreSQL's appendix that a statement can fail with.
     #[test]
     fn every_class_of_errors_has_its_meaning() {
         let transient = ["08000", "40000", "53000", "57000", "58000", "72000"];

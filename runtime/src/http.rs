@@ -1,18 +1,19 @@
-//! HTTP clients, and the one implementation of cryptography behind their TLS: ring.
+//! HTTP clients. All TLS uses one cryptography provider: ring.
 
 pub mod outside;
 
 use reqwest::{Client, ClientBuilder};
 use rustls::crypto::{CryptoProvider, ring};
 
-/// Begins an HTTP client, whose TLS is ring's as that of Postgres and Temporal is.
+/// A builder for HTTP clients that uses ring for TLS, as Postgres and Temporal do.
 ///
-/// The HTTP library brings no cryptography, and cannot build a client in a process that has chosen
-/// none. So every client begins here, in programs and in tests; lints refuse any other beginning.
+/// The HTTP library brings no cryptography provider, and cannot build a client in a process without
+/// one. So every client, in programs and tests, is built from here; lints refuse other
+/// constructors.
 #[expect(clippy::disallowed_methods, reason = "this is the place that sees to it")]
 pub fn client_builder() -> ClientBuilder {
     if CryptoProvider::get_default().is_none() {
-        // Whoever else was first has installed the same one.
+        // If another thread was first, it has installed the same provider.
         let _is_first = ring::default_provider().install_default().is_ok();
     }
     Client::builder()

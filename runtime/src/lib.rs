@@ -1,17 +1,17 @@
-//! What every program of Ordersaga needs to run, whatever it does.
+//! What every program of Ordersaga shares to run.
 //!
 //! | module | provides |
 //! |---|---|
-//! | [`console`] | colours at a terminal, and lines that fit it |
+//! | [`console`] | colours and line wrapping for terminals |
 //! | [`logging`] | log lines on standard error, for people or for machines |
-//! | [`http`] | the one way to an HTTP client, and to receivers that somebody else has chosen |
-//! | [`metrics`] | the process's one recorder for Prometheus |
-//! | [`database`] | Postgres pools, what can be seen of them, and what a database error means |
-//! | [`schema`] | the migrations, and whether a database and a program fit together |
+//! | [`http`] | HTTP clients, also for receivers that somebody else has chosen |
+//! | [`metrics`] | the process's Prometheus recorder |
+//! | [`database`] | Postgres pools, their metrics, and the classification of database errors |
+//! | [`schema`] | the migrations, and the check that a database and a program fit together |
 //! | [`temporal`] | the connection to Temporal |
 //! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token |
 //!
-//! Nothing here knows of orders, routes or workflows.
+//! Nothing here depends on orders, routes or workflows.
 
 pub mod console;
 pub mod database;
@@ -25,14 +25,13 @@ pub mod temporal;
 use std::error::Error;
 use std::process;
 
-/// What this process is called among those of the same kind: its number and its machine, such as
-/// `17@web-3`.
+/// The identity of this process: its process id and host, such as `17@web-3`.
 #[must_use]
 pub fn process_name() -> String {
     format!("{}@{}", process::id(), gethostname::gethostname().to_string_lossy())
 }
 
-/// An error and its causes in one line, for a log.
+/// An error and its chain of causes on one line, for a log.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

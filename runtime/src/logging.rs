@@ -10,16 +10,16 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::console::is_coloured;
 
-/// The filter of a command that prints its result: errors only, so that warnings of libraries do
-/// not surround the result.
+/// The filter of a command that prints a result: errors only, so that library warnings do not
+/// clutter the output.
 pub const ONLY_ERRORS: &str = "error";
 
-/// The filter of a program that serves. The SDK reports failed workflow tasks as warnings, and its
-/// informational lines repeat ours. `lapin` warns of every message that a broker returns, with all
-/// that is in it.
+/// The filter of a server program. The SDK reports failed workflow tasks as warnings, and its
+/// informational lines repeat ours. `lapin` warns of every message that a broker returns, including
+/// its whole content.
 pub const EVENTS_OF_NOTE: &str = "info,sqlx::postgres::notice=warn,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn,lapin=error";
 
-/// How log lines are formatted.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -28,23 +28,23 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why the log cannot be written.
+/// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// Standard error is closed.
     #[error("standard error cannot be written to")]
     Output(#[from] io::Error),
-    /// Another log is in place already.
+    /// Another subscriber is already installed.
     #[error("another log is in place")]
     Started(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sends log lines to standard error, so that they stay apart from what a command prints.
+/// Sends log lines to standard error, separate from a command's output.
 ///
 /// `filter` applies unless `RUST_LOG` is set.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    // A line is one write already. The lock of `io::stderr` would only make threads wait.
+    // Each line is one write already. The lock of `io::stderr` would only cause contention.
     let output = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

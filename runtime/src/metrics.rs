@@ -1,4 +1,4 @@
-//! The process's metrics, in Prometheus' format.
+//! The process's metrics, in Prometheus' text format.
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,19 +9,20 @@ use metrics_process::Collector;
 
 use crate::database;
 
-/// Always 1; its labels say which release the process is.
+/// Always 1; its labels name the release of the process.
 const BUILD_INFO: &str = "ordersaga_build_info";
 
-/// The buckets of every histogram whose name ends in `_seconds`: from a query to a time limit.
+/// The buckets of every histogram whose name ends in `_seconds`; they range from one query to a
+/// time limit.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// How often recorded values are folded into their histograms. Without that, a process whose
-/// metrics are never read would keep every single value.
+/// How often recorded values are folded into their histograms. Without that, memory grows in a
+/// process whose metrics are never read.
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// The process's recorder, installed at the first call. There is one, because the `metrics` crate
-/// has one per process, and a process may run several programs.
+/// The process's recorder, installed at the first call. It is global, because the `metrics` crate
+/// has one recorder per process, and a process may run several programs.
 ///
 /// Call [`PrometheusHandle::run_upkeep`] every [`UPKEEP_EVERY`].
 #[must_use]
@@ -29,7 +30,7 @@ pub fn recorder() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let handle = HANDLE.get_or_init(|| {
         let recorder = PrometheusBuilder::new()
-            // Fails for an empty list only.
+            // Fails only for an empty list.
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
             .unwrap_or_default()
             .build_recorder();
@@ -46,8 +47,8 @@ pub fn recorder() -> PrometheusHandle {
     handle.clone()
 }
 
-/// What this process counts, in Prometheus' text format, and what the system says of the process:
-/// memory, processor time, open files.
+/// All metrics in Prometheus' text format, with those of the process itself: memory, CPU time, open
+/// files.
 #[must_use]
 pub fn page() -> String {
     let recorder = recorder();
@@ -55,14 +56,13 @@ pub fn page() -> String {
     recorder.render()
 }
 
-/// A number of things as a gauge has it, which is a floating number: exact if it fits 32 bits, and
-/// the largest such number otherwise.
+/// Converts a count to a gauge's floating-point value: exact up to 32 bits, and saturated above.
 #[must_use]
 pub fn count(things: impl TryInto<u32>) -> f64 {
     f64::from(things.try_into().unwrap_or(u32::MAX))
 }
 
-/// A moment as Prometheus has it, in seconds since 1970. How long ago that is, is `time()` minus it.
+/// Converts a time to Unix seconds, as Prometheus expects it. Its age is `time()` minus this value.
 #[must_use]
 pub fn timestamp(moment: SystemTime) -> f64 {
     moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()

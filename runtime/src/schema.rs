@@ -1,9 +1,9 @@
-//! The database's schema: the migrations, and whether a database and a program fit together.
+//! The database schema: migrations, and the check that a database and a program fit together.
 //!
 //! Migrations are expand/contract: a new release's migrations run while the old release serves. So
 //! a database that is ahead of a program is usually fine; a database that is behind is not. When a
-//! contraction does exclude old programs, the migration says so in `operations.schema_floor`, a
-//! table of one row with the column `minimum`: programs whose highest migration is below it must
+//! contraction does exclude old programs, the migration sets `minimum` in
+//! `operations.schema_floor`, a table of one row: programs whose highest migration is below it must
 //! not run. Without the table there is no minimum.
 //!
 //! The queries here are the only ones that are not checked at compile time: all others are checked
@@ -22,10 +22,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Pg
 use crate::chain;
 use crate::database::DatabaseFault;
 
-/// Every migration, embedded: a program needs no folder beside it.
+/// Every migration, embedded in the program.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// What a run of [`migrate`] did and found.
+/// The result of [`migrate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrated {
     /// The migrations that this run applied.
@@ -34,7 +34,7 @@ pub struct Migrated {
     pub unknown: Vec<i64>,
 }
 
-/// A migration that was applied.
+/// An applied migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// Its number.
@@ -47,25 +47,26 @@ pub struct Applied {
 ///
 /// A database that has newer migrations is left as it is, so that a release can be rolled back.
 ///
-/// **Repeats.** A second run applies nothing. Of two runs at once, one waits for the other: the
-/// lock is held from the first look at the database to the last. See [`apply`] for what happens
-/// while orders come in.
+/// **Repeats.** A second run applies nothing. Concurrent runs wait for each other: an advisory lock
+/// is held for the whole run. See [`apply`] for what happens while orders come in.
 pub async fn migrate(database: &PgConnectOptions) -> Result<Migrated, MigrateError> {
     apply(&MIGRATIONS, database).await
 }
 
-/// How long a migration waits for a table, and everybody who comes after it for the same table.
+/// The lock timeout: how long a migration waits for a table, and blocks the statements queued
+/// behind it.
 const LOCK_TIMEOUT: &str = "set lock_timeout = '1s'";
-/// How often a migration is begun before it is given up.
+/// How many attempts a migration gets.
 const ATTEMPTS: u32 = 60;
-/// How long the shop goes on undisturbed between two attempts.
+/// The pause between two attempts, so that the shop's statements get through.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Applies those of the given migrations that the database lacks; [`migrate`] with its own.
+/// Applies those of the given migrations that the database lacks; [`migrate`] uses the embedded
+/// ones.
 ///
-/// A migration needs whole tables for a moment. One that does not get them within a second, or is
-/// the victim of a deadlock with the shop's own statements, is rolled back and begun again, so that
-/// orders never wait longer for it.
+/// A migration briefly needs exclusive table locks. If it does not get them within a second, or is
+/// the victim of a deadlock with the shop's own statements, it is rolled back and retried, so that
+/// orders are never blocked for longer.
 pub async fn apply(
     migrations: &Migrator,
     database: &PgConnectOptions,
@@ -93,11 +94,11 @@ pub async fn apply(
     Ok(Migrated { applied, unknown })
 }
 
-/// Takes the lock that one run has at a time, however long another run has it.
+/// Takes the advisory lock that serialises runs, however long another run holds it.
 ///
-/// Whoever waits within a statement keeps a snapshot, for whose end an index that is built
-/// concurrently waits: so it is asked again and again instead. `run_direct` takes this lock a second
-/// time in the same session; Postgres counts that.
+/// It polls instead of blocking in a statement: a blocked statement holds a snapshot, and building
+/// an index concurrently waits for all older snapshots, so both runs would deadlock. `run_direct`
+/// takes the same lock again in this session; Postgres session locks are reentrant.
 async fn wait_for_other_runs(connection: &mut PgConnection) -> Result<(), MigrateError> {
     loop {
         match connection.lock().await {
@@ -109,8 +110,8 @@ async fn wait_for_other_runs(connection: &mut PgConnection) -> Result<(), Migrat
     }
 }
 
-/// Drops what an index that was built concurrently, and was not finished, has left: Postgres keeps it
-/// under its name, never uses it, and would take the next attempt for a repeat.
+/// Drops invalid indexes, which an interrupted `create index concurrently` leaves behind. Postgres
+/// never uses them, but `if not exists` would accept one as already created.
 async fn drop_unfinished(
     migrator: &Migrator,
     connection: &mut PgConnection,
@@ -129,7 +130,7 @@ async fn drop_unfinished(
             migration.no_tx && migration.sql.as_str().split_whitespace().any(|word| word == index)
         };
         if migrator.iter().any(is_ours) {
-            tracing::warn!(index = name, "an index that was not finished is built anew");
+            tracing::warn!(index = name, "an unfinished index is rebuilt");
             let drop = format!("drop index concurrently if exists {name}");
             sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
         }
@@ -146,7 +147,7 @@ async fn run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), M
                 tracing::warn!(
                     version,
                     why,
-                    "a migration was in the shop's way; it is tried again"
+                    "a migration conflicted with other transactions; it is retried"
                 );
                 tokio::time::sleep(PAUSE).await;
                 drop_unfinished(migrator, connection).await?;
@@ -157,7 +158,7 @@ async fn run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), M
     migrator.run_direct(None, connection, false).await
 }
 
-/// Whether the database has rolled a migration back because of what else goes on there.
+/// Whether a migration was rolled back because of concurrent activity.
 fn is_in_the_way(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some()
         && matches!(DatabaseFault::of(error), DatabaseFault::Transient)
@@ -172,16 +173,16 @@ async fn versions(
     Ok(applied.into_iter().map(|migration| migration.version).collect())
 }
 
-/// A right that a program's role needs.
+/// A privilege that a program's role needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
-    /// What the role may do.
+    /// The privilege.
     pub privilege: Privilege,
-    /// With which table or function, as `schema.name`.
+    /// The table or function, as `schema.name`.
     pub object: &'static str,
 }
 
-/// What a role may do with a table or function.
+/// A privilege on a table or function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privilege {
     /// Read at least one column.
@@ -197,7 +198,7 @@ pub enum Privilege {
 }
 
 impl Privilege {
-    /// As Postgres calls it.
+    /// Its name in Postgres.
     const fn name(self) -> &'static str {
         match self {
             Self::Select => "select",
@@ -209,12 +210,12 @@ impl Privilege {
     }
 }
 
-/// A schema that a program can work with.
+/// The state of a schema that a program can work with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SchemaState {
     /// The database has exactly the migrations that the program has.
     Current,
-    /// The database has newer migrations, too.
+    /// The database also has newer migrations.
     Ahead {
         /// Their versions.
         unknown: Vec<i64>,
@@ -233,7 +234,7 @@ pub enum SchemaFault {
         /// Their versions.
         missing: Vec<i64>,
     },
-    /// Migrations were applied whose text differs from the program's.
+    /// The text of applied migrations differs from the program's.
     #[error(
         "{} in the database differs from this program's: the database was made from another source",
         migrations(.versions)
@@ -242,7 +243,7 @@ pub enum SchemaFault {
         /// Their versions.
         versions: Vec<i64>,
     },
-    /// The database excludes programs as old as this one.
+    /// The database excludes programs of this age.
     #[error(
         "this program knows the schema up to migration {known}, and the database needs programs \
          that know migration {minimum}: install a newer release"
@@ -250,28 +251,28 @@ pub enum SchemaFault {
     TooOld {
         /// The program's highest migration.
         known: i64,
-        /// The lowest that a program must know.
+        /// The lowest migration that a program must know.
         minimum: i64,
     },
-    /// What stands between the program and the database does not pass the connection's settings on.
+    /// A proxy between the program and the database does not pass the connection's settings on.
     #[error(
         "the database does not have this program's settings for {what}, so a proxy in between drops \
          them, and a statement that hangs would keep its locks: connect directly, or set them for \
          the role by `alter role … set …`"
     )]
     SettingsDropped {
-        /// Which, such as `lock_timeout`.
+        /// Which settings, such as `lock_timeout`.
         what: String,
     },
     /// The program's role lacks a right.
     #[error("the program's role lacks the right to {what}: run `ordersaga migrate`, or grant it")]
     MissingRight {
-        /// What it may not do, such as `insert on orders.orders`.
+        /// The missing right, such as `insert on orders.orders`.
         what: String,
     },
 }
 
-/// Checks whether a program and a database fit together, at start and for readiness.
+/// Checks that a program and a database fit together, at start and for readiness.
 #[derive(Clone, Debug)]
 pub struct SchemaGate {
     rights: &'static [Right],
@@ -279,14 +280,14 @@ pub struct SchemaGate {
 }
 
 impl SchemaGate {
-    /// The gate of a program whose role needs these rights.
+    /// A gate for a program whose role needs these rights.
     #[must_use]
     pub fn new(rights: &'static [Right]) -> Self {
         Self { rights, warned: Arc::default() }
     }
 
-    /// Whether the program can work with the database as it is now. A database that is ahead is
-    /// logged once.
+    /// Checks that the program can work with the database now. A database that is ahead is logged
+    /// once.
     pub async fn check(&self, database: &PgPool) -> Result<SchemaState, SchemaFault> {
         let mut connection = database.acquire().await?;
         let state = compare(&MIGRATIONS, &applied(&mut connection).await?)?;
@@ -301,8 +302,8 @@ impl SchemaGate {
             && !self.warned.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                "the database has {} that this program does not know; it goes on, because \
-                 migrations keep what the release before needs",
+                "the database has {} that this program does not know; it continues, because \
+                 migrations keep what the previous release needs",
                 migrations(unknown)
             );
         }
@@ -314,7 +315,7 @@ impl SchemaGate {
             self.rights.iter().map(|right| right.privilege.name().to_owned()).collect();
         let objects: Vec<String> =
             self.rights.iter().map(|right| right.object.to_owned()).collect();
-        // By the catalogue and not by `to_regclass`, which fails without a right on the schema.
+        // Read from the catalogue: `to_regclass` fails without a right on the schema.
         let missing: Vec<String> = sqlx::query_scalar(
             "
             select privilege || ' on ' || object
@@ -347,14 +348,14 @@ impl SchemaGate {
     }
 }
 
-/// Whether a connection has the settings that it was opened with. A pooler that gives a session to
-/// several clients refuses them, or is told to drop them.
+/// Checks that a connection has the settings that it was opened with. A pooler that shares a
+/// session between clients refuses such settings, or is configured to drop them.
 async fn check_settings(connection: &mut PgConnection, options: &str) -> Result<(), SchemaFault> {
     let limits = options
         .split_whitespace()
         .filter_map(|word| word.split_once('='))
         .filter(|(name, value)| name.ends_with("_timeout") && value.parse::<u64>().is_ok());
-    // Of one that is named twice, the last counts.
+    // If a setting is given twice, the last value counts.
     let (names, values): (Vec<&str>, Vec<&str>) =
         limits.collect::<BTreeMap<_, _>>().into_iter().unzip();
     let dropped: Vec<String> = sqlx::query_scalar(
@@ -373,7 +374,7 @@ async fn check_settings(connection: &mut PgConnection, options: &str) -> Result<
     Err(SchemaFault::SettingsDropped { what: dropped.join(", ") })
 }
 
-/// The migrations that were applied completely. None, when the database was never migrated.
+/// The migrations that were applied completely. `None` if the database was never migrated.
 async fn applied(connection: &mut PgConnection) -> Result<Vec<AppliedMigration>, SchemaFault> {
     let table = &MIGRATIONS.table_name;
     let listed = match connection.list_applied_migrations(table).await {
@@ -394,12 +395,12 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<AppliedMigration>,
     }
 }
 
-/// Postgres' code of an error.
+/// The SQLSTATE of an error.
 fn state_of(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(Into::into)
 }
 
-/// The lowest version of which a program may use the database, if there is one.
+/// The lowest migration that a program must know, if the database has a minimum.
 async fn floor(connection: &mut PgConnection) -> Result<Option<i64>, SchemaFault> {
     let exists: bool = sqlx::query_scalar(
         "select exists (

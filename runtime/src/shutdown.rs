@@ -6,12 +6,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// The exit code after a second signal, as shells report an interrupted program.
+/// The exit code after a second signal: the one that shells use for an interrupted program.
 const INTERRUPTED: i32 = 130;
 
 /// A token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once.
 ///
-/// **Errors.** The signals cannot be received, so the process could not be stopped in order.
+/// **Errors.** The signal handlers cannot be installed, so the process could not shut down
+/// gracefully.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -25,10 +26,10 @@ pub fn on_signal() -> io::Result<CancellationToken> {
             }
         };
         let signal = received().await;
-        info!(signal, "stopping: what is under way may finish; a second signal ends it at once");
+        info!(signal, "stopping: work in progress may finish; a second signal ends it at once");
         cancelled.cancel();
         let signal = received().await;
-        warn!(signal, "ending at once; steps under way will be tried again");
+        warn!(signal, "ending at once; steps in progress will be retried");
         std::process::exit(INTERRUPTED);
     });
     Ok(stop)

@@ -1,6 +1,6 @@
-//! The connection to Temporal, as the SDK's own settings describe it: `TEMPORAL_ADDRESS`,
-//! `TEMPORAL_NAMESPACE`, `TEMPORAL_TLS_…`, `TEMPORAL_API_KEY`, or a profile of its config file; and,
-//! where `ORDERSAGA_TEMPORAL_FRONTENDS` names the cluster's frontends one by one, to all of them.
+//! The connection to Temporal, from the SDK's own settings: `TEMPORAL_ADDRESS`,
+//! `TEMPORAL_NAMESPACE`, `TEMPORAL_TLS_…`, `TEMPORAL_API_KEY`, or a profile of its config file. If
+//! `ORDERSAGA_TEMPORAL_FRONTENDS` lists the cluster's frontends, calls are balanced over them.
 
 mod frontends;
 
@@ -22,33 +22,33 @@ use tokio::sync::OnceCell;
 
 use crate::process_name;
 
-/// How long one attempt to connect may take.
+/// The time limit of one connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A server that no longer answers is noticed after both together. Temporal closes connections
-/// that send pings more often than every 10 s (`frontend.keepAliveMinTime`).
+/// A dead connection is detected after the sum of both. Temporal closes connections that ping more
+/// often than every 10 s (`frontend.keepAliveMinTime`).
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The frontends of the cluster, one by one. It is no setting of the SDK's, because Temporal's own
-/// command line reads those too and knows one address only.
+/// A list of the cluster's frontends. It is not one of the SDK's settings, because Temporal's own
+/// command line reads those too and supports only one address.
 const FRONTENDS: &str = "ORDERSAGA_TEMPORAL_FRONTENDS";
 
-/// One connection to Temporal, made at the first call that needs it. Clones share it.
+/// A lazily established connection to Temporal. Clones share it.
 #[derive(Clone)]
 pub struct Temporal {
     target: Arc<(ConnectionOptions, ClientOptions)>,
-    /// Where the calls go, if not to the target's address.
+    /// The frontends to call instead of the target's address.
     frontends: Arc<[Url]>,
     client: Arc<OnceCell<Client>>,
 }
 
-/// The SDK's settings cannot be used, in its own words.
+/// The SDK rejects its settings; the text is its error message.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("Temporal's settings: {0}")]
 pub struct BadSettings(String);
 
-/// Why Temporal cannot be used yet.
+/// Why Temporal cannot be used now.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     /// It does not answer.
@@ -71,7 +71,7 @@ impl fmt::Debug for Temporal {
 }
 
 impl Temporal {
-    /// The cluster that the SDK's settings name. `program` identifies this process there.
+    /// Reads the SDK's settings. `program` is the client identity shown by Temporal.
     pub fn from_env(program: &str) -> Result<Self, BadSettings> {
         let (connection, client) =
             ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
@@ -81,7 +81,7 @@ impl Temporal {
         Ok(Self::at(connection, client, program).through(frontends))
     }
 
-    /// A given cluster.
+    /// Connects to the given cluster.
     #[must_use]
     pub fn at(mut connection: ConnectionOptions, client: ClientOptions, program: &str) -> Self {
         // Within one network, compression costs a fifth of a worker's CPU time and saves nothing.
@@ -98,14 +98,14 @@ impl Temporal {
         Self { target, frontends: Arc::default(), client: Arc::default() }
     }
 
-    /// Sends its calls to these frontends of the cluster, each to one that answers; without any, to
-    /// the address that it was made for. Call it before the first use.
+    /// Balances calls over these frontends of the cluster; if empty, calls the original address.
+    /// Call it before the first use.
     #[must_use]
     pub fn through(self, frontends: Vec<Url>) -> Self {
         Self { frontends: frontends.into(), ..self }
     }
 
-    /// Has the connection's calls counted. Call it before the first use.
+    /// Counts the connection's calls in the metrics. Call it before the first use.
     #[must_use]
     pub fn metered(self, meter: Option<TemporalMeter>) -> Self {
         let (mut connection, client) = (*self.target).clone();
@@ -114,7 +114,7 @@ impl Temporal {
         Self { target, client, ..self }
     }
 
-    /// Repeats calls that fail by these rules instead of the SDK's. Call it before the first use.
+    /// Sets the retry policy for failed calls. Call it before the first use.
     #[must_use]
     pub fn retrying(self, retry: RetryOptions) -> Self {
         let (mut connection, client) = (*self.target).clone();
@@ -123,19 +123,19 @@ impl Temporal {
         Self { target, client, ..self }
     }
 
-    /// Where it is, for the log.
+    /// The address, for the log.
     #[must_use]
     pub fn address(&self) -> &str {
         self.target.0.target.as_str()
     }
 
-    /// The namespace that the orders live in.
+    /// The namespace of the orders.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.target.1.namespace
     }
 
-    /// The client, connected at the first call. A failed attempt is repeated by the next call.
+    /// The client, connected at the first call. If connecting fails, the next call tries again.
     pub async fn client(&self) -> Result<&Client, ClientConnectError> {
         self.client.get_or_try_init(|| self.connected()).await
     }
@@ -145,13 +145,13 @@ impl Temporal {
         if !self.frontends.is_empty() {
             let reached = frontends::reached_at(&self.frontends, &connection).await?;
             connection.service_override = Some(reached);
-            // The SDK does only one of the two.
+            // The SDK does not support both at once.
             connection.dns_load_balancing = None;
         }
         Box::pin(Client::connect(connection, client)).await
     }
 
-    /// Connects, and makes sure that the namespace exists.
+    /// Connects, and checks that the namespace exists.
     pub async fn connect(&self) -> Result<Client, NotReady> {
         let client = self.client().await?;
         check(client).await?;
@@ -159,7 +159,7 @@ impl Temporal {
     }
 }
 
-/// Whether Temporal answers and knows the namespace.
+/// Checks that Temporal answers and knows the namespace.
 pub async fn check(client: &Client) -> Result<(), NotReady> {
     let request = DescribeNamespaceRequest { namespace: client.namespace(), ..Default::default() };
     client

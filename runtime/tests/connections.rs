@@ -1,4 +1,4 @@
-//! What becomes of a connection once its statement has come to an end.
+//! Whether a connection returns to the pool for single statements, for each end of a statement.
 
 #![cfg(test)]
 
@@ -11,10 +11,10 @@ use sqlx::{Error, PgPool, PgTransaction};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-/// Longer than whatever waits for nobody.
+/// Longer than any statement that does not wait for a lock.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A statement that waits for [`lock`]; which of the server's processes it was.
+/// Waits for [`lock`], and returns the process id of the connection's backend.
 const WAIT: &str = "select pg_backend_pid() from pg_advisory_xact_lock(1)";
 
 fn one_connection() -> PgPoolOptions {
@@ -25,10 +25,10 @@ fn database(owner: &PgPool, options: PgPoolOptions) -> Database {
     Database::of(options.connect_lazy_with(PgConnectOptions::clone(&owner.connect_options())))
 }
 
-/// Which of the server's processes takes the next statement.
-async fn process(database: &Database) -> Result<i32, Error> {
+/// The backend that executes the next statement.
+async fn backend(database: &Database) -> Result<i32, Error> {
     let answer = sqlx::query_scalar("select pg_backend_pid()").fetch_one(database.statements());
-    timeout(PATIENCE, answer).await.expect("the next statement waits for nobody")
+    timeout(PATIENCE, answer).await.expect("the next statement does not wait")
 }
 
 async fn lock(owner: &PgPool) -> PgTransaction<'static> {
@@ -37,32 +37,32 @@ async fn lock(owner: &PgPool) -> PgTransaction<'static> {
     lock
 }
 
-/// Carries a statement on until it waits for the lock; which of the server's processes it is.
+/// Polls a statement until its backend waits for the lock, and then drops it; returns the backend.
 async fn begin_to_wait(owner: &PgPool, statement: impl Future<Output = Result<i32, Error>>) -> i32 {
     tokio::select! {
-        ended = statement => panic!("it does not wait: {ended:?}"),
-        waits = waits(owner) => waits,
+        ended = statement => panic!("it did not wait: {ended:?}"),
+        backend = waiting(owner) => backend,
     }
 }
 
-async fn waits(owner: &PgPool) -> i32 {
+async fn waiting(owner: &PgPool) -> i32 {
     loop {
-        let waits = sqlx::query_scalar(
+        let waiting = sqlx::query_scalar(
             "select pid from pg_locks join pg_database on pg_database.oid = database
              where datname = current_database() and locktype = 'advisory' and not granted",
         );
-        if let Some(process) = waits.fetch_optional(owner).await.unwrap() {
-            return process;
+        if let Some(backend) = waiting.fetch_optional(owner).await.unwrap() {
+            return backend;
         }
         yield_now().await;
     }
 }
 
-async fn until_gone(owner: &PgPool, process: i32) {
+async fn until_gone(owner: &PgPool, backend: i32) {
     loop {
         let is_there =
             sqlx::query_scalar("select exists (select from pg_stat_activity where pid = $1)");
-        if !is_there.bind(process).fetch_one(owner).await.unwrap() {
+        if !is_there.bind(backend).fetch_one(owner).await.unwrap() {
             return;
         }
         yield_now().await;
@@ -72,16 +72,16 @@ async fn until_gone(owner: &PgPool, process: i32) {
 #[sqlx::test(migrations = false)]
 async fn statements_in_a_row_use_the_same_connection(owner: PgPool) {
     let database = database(&owner, PgPoolOptions::new().max_connections(10));
-    let first = process(&database).await.unwrap();
-    assert_eq!(process(&database).await.unwrap(), first);
+    let first = backend(&database).await.unwrap();
+    assert_eq!(backend(&database).await.unwrap(), first);
     let all = sqlx::query_scalar::<_, i32>("select pg_backend_pid() from generate_series(1, 3)");
     assert_eq!(all.fetch_all(database.statements()).await.unwrap(), [first; 3]);
     sqlx::raw_sql("create table kept ()").execute(database.statements()).await.unwrap();
-    assert_eq!(process(&database).await.unwrap(), first);
+    assert_eq!(backend(&database).await.unwrap(), first);
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_statement_is_answered_as_by_the_other_pool(owner: PgPool) {
+async fn both_pools_return_the_same(owner: PgPool) {
     sqlx::raw_sql("create table kept (number int)").execute(&owner).await.unwrap();
     let database = database(&owner, one_connection());
     for db in [Db::from(&owner), Db::from(&database)] {
@@ -103,8 +103,8 @@ async fn a_statement_is_answered_as_by_the_other_pool(owner: PgPool) {
 #[sqlx::test(migrations = false)]
 async fn a_statement_that_fails_gives_its_connection_back(owner: PgPool) {
     let database = database(&owner, one_connection());
-    let first = process(&database).await.unwrap();
-    // Refused when it is read, refused when it is carried out, and answered with something else.
+    let first = backend(&database).await.unwrap();
+    // Refused when it is parsed, refused when it is executed, and of another type.
     for wrong in ["select from nowhere", "select 1 / (select 0)", "select 'a'"] {
         for at_most_one in [true, false] {
             let wrong = sqlx::query_scalar::<_, i32>(wrong);
@@ -114,64 +114,64 @@ async fn a_statement_that_fails_gives_its_connection_back(owner: PgPool) {
                 wrong.fetch_all(database.statements()).await.map(drop)
             };
             assert!(failed.is_err());
-            assert_eq!(process(&database).await.unwrap(), first);
+            assert_eq!(backend(&database).await.unwrap(), first);
         }
     }
 }
 
-/// The server is still at it, so whoever comes next would wait for it.
-async fn is_left_behind(
+/// A dropped statement's backend still executes it, and is not used for the next statement.
+async fn is_not_returned(
     owner: &PgPool,
     database: &Database,
     statement: impl Future<Output = Result<i32, Error>>,
 ) {
     let lock = lock(owner).await;
-    let left_behind = begin_to_wait(owner, statement).await;
-    assert_ne!(process(database).await.unwrap(), left_behind);
+    let dropped = begin_to_wait(owner, statement).await;
+    assert_ne!(backend(database).await.unwrap(), dropped);
     lock.rollback().await.unwrap();
-    until_gone(owner, left_behind).await;
+    until_gone(owner, dropped).await;
 }
 
 #[sqlx::test(migrations = false)]
 async fn a_statement_that_is_dropped_half_way_does_not_give_its_connection_back(owner: PgPool) {
     let database = database(&owner, one_connection());
     let one = sqlx::query_scalar(WAIT).fetch_one(database.statements());
-    is_left_behind(&owner, &database, one).await;
+    is_not_returned(&owner, &database, one).await;
     let all = async {
         let all = sqlx::query_scalar(WAIT).fetch_all(database.statements()).await;
         all.map(|all| all[0])
     };
-    is_left_behind(&owner, &database, all).await;
+    is_not_returned(&owner, &database, all).await;
 }
 
 #[sqlx::test(migrations = false)]
-async fn a_statement_whose_connection_the_server_has_ended_fails_once(owner: PgPool) {
+async fn a_statement_whose_backend_was_terminated_fails_once(owner: PgPool) {
     let database = database(&owner, one_connection());
-    let first = process(&database).await.unwrap();
+    let first = backend(&database).await.unwrap();
     let ended = sqlx::query_scalar("select pg_terminate_backend($1, 20000)").bind(first);
-    assert!(ended.fetch_one(&owner).await.unwrap(), "the server has not ended it");
-    let lost = process(&database).await.unwrap_err();
+    assert!(ended.fetch_one(&owner).await.unwrap(), "it is still there");
+    let lost = backend(&database).await.unwrap_err();
     assert_eq!(DatabaseFault::of(&lost), DatabaseFault::Transient, "{lost}");
-    assert_ne!(process(&database).await.unwrap(), first);
+    assert_ne!(backend(&database).await.unwrap(), first);
 }
 
 #[sqlx::test(migrations = false)]
-async fn whoever_gets_no_connection_in_time_is_told_so(owner: PgPool) {
+async fn a_statement_that_gets_no_connection_in_time_fails(owner: PgPool) {
     let within = Duration::from_secs(1);
     let database = database(&owner, one_connection().acquire_timeout(within));
     let lock = lock(&owner).await;
     let mut statement = pin!(sqlx::query_scalar(WAIT).fetch_one(database.statements()));
     let busy = begin_to_wait(&owner, statement.as_mut()).await;
-    assert!(matches!(process(&database).await, Err(Error::PoolTimedOut)));
+    assert!(matches!(backend(&database).await, Err(Error::PoolTimedOut)));
     lock.rollback().await.unwrap();
     assert_eq!(statement.await.unwrap(), busy);
-    assert_eq!(process(&database).await.unwrap(), busy);
+    assert_eq!(backend(&database).await.unwrap(), busy);
 }
 
 #[sqlx::test(migrations = false)]
 async fn a_connection_that_is_too_old_is_replaced(owner: PgPool) {
     let lifetime = Duration::from_millis(20);
     let database = database(&owner, one_connection().max_lifetime(lifetime));
-    let first = process(&database).await.unwrap();
-    while process(&database).await.unwrap() == first {}
+    let first = backend(&database).await.unwrap();
+    while backend(&database).await.unwrap() == first {}
 }

@@ -1,4 +1,4 @@
-//! A cluster of which one frontend hangs, against the Temporal server that `make test` starts.
+//! A cluster with one hanging frontend, against the Temporal server that `make test` starts.
 
 #![cfg(test)]
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn no_call_is_sent_to_a_frontend_that_hangs_while_another_one_answers() {
-    // The kernel makes its connections, and nobody reads what comes in by them.
+    // The kernel accepts its connections, and nobody reads from them.
     let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hung = Url::parse(&format!("http://{}", hangs.local_addr().unwrap())).unwrap();
     let (connection, client) =

@@ -1,6 +1,7 @@
-//! What a migration may do to the release before it, which serves while it is applied and may be
-//! brought back afterwards: take nothing away that it uses, and ask nothing new of it. A migration
-//! that does raises the floor in `operations.schema_floor`, which excludes the releases before it.
+//! Compatibility of migrations with the previous release, which serves while they are applied and
+//! may be brought back afterwards: a migration must not remove anything that it uses, nor require
+//! anything new of it. A migration that does must raise the floor in `operations.schema_floor`,
+//! which excludes earlier releases.
 
 #![cfg(test)]
 #![expect(
@@ -14,10 +15,10 @@ use runtime::schema::{MIGRATIONS, apply};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, SqlSafeStr as _};
 
-/// The last migration before which no release has served.
+/// The last migration before the first release that served.
 const FIRST_RELEASE: i64 = 52;
 
-/// What the database offers to a program, a line each.
+/// What the database offers to programs, one item per line.
 const OFFERED: &str = "
     with tables as (
         select pg_class.*, nspname, pg_class.oid::regclass as name
@@ -45,7 +46,7 @@ const OFFERED: &str = "
         from rights, aclexplode(acl)
         where grantee::regrole::text in ('ordersaga_worker', 'ordersaga_starter')";
 
-/// What a program has to give to fill a table: the table, and the column.
+/// The columns for which an insert must supply a value: the table, and the column.
 const ASKED: &str = "
     select attrelid::regclass::text, attname::text
     from pg_attribute join pg_class on pg_class.oid = attrelid
@@ -65,7 +66,7 @@ impl Contract {
         Self { offered: offered.into_iter().collect(), asked: asked.into_iter().collect() }
     }
 
-    /// What a program that was written for this contract misses in a later one.
+    /// What a program written for this contract would miss in a later one.
     fn missing_in(&self, later: &Self) -> Vec<String> {
         let gone = self.offered.difference(&later.offered).map(|line| format!("gone: {line}"));
         let is_old = |table: &str| {
@@ -108,7 +109,7 @@ async fn a_migration_keeps_what_the_release_before_uses_or_excludes_it(database:
     }
 }
 
-/// What the check says of a migration that does this.
+/// The result of the check for a migration with these statements.
 async fn missing_after(database: &PgPool, statements: &'static str) -> Vec<String> {
     let mut transaction = database.begin().await.unwrap();
     let before = Contract::of(&mut transaction).await;
@@ -195,7 +196,7 @@ async fn the_shop_goes_on_while_a_migration_waits_for_a_table(database: PgPool) 
         while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&database).await.unwrap() {
             tokio::task::yield_now().await;
         }
-        // This comes after the migration, and the long report is still under way.
+        // This comes after the migration, while the long report is still running.
         sqlx::raw_sql("select from orders.launches").execute(&database).await.unwrap();
         report.rollback().await.unwrap();
     };
@@ -206,7 +207,7 @@ async fn the_shop_goes_on_while_a_migration_waits_for_a_table(database: PgPool) 
     assert_eq!(applied, all.iter().map(|migration| migration.version).max().as_slice());
 }
 
-/// The newest migrations, and one more that builds an index beside the shop.
+/// The newest migrations, plus one that builds an index concurrently.
 fn with_an_index() -> Migrator {
     let statement = "create index concurrently if not exists launches_of_test
         on orders.launches (attempts)";
@@ -224,7 +225,7 @@ fn with_an_index() -> Migrator {
 const IS_VALID: &str =
     "select indisvalid from pg_index where indexrelid = 'orders.launches_of_test'::regclass";
 
-/// An index of that name that Postgres does not use, as a run leaves it that died meanwhile.
+/// An invalid index of that name, as left behind by an interrupted run.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_index_that_was_not_finished_is_built_anew(database: PgPool) {
     let twice = "insert into orders.launches (order_id, placed_at)
@@ -238,7 +239,7 @@ async fn an_index_that_was_not_finished_is_built_anew(database: PgPool) {
     assert!(sqlx::query_scalar::<_, bool>(IS_VALID).fetch_one(&database).await.unwrap());
 }
 
-/// Each would wait for the other: for its lock, and for the end of its waiting.
+/// Deadlock: each run would wait for the other, one for the lock and one for the other's snapshot.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_index_is_built_while_another_run_waits_for_its_turn(database: PgPool) {
     let (options, migrator) = (database.connect_options(), with_an_index());

@@ -1,4 +1,4 @@
-//! Whether a program and a database fit together, for each way in which they may not.
+//! The check that a program and a database fit together, for each way in which they may not.
 
 #![cfg(test)]
 
@@ -27,7 +27,7 @@ async fn change(owner: &PgPool, statement: impl Into<String>) {
     sqlx::raw_sql(AssertSqlSafe(statement.into())).execute(owner).await.unwrap();
 }
 
-/// The database, as a program's role sees it.
+/// The database as a program's role sees it.
 fn seen_by(role: &'static str, owner: &PgPool) -> PgPool {
     let options = PgConnectOptions::clone(&owner.connect_options()).options([("role", role)]);
     owner.options().clone().connect_lazy_with(options)
@@ -59,7 +59,7 @@ async fn what_a_database_lacks_is_the_deployments_fault(owner: PgPool) {
     }
 }
 
-/// As a pooler does that is told to ignore what it cannot keep for each of its clients.
+/// Like a pooler that is configured to ignore settings that it cannot keep for each client.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn settings_that_do_not_reach_the_database_are_told(owner: PgPool) {
     let asked = [("statement_timeout", "8000"), ("lock_timeout", "1000")];
@@ -122,7 +122,7 @@ async fn a_database_that_is_ahead_is_used(owner: PgPool) {
     assert_eq!(state, SchemaState::Ahead { unknown: vec![later] });
 }
 
-/// A later migration, in a test: the table that no release has yet.
+/// Sets the schema floor, in a table that no release has yet.
 async fn set_floor(owner: &PgPool, minimum: i64) {
     change(owner, "create table operations.schema_floor (minimum bigint not null)").await;
     change(owner, format!("insert into operations.schema_floor values ({minimum})")).await;

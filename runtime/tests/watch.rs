@@ -1,4 +1,4 @@
-//! What can be seen of a pool in the metrics.
+//! A pool's metrics.
 
 #![cfg(test)]
 
@@ -7,7 +7,7 @@ use runtime::metrics::{page, recorder};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-/// The value of a series, as the page has it.
+/// The value of a series on the metrics page.
 fn value(series: &str) -> Option<String> {
     let page = page();
     let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -46,7 +46,7 @@ async fn a_pool_is_seen_to_be_full_and_to_give_no_connection(owner: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
-async fn connections_for_single_statements_are_seen_beside_the_others(owner: PgPool) {
+async fn the_pool_for_single_statements_is_seen_as_one_of_its_own(owner: PgPool) {
     drop(recorder());
     let pool = owner.options().clone().max_connections(3).idle_timeout(None);
     let pool = pool.connect_lazy_with(PgConnectOptions::clone(&owner.connect_options()));
@@ -63,7 +63,7 @@ async fn connections_for_single_statements_are_seen_beside_the_others(owner: PgP
     is(r#"ordersaga_database_connections{pool="statements",state="idle"}"#, "1");
 }
 
-/// The clocks of the test and of its database are the same one.
+/// The test and its database share one clock.
 #[sqlx::test(migrations = false)]
 async fn clocks_that_agree_are_seen_to(owner: PgPool) {
     drop(recorder());

@@ -1,12 +1,12 @@
-//! Books three trips against a Temporal dev server: one that succeeds, one for which there is no
-//! car, and one whose hotel never answers.
+//! Books three trips against a Temporal dev server: one that succeeds, one for which no car is
+//! left, and one whose hotel never answers.
 //!
 //! ```text
 //! python3 embedded/stack.py with -- cargo run -p saga --example trip
 //! ```
 //!
-//! The server is the one that `TEMPORAL_ADDRESS` and `TEMPORAL_NAMESPACE` name. The airline, the
-//! hotel and the car rental are a table in this process.
+//! `TEMPORAL_ADDRESS` and `TEMPORAL_NAMESPACE` select the server. The airline, the hotel and the
+//! car rental are a table in this process.
 
 #![expect(missing_docs, reason = "the constants that the SDK's macros make carry no docs")]
 #![expect(clippy::print_stdout, reason = "the example shows what happens")]
@@ -35,17 +35,17 @@ use temporalio_workflow::{
 
 const QUEUE: &str = "trips";
 
-/// How long a party may leave a step without an answer.
+/// How long a step is retried while its party does not answer.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(3));
 
 // ---------------------------------------------------------------------------------------------
-// The contract: what the process asks for, and how it is undone.
+// The contract: the activities that the process calls, and their undos.
 
-/// Refers to a trip. With the step's name it is the idempotency key of each step.
+/// A reference to a trip. Together with the step's name it is the step's idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TripId(String);
 
-/// What a trip has become.
+/// A new state of a trip.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TripNote {
     trip: TripId,
@@ -62,7 +62,7 @@ pub struct AttentionNote {
     why: String,
 }
 
-/// A person has decided, or a retry has succeeded.
+/// A person has decided, or the saga's own retry has succeeded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResolvedNote {
     trip: TripId,
@@ -85,16 +85,16 @@ saga::contract! {
     step "car": BookCar(TripId) -> String, undone by CancelCar,
         on QUEUE, quick 3 s, attempt 10 s, patience PATIENCE;
     ;
-    /// Puts on record that the trip is unwound from now on, and how it will end.
+    /// Records that the trip is unwound from now on, and how it will end.
     note NoteUnwinding(TripNote) -> (), on QUEUE, quick 3 s, attempt 10 s;
 
-    /// Puts on record that a step needs a person. Answered with the number of the occurrence.
+    /// Records that a step needs a person. Returns the number of the occurrence.
     note NoteAttention(AttentionNote) -> u32, on QUEUE, quick 3 s, attempt 10 s;
 
-    /// Puts a decision on record.
+    /// Records a decision.
     note NoteResolved(ResolvedNote) -> (), on QUEUE, quick 3 s, attempt 10 s;
 
-    /// Puts on record how the trip ended.
+    /// Records how the trip ended.
     note NoteEnd(TripNote) -> (), on QUEUE, quick 3 s, attempt 10 s;
 }
 
@@ -104,9 +104,9 @@ saga::contract! {
 /// Every way in which the business says no.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Refusal {
-    /// Nothing is left of what was to be booked.
+    /// Nothing is left to book.
     SoldOut(String),
-    /// The step was undone before it happened.
+    /// The step arrived after its undo.
     Undone,
 }
 
@@ -119,7 +119,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// First every step with its undo, then the trip, top to bottom.
+/// Declares every step with its undo, then runs the trip top to bottom.
 async fn book(saga: &mut Saga<Trip>, trip: &TripId) -> Result<String, Stop<Refusal>> {
     let flight = saga.step(BookFlight, trip.clone()).undone_by(CancelFlight);
     let hotel = saga.step(BookHotel, trip.clone()).undone_by(CancelHotel);
@@ -131,7 +131,7 @@ async fn book(saga: &mut Saga<Trip>, trip: &TripId) -> Result<String, Stop<Refus
     Ok(format!("booked: {seat}, {room}, {car}"))
 }
 
-/// Answers how the trip ended.
+/// Unwinds, and returns how the trip ended.
 async fn unwind(
     ctx: &WorkflowContext<Trip>,
     saga: &mut Saga<Trip>,
@@ -153,7 +153,7 @@ async fn unwind(
     }
 }
 
-/// A person decided to go on without a note: the record no longer says how the trip ended.
+/// A person skipped a note: the record does not say how the trip ended.
 fn failed(failure: StepFailure<Refusal>) -> ApplicationFailure {
     ApplicationFailure::non_retryable(failure)
 }
@@ -173,7 +173,7 @@ impl Trip {
         Self { trip, progress: Progress::default() }
     }
 
-    /// Books the trip; answers how it ended.
+    /// Books the trip; returns how it ended.
     #[run(name = "Trip")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
         let ctx = ctx.clone();
@@ -183,19 +183,19 @@ impl Trip {
             Ok(booked) => booked,
             Err(stop) => unwind(&ctx, &mut saga, &trip, stop).await.map_err(failed)?,
         };
-        // Nothing follows, so this note may be written the quick way.
+        // Nothing follows this note, so it may be a local activity.
         note(&ctx, NoteEnd, TripNote { trip, what: ended.clone() }, true).await.map_err(failed)?;
         answer_all(&ctx).await;
         Ok(ended)
     }
 
-    /// Cancels the trip, if it still goes forward.
+    /// Cancels the trip if it still goes forward.
     #[signal(name = "cancel")]
     pub fn cancel(&mut self, _ctx: &mut SyncWorkflowContext<Self>, reason: String) {
         self.progress.cancel(&reason);
     }
 
-    /// A person decides about what the trip waits for.
+    /// A person's decision about the waiting step.
     #[signal(name = "resolve")]
     pub fn resolve(&mut self, ctx: &mut SyncWorkflowContext<Self>, resolution: Resolution) {
         if let Err(why) = self.progress.resolve(resolution) {
@@ -226,7 +226,7 @@ impl Process for Trip {
         self.trip.0.clone()
     }
 
-    // Where there are search attributes, they are brought up to date here.
+    // A process with search attributes would update them here.
     fn publish(_ctx: &WorkflowContext<Self>) {}
 
     async fn note_attention(
@@ -251,13 +251,13 @@ impl Process for Trip {
 }
 
 // ---------------------------------------------------------------------------------------------
-// The activities: what the world does.
+// The activities: the outside parties.
 
-/// What an idempotency key stands for.
+/// The record stored under an idempotency key.
 #[derive(Clone, Debug)]
 enum Entry {
     Booked(String),
-    /// The undo came; whatever step comes later is refused.
+    /// The undo arrived; a later step under the same key is refused.
     Tombstone,
 }
 
@@ -265,7 +265,7 @@ enum Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Parties {
     table: Arc<Mutex<BTreeMap<(TripId, &'static str), Entry>>>,
-    /// How many persons have been asked for.
+    /// Counts how often a person was needed, per run and note number.
     occurrences: Arc<Mutex<BTreeMap<(String, u32), u32>>>,
 }
 
@@ -283,7 +283,7 @@ impl Parties {
         }
     }
 
-    /// Leaves its tombstone whether or not there is something to cancel.
+    /// Leaves its tombstone whether or not there is a booking to cancel.
     fn cancel(&self, trip: &TripId, step: &'static str) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         match table.insert((trip.clone(), step), Entry::Tombstone) {
@@ -317,7 +317,7 @@ impl Parties {
         Ok(())
     }
 
-    /// Books a room. In Venice the answer is lost each time.
+    /// Books a room. For Venice, every answer is lost.
     #[activity(definition = BookHotel)]
     pub async fn book_hotel(
         self: Arc<Self>,
@@ -368,7 +368,7 @@ impl Parties {
         Ok(())
     }
 
-    /// Puts on record that the trip is unwound.
+    /// Records that the trip is unwound.
     #[activity(definition = NoteUnwinding)]
     pub async fn note_unwinding(
         self: Arc<Self>,
@@ -379,7 +379,7 @@ impl Parties {
         Ok(())
     }
 
-    /// Puts on record that a person is needed. The same run and number is the same note.
+    /// Records that a person is needed. Idempotent per run and number.
     #[activity(definition = NoteAttention)]
     pub async fn note_attention(
         self: Arc<Self>,
@@ -393,7 +393,7 @@ impl Parties {
         Ok(*occurrences.entry((run_id, number)).or_insert(next))
     }
 
-    /// Puts a decision on record.
+    /// Records a decision.
     #[activity(definition = NoteResolved)]
     pub async fn note_resolved(
         self: Arc<Self>,
@@ -406,7 +406,7 @@ impl Parties {
         Ok(())
     }
 
-    /// Puts on record how the trip ended.
+    /// Records how the trip ended.
     #[activity(definition = NoteEnd)]
     pub async fn note_end(
         self: Arc<Self>,

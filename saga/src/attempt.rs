@@ -1,5 +1,5 @@
-//! How one activity is tried: quickly first, as a local activity that costs no round trip to the
-//! server, then patiently, as a regular activity on its party's queue.
+//! Runs one activity: first quick attempts as a local activity, which needs no round trip to the
+//! server, then patient attempts as a regular activity on its party's queue.
 
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
@@ -20,12 +20,12 @@ use crate::{
     REJECTED, StepFailure,
 };
 
-/// An activity with its argument, ready to be tried again and again.
+/// An activity with its argument, which can be run repeatedly.
 pub(crate) type Attempt<P> =
     Box<dyn Fn() -> LocalBoxFuture<'static, Result<(), StepFailure<<P as Process>::Refusal>>>>;
 
-/// Quick first, then patient: the same activity, argument and key, in two ways. Without `patience`
-/// the patient way never gives up, whatever the contract table says about the step.
+/// Quick attempts first, then patient ones, with the same activity, argument and key. Without
+/// `patience` the patient attempts never give up, whatever the contract table says.
 pub(crate) async fn quick_then_patient<P: Process, A: Activity>(
     ctx: &WorkflowContext<P>,
     activity: A,
@@ -48,8 +48,8 @@ pub(crate) async fn quick_then_patient<P: Process, A: Activity>(
     }
 }
 
-/// Only what was asked to stop counts as cancelled. A worker that is shut down may cancel an
-/// attempt by itself: then the outcome is unknown, and nobody has cancelled the process.
+/// Only a cancellation that was requested counts as cancelled. A worker that shuts down may cancel
+/// an attempt by itself: then the outcome is unknown, and nobody has cancelled the process.
 fn failure_of<R: DeserializeOwned + Display>(
     error: &ActivityExecutionError,
     token: &WorkflowCancellationToken,
@@ -61,14 +61,14 @@ fn failure_of<R: DeserializeOwned + Display>(
     failure
 }
 
-/// Tries until it is done, its patience ends or the token is cancelled. When the party hints that
-/// something has changed on its side, the wait between two attempts is cut short; the patience
-/// counts from the first attempt all the same, and the time for invalid answers from the first of
+/// Retries until it succeeds, its patience ends or the token is cancelled. A hint that something
+/// has changed on the party's side cuts the wait between two attempts short. Hints reset no limit:
+/// the patience counts from the first attempt, and the time for invalid answers from the first of
 /// them.
 ///
-/// The first invalid answer ends the activity, so that the workflow learns of it and counts the
-/// time by its own clock. The next activity is tried again after invalid answers, too, until that
-/// time is over. `invalid` is the answer that ended the quick way, if it was one.
+/// The first invalid answer ends the activity, so that the workflow sees it and measures the time
+/// by its own clock. The next activity also retries invalid answers, until that time is over.
+/// `invalid` is the answer that ended the quick attempts, if it was one.
 async fn patient<P: Process, A: Activity>(
     ctx: &WorkflowContext<P>,
     activity: A,
@@ -114,25 +114,24 @@ async fn patient<P: Process, A: Activity>(
             (Some(answer), _) if doubt.is_none() => {
                 doubt = Some(Doubt::begin(ctx, &contract, answer));
             }
-            // At the end of the time it did not answer at all: that is no bug, and it is waited
-            // for as before.
+            // The last attempts did not answer at all. That is no bug, so the step waits as usual.
             (None, Limit::Doubt(_)) if matches!(failure, StepFailure::Unknown(_)) => doubt = None,
             _ => return Err(failure),
         }
     }
 }
 
-/// A party's answers make no sense.
+/// A party returns invalid answers.
 struct Doubt {
-    /// What it answered first, for people.
+    /// Its first invalid answer, in plain text.
     message: String,
     since: Option<SystemTime>,
-    /// How long it is asked again.
+    /// How long the party is asked again.
     limit: Duration,
 }
 
 impl Doubt {
-    /// From now on, visibly.
+    /// Starts now, and shows it in the timeline.
     fn begin<P: Process>(
         ctx: &WorkflowContext<P>,
         contract: &Contract,
@@ -154,18 +153,18 @@ impl Doubt {
     }
 }
 
-/// What ends the attempts, and in how long.
+/// Which limit ends the attempts, and the time left until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     Never,
-    /// Then the outcome is unknown.
+    /// Afterwards the outcome is unknown.
     Patience(Duration),
-    /// Then an answer that makes no sense counts as broken.
+    /// Afterwards an invalid answer counts as broken.
     Doubt(Duration),
 }
 
 impl Limit {
-    /// Both limits are counted from where they began, however often the party is asked anew.
+    /// Both limits count from their start, however often the activity is restarted.
     fn at(
         now: Option<SystemTime>,
         begun: Option<SystemTime>,
@@ -190,15 +189,15 @@ impl Limit {
     }
 }
 
-/// What is left of a limit that is counted since then.
+/// The time left of a limit that started at `since`.
 fn rest(limit: Duration, since: Option<SystemTime>, now: Option<SystemTime>) -> Duration {
     let passed = now.zip(since).and_then(|(now, since)| now.duration_since(since).ok());
     limit.saturating_sub(passed.unwrap_or_default())
 }
 
-/// How often the quick way tries, unless the party says when to ask again. The number of tries ends it, and the time limit only ends a
-/// try that hangs: the SDK drops a local activity's time limit when it strikes between two
-/// tries, and would go on trying for ever.
+/// The number of quick attempts, unless the party says when to ask again. The attempts must be
+/// limited by number; the timeout only ends one that hangs. The SDK loses a local activity's
+/// schedule-to-close timeout when it fires between two attempts, and would retry for ever.
 const QUICK_TRIES: u32 = 3;
 
 fn quick(contract: &Contract, token: &WorkflowCancellationToken) -> LocalActivityOptions {
@@ -217,8 +216,8 @@ fn quick(contract: &Contract, token: &WorkflowCancellationToken) -> LocalActivit
         .build()
 }
 
-/// The longest pause between two patient attempts: whatever was away, processes go on within ten
-/// seconds of its return. A party that wants to be left alone for longer says so (`Retry-After`).
+/// The longest pause between two patient attempts: when a party comes back, processes continue
+/// within ten seconds. A party that wants a longer pause says so (`Retry-After`).
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 fn patiently(
@@ -250,8 +249,8 @@ fn patiently(
         .build()
 }
 
-/// An activity that no cancellation reaches and no patience limits. Only a retry that the saga
-/// makes by itself, while it waits for a person, ends with the person's decision.
+/// An activity without patience that no cancellation reaches. Only a retry that the saga makes
+/// while it waits for a person ends with the person's decision.
 pub(crate) fn detached<P, A>(
     ctx: &WorkflowContext<P>,
     activity: A,
@@ -272,14 +271,16 @@ where
     })
 }
 
-/// Does once what is not a step and has no undo, without any cancellation or limit: a note.
+/// Runs a note: an activity that is no step and has no undo. It has no limit and cannot be
+/// cancelled.
 ///
-/// A workflow task that is lost runs all of its local activities again. So a note is a *regular*
-/// activity: what led to it is in the history before anything is taken back or decided, and is
-/// not tried again. Only the last note of a process, after which nothing follows, may be `quick`.
+/// A lost workflow task runs all of its local activities again. So a note is a *regular* activity:
+/// once it is in the history, so is everything before it, and none of that is run again after
+/// something was undone or decided. Only the last note of a process may be `quick`, because nothing
+/// follows it.
 ///
 /// **Errors.** Never because a party is away. If the note is broken, a person decides: retry, or
-/// skip, which is answered with the failure.
+/// skip, which returns the failure.
 pub async fn note<P: Process, A: Activity>(
     ctx: &WorkflowContext<P>,
     activity: A,
@@ -296,9 +297,9 @@ pub async fn note<P: Process, A: Activity>(
     .await
 }
 
-/// Like [`note`], but a note that is broken is answered at once.
+/// Like [`note`], but returns at once if the note is broken.
 ///
-/// **Errors.** It is broken, or the process is not open any more.
+/// The note is broken, or the process is no longer open.
 pub async fn try_note<P: Process, A: Activity>(
     ctx: &WorkflowContext<P>,
     activity: A,

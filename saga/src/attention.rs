@@ -1,5 +1,5 @@
-//! What is broken and must be done all the same: it waits for a person, and is meanwhile tried
-//! again by itself, slowly.
+//! A step or undo that is broken but must be completed: it waits for a person's decision, and is
+//! meanwhile retried at long intervals.
 
 use std::fmt;
 
@@ -10,16 +10,16 @@ use crate::attempt::Attempt;
 use crate::process::{show, tell};
 use crate::{Process, StepFailure, WaitingFor};
 
-/// What the record itself is called where it cannot be written and waits for a person.
+/// The name for the record itself, when writing to it is broken and waits for a person.
 const RECORD: &str = "record";
 
 /// What a person can decide about a step that cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
-    /// The cause is repaired: try again.
+    /// The cause is fixed: try again.
     Retry,
-    /// It has been settled by hand, or never will be: go on without it.
+    /// It was settled by hand, or never will be: continue without it.
     Skip,
     /// What was to be undone has happened for good: the process goes forward again from there.
     AcceptAsDone,
@@ -28,11 +28,11 @@ pub enum Decision {
 /// A person's decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Resolution {
-    /// The step that it decides about.
+    /// The step decided about.
     pub step: String,
-    /// The occurrence that it decides about.
+    /// The occurrence decided about.
     pub occurrence: u32,
-    /// What to do.
+    /// The decision.
     pub decision: Decision,
     /// Who decided.
     pub by: String,
@@ -40,33 +40,33 @@ pub struct Resolution {
     pub why: String,
 }
 
-/// A step that cannot go on without a person, to be put on record.
+/// A step that cannot continue without a person, to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttentionNeeded {
-    /// The run that says so: after a reset, another run may say so again.
+    /// The run that reports it: after a reset, another run may report it again.
     pub run_id: String,
-    /// Counts this run's notes; with the run, it is what makes the note idempotent.
+    /// Counts this run's notes; together with `run_id` it makes the note idempotent.
     pub number: u32,
     /// Which step.
     pub step: &'static str,
-    /// Whether the step is being undone, or must be done.
+    /// `true`: the step's undo is broken. `false`: the step itself must be completed.
     pub undoing: bool,
     /// What went wrong.
     pub why: String,
-    /// What can be decided.
+    /// The decisions that a person can choose from.
     pub decisions: Vec<Decision>,
 }
 
-/// A decision to be put on record, or the success of a retry that the saga made by itself.
+/// A decision to be recorded, or the success of the saga's own retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The step that was decided about.
+    /// The step decided about.
     pub step: &'static str,
-    /// The occurrence that was decided about.
+    /// The occurrence decided about.
     pub occurrence: u32,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
-    /// Who decided; none if the saga's own retry succeeded.
+    /// Who decided; `None` if the saga's own retry succeeded.
     pub by: Option<String>,
     /// Why.
     pub why: String,
@@ -82,7 +82,7 @@ impl fmt::Display for Decision {
     }
 }
 
-/// How something that must be done came to an end.
+/// How a [`Duty`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
     Yes,
@@ -90,7 +90,7 @@ pub(crate) enum Done {
     Accepted,
 }
 
-/// Something that must be done.
+/// A step or undo that must be completed.
 pub(crate) struct Duty<'a, P: Process> {
     pub(crate) step: &'static str,
     pub(crate) undoing: bool,
@@ -99,11 +99,11 @@ pub(crate) struct Duty<'a, P: Process> {
 }
 
 impl<P: Process> Duty<'_, P> {
-    /// Does what must be done; if it is broken, a person decides, or a later retry succeeds.
+    /// Runs it; if it is broken, waits until a person decides or a later retry succeeds.
     pub(crate) async fn see_through(&self, ctx: &WorkflowContext<P>) -> Done {
         loop {
             let failure = match (self.attempt)().await {
-                // Where there is no process, there is nothing to do and nothing to undo.
+                // The process is not open: there is nothing to do or to undo.
                 Ok(()) | Err(StepFailure::NotOpen { .. }) => return Done::Yes,
                 Err(failure) => failure,
             };
@@ -139,7 +139,8 @@ impl<P: Process> Duty<'_, P> {
         all.into_iter().filter(can_be).collect()
     }
 
-    /// The occurrence's number. One whose note a person skipped has none, and is numbered 0.
+    /// Records that a person is needed; returns the occurrence's number, or 0 if a person skipped
+    /// the note.
     async fn announce(&self, ctx: &WorkflowContext<P>, failure: &StepFailure<P::Refusal>) -> u32 {
         let needed = AttentionNeeded {
             run_id: ctx.run_id().to_owned(),
@@ -161,16 +162,15 @@ impl<P: Process> Duty<'_, P> {
         why: String,
     ) {
         let resolved = Resolved { step: self.step, occurrence, decision, by, why };
-        // A person who skips this note has been told what will be missing from the record.
+        // A person skipped the note, and accepted that the record lacks it.
         let _skipped = until_written(ctx, || P::note_resolved(ctx, resolved.clone())).await;
     }
 }
 
-/// Writes to the record. When that is broken a person decides, but neither the question nor the
-/// decision can be put on record: the timeline and the search attributes show them.
+/// Writes to the record. If that is broken, a person decides. Neither the question nor the decision
+/// can be recorded then, so only the timeline and the search attributes show them.
 ///
-/// **Errors.** The failure, if a person decided to go on without the note, or the process is not
-/// open any more.
+/// **Errors.** The failure, if a person skipped the note or the process is no longer open.
 pub(crate) async fn until_written<P, T, F>(
     ctx: &WorkflowContext<P>,
     write: impl Fn() -> F,
@@ -201,19 +201,19 @@ where
     }
 }
 
-/// What needs no further try: it is done, or there is no process to do it for.
+/// Whether no further try is needed: it succeeded, or the process is not open.
 fn settled<T, R>(done: Result<T, StepFailure<R>>) -> Option<Result<T, StepFailure<R>>> {
     matches!(done, Ok(_) | Err(StepFailure::NotOpen { .. })).then_some(done)
 }
 
 enum Outcome<T> {
     Decided(Resolution),
-    /// A retry that the saga made by itself succeeded.
+    /// The saga's own retry succeeded.
     Succeeded(T),
 }
 
-/// Waits, visibly and for as long as it takes, for a person's decision, and tries again by itself
-/// every now and then. A decision ends a retry that is under way, unless that succeeds first.
+/// Waits without limit for a person's decision, shows that it waits, and retries at growing
+/// intervals. A decision ends a running retry, unless the retry succeeds first.
 async fn decided<P: Process, T>(
     ctx: &WorkflowContext<P>,
     waiting: WaitingFor,
@@ -224,7 +224,7 @@ async fn decided<P: Process, T>(
     let taken = || ctx.state_mut(|process| process.progress_mut().take_resolution());
     let mut pause = P::RETRY_BROKEN_AFTER;
     let outcome = loop {
-        // No workflow cancellation reaches this wait, only a decision.
+        // Only a decision ends this wait, not a cancellation of the workflow.
         let options = TimerOptions::builder(pause)
             .cancellation_token(decided.clone())
             .summary("next retry".to_owned())

@@ -1,62 +1,62 @@
-//! The contract table: every activity that a process asks for, with its name on the wire, its
-//! queue and its time limits. A step and its undo stand on one row.
+//! The contract table: every activity that a process calls, with its name on the wire, its queue
+//! and its time limits. A step and its undo share one row.
 
 use std::time::Duration;
 
 use temporalio_common::ActivityDefinition;
 
-/// How long Temporal waits for a worker that runs a workflow task, and for a heartbeat of a
-/// patient attempt, before it takes the worker for dead and asks another. A process whose worker
-/// has died goes on within five seconds; this leaves room for the next worker.
+/// How long Temporal waits for a worker that runs a workflow task, and for a heartbeat of a patient
+/// attempt, before it gives the work to another worker. After a worker's death a process must
+/// continue within five seconds; this leaves time for the next worker.
 pub const WORKFLOW_TASK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// See [`WORKFLOW_TASK_TIMEOUT`]. Another second passes before the next attempt.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What an activity does in the saga.
+/// An activity's role in the saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Takes effect.
     Does,
     /// Takes the step's effect back.
     Undoes,
-    /// Puts on record that an effect which could not be undone counts as done.
+    /// Records that an effect which could not be undone counts as done.
     Accepts,
-    /// Puts on record what the process has become.
+    /// Records a new state of the process.
     Notes,
 }
 
-/// One activity of the table: how it is called and how long it may take.
+/// One activity of the table: its name and its time limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Contract {
     /// The activity's name on the wire. Never renamed: running processes ask for it.
     pub name: &'static str,
-    /// What it does.
+    /// Its role.
     pub role: Role,
-    /// For which step; empty for a note.
+    /// The step it belongs to; empty for a note.
     pub step: &'static str,
-    /// The task queue on which it goes on when the quick tries were not enough.
+    /// The task queue of the patient attempts, which follow the quick ones.
     pub queue: &'static str,
-    /// How long one quick, local try may take.
+    /// Timeout of one quick (local) attempt.
     pub quick: Duration,
-    /// How long one patient attempt may take.
+    /// Timeout of one patient attempt.
     pub attempt: Duration,
-    /// How long the patient attempts of a step may take together. Without it, only the patience
-    /// given to [`Saga::begin`](crate::Saga::begin) ends them.
+    /// How long the patient attempts of a step may take together. `None`: only the patience given
+    /// to [`Saga::begin`](crate::Saga::begin) ends them.
     pub patience: Option<Duration>,
-    /// Whether an undo that is broken may be decided with `accept-as-done`.
+    /// Whether a person may decide `accept-as-done` for a broken undo.
     pub can_be_accepted: bool,
 }
 
-/// An activity of a contract table. Implemented by [`contract!`](crate::contract!) alone.
+/// An activity of a contract table. Only [`contract!`](crate::contract!) implements it.
 pub trait Activity: ActivityDefinition<Input: Clone> + Copy + 'static {
-    /// Its entry of the table.
+    /// Its row of the table.
     const CONTRACT: Contract;
 }
 
-/// An activity that takes effect, and so has an undo that takes the same argument.
+/// An activity with an effect, and so with an undo that takes the same argument.
 pub trait Step: Activity {
-    /// What takes its effect back, on the same row of the table.
+    /// The undo, on the same row of the table.
     type Undo: Activity<Input = Self::Input, Output = ()>;
 }
 
@@ -78,8 +78,8 @@ pub mod __private {
 /// }
 /// ```
 ///
-/// An undo has the step's queue and time limits per attempt, and no end to its patience. `accepted
-/// by X` after the undo names the activity that puts an effect on record which cannot be undone.
+/// An undo has the step's queue and attempt timeouts, and unlimited patience. `accepted by X` after
+/// the undo names the activity that records an effect which cannot be undone.
 #[macro_export]
 macro_rules! contract {
     (
@@ -122,8 +122,8 @@ macro_rules! contract {
                 Notes, "", $note_queue, $note_quick, $note_attempt, None, false);
         )*
 
-        /// The whole table, in reading order. The tests iterate it, so a new row is tested
-        /// without a new test.
+        /// The whole table, in reading order. The tests iterate it, so a new row is tested without
+        /// a new test.
         pub const CONTRACTS: &[$crate::Contract] = &[
             $(
                 <$does as $crate::Activity>::CONTRACT,

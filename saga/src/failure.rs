@@ -1,4 +1,4 @@
-//! Decodes why an activity failed. No other module does.
+//! Decodes the failures of activities. No other module does.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -9,56 +9,55 @@ use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure};
 use temporalio_workflow::ActivityExecutionError;
 
-/// The failure type of a business refusal; its details are the process's refusal. Not retryable.
+/// Failure type: the business refuses. Its details are the process's refusal. Not retryable.
 pub const REJECTED: &str = "Rejected";
 
-/// The failure type of a party that does not answer. Retried; if it stays so, the outcome is
-/// unknown.
+/// Failure type: a party does not answer. Retryable; if it persists, the outcome is unknown.
 pub const UNAVAILABLE: &str = "Unavailable";
 
-/// The failure type of a party that does not answer, and says when to ask again (the failure's
-/// next retry delay). Like [`UNAVAILABLE`], but it ends the quick way at once: that would hold the
-/// worker's place while it waits.
+/// Failure type: a party does not answer, and says when to ask again (the failure's next retry
+/// delay). Like [`UNAVAILABLE`], but ends the quick attempts at once, because the wait would occupy
+/// the worker's slot.
 pub const BUSY: &str = "Busy";
 
-/// The failure type of a party's answer that makes no sense, such as a proxy's error page in the
-/// place of an answer. Whether the party has acted is unknown.
+/// Failure type: a party's answer is invalid, such as a proxy's error page. Whether the party has
+/// acted is unknown.
 ///
-/// Like [`BUSY`], it ends the quick way at once. It is retried the patient way for as long as its
-/// details say, a [`Duration`] of a day at most, and then counts as [`BROKEN`]. Without such
+/// Like [`BUSY`], it ends the quick attempts at once. The patient attempts retry it for the
+/// [`Duration`] in its details, at most a day; then it counts as [`BROKEN`]. Without details it is
+/// [`BROKEN`] at once.
 /// details it counts as [`BROKEN`] at once.
 pub const INVALID_ANSWER: &str = "InvalidAnswer";
 
-/// The failure type of a bug or a violated invariant. Not retryable.
+/// Failure type: a bug or a violated invariant. Not retryable.
 pub const BROKEN: &str = "Broken";
 
-/// The failure type of a process that has nothing to do: what it is about is not on record, or
-/// has ended already. Its details say how it ended, if it is known. Not retryable.
+/// Failure type: the process has nothing to do, because its subject is not on record or has already
+/// ended. The details say how it ended, if known. Not retryable.
 pub const NOT_OPEN: &str = "NotOpen";
 
 /// Why an activity did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StepFailure<R> {
-    /// The business said no. Nothing took effect.
+    /// The business refused. Nothing took effect.
     #[error("{0}")]
     Refused(R),
-    /// No answer in time. The effect may or may not have happened, or may happen yet.
+    /// No answer in time. The effect may have happened, or may still happen.
     #[error("no answer in time: {0}")]
     Unknown(String),
     /// The saga cancelled it. Like [`StepFailure::Unknown`], the effect may have happened.
     #[error("cancelled")]
     Cancelled,
-    /// A bug or a violated invariant, or a party whose answers made no sense for too long. The
+    /// A bug or a violated invariant, or a party whose answers were invalid for too long. The
     /// effect may have happened.
     #[error("{0}")]
     Broken(String),
-    /// There is nothing to do for this process: it is not on record, or has ended. Nothing took
-    /// effect.
+    /// The process has nothing to do: it is not on record, or has ended. Nothing took effect.
     #[error("{message}")]
     NotOpen {
-        /// What is wrong, for people.
+        /// What is wrong, in plain text.
         message: String,
-        /// How the process ended, as the record has it.
+        /// How the process ended, according to the record.
         ended: Option<Value>,
     },
 }
@@ -71,7 +70,8 @@ impl<R: DeserializeOwned + Display> StepFailure<R> {
         }
     }
 
-    /// A regular activity's failure is wrapped, a local one's is bare; both are read here.
+    /// Handles both a regular activity's failure, which is wrapped, and a local one's, which is
+    /// not.
     fn of_failure(failure: &Failure) -> Self {
         let message = &failure.message;
         match &failure.failure_info {
@@ -99,27 +99,27 @@ impl<R: DeserializeOwned + Display> StepFailure<R> {
             },
             BROKEN => Self::Broken(message.to_owned()),
             _ if info.non_retryable => Self::Broken(message.to_owned()),
-            // A retryable failure gets here when its time is up, whatever its name. What that
-            // means after an invalid answer is decided where its time is counted.
+            // A retryable failure arrives here when its time is up, whatever its type. Whether an
+            // invalid answer then counts as broken is decided where its time is measured.
             _ => Self::Unknown(message.to_owned()),
         }
     }
 }
 
-/// A party's answer that makes no sense.
+/// A party's invalid answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidAnswer {
-    /// What happened, for people.
+    /// What happened, in plain text.
     pub(crate) message: String,
     /// How long the party is asked again before the answer counts as broken.
     pub(crate) ask_again_for: Duration,
 }
 
-/// The longest time for which a party is asked again after an answer that makes no sense.
+/// The longest time for which a party is asked again after an invalid answer.
 const ASK_AGAIN_MAX: Duration = Duration::from_hours(24);
 
 impl InvalidAnswer {
-    /// Whether that is how the activity ended.
+    /// The invalid answer that ended the activity, if one did.
     pub(crate) fn of(error: &ActivityExecutionError) -> Option<Self> {
         Self::of_failure(error.failure()?)
     }
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// As a regular activity's failure arrives.
+    /// Wraps a failure as a regular activity's failure arrives.
     fn wrapped(cause: Failure) -> Failure {
         Failure {
             cause: Some(Box::new(cause)),

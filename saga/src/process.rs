@@ -1,4 +1,4 @@
-//! What a workflow has to tell the saga library about itself.
+//! The interface between a workflow and the saga library.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::{AttentionNeeded, Progress, Resolved, StepFailure};
 
 /// A workflow that is carried out as a saga.
 pub trait Process: Sized + 'static {
-    /// Every way this process's business says no.
+    /// The reasons for which this process's business refuses.
     type Refusal: DeserializeOwned + Display + Clone + 'static;
 
-    /// How long the saga waits before it tries by itself again what is broken and waits for a
-    /// person. Doubles up to [`Process::RETRY_BROKEN_MAX`].
+    /// How long the saga waits before it retries by itself what is broken and waits for a person.
+    /// Doubles up to [`Process::RETRY_BROKEN_MAX`].
     const RETRY_BROKEN_AFTER: Duration = Duration::from_mins(10);
 
-    /// See [`Process::RETRY_BROKEN_AFTER`]. Each try is some ten events of history.
+    /// See [`Process::RETRY_BROKEN_AFTER`]. Each retry adds some ten events to the history.
     const RETRY_BROKEN_MAX: Duration = Duration::from_hours(6);
 
     /// The saga's part of the workflow's state.
@@ -26,51 +26,51 @@ pub trait Process: Sized + 'static {
     /// See [`Process::progress`].
     fn progress_mut(&mut self) -> &mut Progress;
 
-    /// One or two words on where the process stands, as a heading in the Web UI.
+    /// The process's state in one or two words, as a heading in the Web UI.
     fn heading(&self) -> String;
 
-    /// Brings the search attributes up to date. Called where the process is about to wait and can
-    /// be seen, and at its end; each call that changes something is an event in the history.
+    /// Updates the search attributes. Called when the process is about to wait, and at its end;
+    /// each call that changes something adds an event to the history.
     fn publish(ctx: &WorkflowContext<Self>);
 
-    /// Puts on record that a step needs a person; answers the number of the occurrence, which
-    /// counts on over all runs of the process. Written with [`try_note`](crate::try_note): if the
-    /// note is broken, the saga itself waits for a decision about the record.
+    /// Records that a step needs a person; returns the number of the occurrence, which is counted
+    /// over all runs of the process. Uses [`try_note`](crate::try_note): if the note is broken, the
+    /// saga itself waits for a decision about the record.
     ///
-    /// **Repeats.** The same run and number is the same note.
+    /// **Repeats.** Idempotent per run and number.
     fn note_attention(
         ctx: &WorkflowContext<Self>,
         needed: AttentionNeeded,
     ) -> impl Future<Output = Result<u32, StepFailure<Self::Refusal>>>;
 
-    /// Puts a decision on record. Written with [`try_note`](crate::try_note), too.
+    /// Records a decision. Uses [`try_note`](crate::try_note), too.
     ///
-    /// **Repeats.** The same occurrence is decided once.
+    /// **Repeats.** An occurrence is decided once.
     fn note_resolved(
         ctx: &WorkflowContext<Self>,
         resolved: Resolved,
     ) -> impl Future<Output = Result<(), StepFailure<Self::Refusal>>>;
 }
 
-/// Adds a line to the timeline: plain text, which is shown as it is written.
+/// Adds a line of plain text to the timeline, where it is shown verbatim.
 pub fn tell<P: Process>(ctx: &WorkflowContext<P>, text: impl AsRef<str>) {
     let now = ctx.workflow_time();
     ctx.state_mut(|process| process.progress_mut().tell(now, text));
 }
 
-/// Shows the timeline and the search attributes as they are now.
+/// Publishes the current timeline and search attributes.
 pub(crate) fn show<P: Process>(ctx: &WorkflowContext<P>) {
     let details = ctx.state(|process| process.progress().markdown(&process.heading()));
     ctx.set_current_details(details);
     P::publish(ctx);
 }
 
-/// Shows how the process ended, and lets everybody who waits for an answer have it before the
-/// workflow closes.
+/// Publishes how the process ended, and lets running update handlers answer before the workflow
+/// closes.
 pub async fn answer_all<P: Process>(ctx: &WorkflowContext<P>) {
     show(ctx);
     let all = ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), uninterrupted());
-    // Nothing cancels this wait.
+    // The wait is detached from the workflow's cancellation.
     let _answered = all.await;
 }
 

@@ -1,4 +1,4 @@
-//! How far a process has come: the state that its workflow keeps for the saga.
+//! A process's progress: the state that its workflow keeps for the saga.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
@@ -10,48 +10,48 @@ use temporalio_workflow::WorkflowCancellationToken;
 
 use crate::{Decision, Resolution};
 
-/// The most lines that a timeline keeps. Beyond it the oldest but the first go, so that callers
-/// who send signal after signal cannot make the workflow's state grow.
+/// The most lines that a timeline keeps. Beyond it the oldest except the first are dropped, so that
+/// callers who send many signals cannot grow the workflow's state.
 pub const TIMELINE_MAX: usize = 200;
 
 /// The most characters that a line of the timeline keeps.
 const LINE_MAX: usize = 500;
 
-/// The most hints that a party's signals are acted on, for each queue. Any more are ignored.
+/// The most hints per queue that the saga acts on. Further hints are ignored.
 const HINTS_MAX: u32 = 100;
 
-/// The most messages of one kind that a process takes. Temporal takes 2,000 updates of a run: most of
-/// them are left for people who decide.
+/// The most messages of one kind that a run accepts. Temporal accepts 2,000 updates per run; most
+/// of them are reserved for people's decisions.
 pub const MESSAGES_MAX: u32 = 100;
 
-/// What became of one step.
+/// The state of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepProgress {
     /// Which step.
     pub step: String,
-    /// What became of it.
+    /// Its state.
     pub state: StepState,
 }
 
-/// What became of a step.
+/// The state of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepState {
     /// Begun; its undo is registered.
     Running,
-    /// Begun, and waiting for somebody outside.
+    /// Begun, and waiting for an outside person or event.
     Waiting,
     /// Done.
     Done,
-    /// The business said no.
+    /// The business refused.
     Refused,
-    /// It is not known whether it took effect; its undo will find out.
+    /// Whether it took effect is unknown; its undo will find out.
     Unknown,
-    /// A bug, or a party whose answers made no sense for too long.
+    /// A bug, or a party whose answers were invalid for too long.
     Broken,
-    /// Taken back.
+    /// Undone.
     Undone,
-    /// A person decided to go on without it.
+    /// A person decided to continue without it.
     Skipped,
     /// It could not be undone, and a person decided that it counts as done.
     Accepted,
@@ -62,13 +62,13 @@ pub enum StepState {
 pub struct TimelineEntry {
     /// When, by the workflow's clock.
     pub at: DateTime<Utc>,
-    /// What, for people: plain text on one line.
+    /// What happened, in plain text on one line.
     pub text: String,
 }
 
 impl TimelineEntry {
-    /// What is told may be somebody else's words: a control character is a space, and what is too
-    /// long is cut off.
+    /// The text may come from outside: control characters become spaces, and a text that is too
+    /// long is cut.
     fn at(at: DateTime<Utc>, text: &str) -> Self {
         let plain = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
         Self { at, text: plain.take(LINE_MAX).collect() }
@@ -80,49 +80,49 @@ impl TimelineEntry {
 pub struct WaitingFor {
     /// The step that cannot go on.
     pub step: String,
-    /// Counts how often this process has needed a person. A decision names it.
+    /// Counts how often this process has needed a person. A decision must name it.
     pub occurrence: u32,
-    /// What can be decided.
+    /// The decisions that a person can choose from.
     pub decisions: Vec<Decision>,
 }
 
-/// Where the process is going.
+/// The direction in which the process goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
     Forward,
-    /// It stops, and what was done is undone.
+    /// It was stopped, and its steps are being undone.
     Unwinding,
-    /// It stops, and there is nothing to undo.
+    /// It was stopped, and there is nothing to undo.
     Stopped,
     /// Past the point of no return.
     Onward,
 }
 
-/// A wait for a person's decision: which decisions it takes, and that it takes one.
+/// A wait for one decision of a person, and the decisions that it accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wait {
     about: WaitingFor,
-    /// What was decided and the saga has not yet acted on.
+    /// A decision that the saga has not yet acted on.
     resolution: Option<Resolution>,
 }
 
 impl Wait {
-    /// Begins to wait.
+    /// Starts a wait.
     #[must_use]
     pub const fn about(about: WaitingFor) -> Self {
         Self { about, resolution: None }
     }
 
-    /// What waits.
+    /// The step that waits.
     #[must_use]
     pub const fn waiting_for(&self) -> &WaitingFor {
         &self.about
     }
 
-    /// Whether a decision would be taken.
+    /// Checks whether a decision would be accepted.
     ///
-    /// **Errors.** Why it would be ignored. A decision that was meant for another occurrence, or
-    /// is sent twice, must not decide whatever comes next.
+    /// **Errors.** Why it would be ignored. A decision that is meant for another occurrence, or is
+    /// sent twice, must not decide a later question.
     pub fn check(&self, resolution: &Resolution) -> Result<(), String> {
         let waiting = &self.about;
         let named = (resolution.step.as_str(), resolution.occurrence);
@@ -141,7 +141,7 @@ impl Wait {
         Ok(())
     }
 
-    /// Takes a decision.
+    /// Accepts a decision.
     ///
     /// **Errors.** As for [`Wait::check`].
     pub fn resolve(&mut self, resolution: Resolution) -> Result<(), String> {
@@ -150,28 +150,28 @@ impl Wait {
         Ok(())
     }
 
-    /// What was decided, to be acted on once.
+    /// Returns the decision once, to be acted on.
     pub const fn take_resolution(&mut self) -> Option<Resolution> {
         self.resolution.take()
     }
 }
 
-/// The part of a workflow's state that belongs to the saga.
+/// The saga's part of a workflow's state.
 #[derive(Debug)]
 pub struct Progress {
     steps: Vec<StepProgress>,
     timeline: VecDeque<TimelineEntry>,
-    /// Why the process is to be cancelled; the first reason stands.
+    /// Why the process is to be cancelled; the first reason counts.
     cancel_reason: Option<String>,
     /// Cancelled as soon as the process no longer goes forward. Undos do not depend on it.
     forward: WorkflowCancellationToken,
     direction: Direction,
-    /// What it waits for by agreement, if it does.
+    /// What the process waits for as planned, such as a customer.
     pause: Option<&'static str>,
     wait: Option<Wait>,
-    /// Cancelled by the decision that is waited for: it ends the pause, and a retry under way.
+    /// Cancelled by the awaited decision: this ends the pause, and a running retry.
     decided: WorkflowCancellationToken,
-    /// How many notes this run has written.
+    /// The number of notes that this run has written.
     notes: u32,
     /// How often this run has waited because the record could not be written.
     record_waits: u32,
@@ -199,13 +199,13 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Each step begun, and what became of it.
+    /// The steps begun so far, and their state.
     #[must_use]
     pub fn steps(&self) -> &[StepProgress] {
         &self.steps
     }
 
-    /// What happened, for people.
+    /// What happened, in plain text.
     pub fn timeline(&self) -> impl Iterator<Item = &TimelineEntry> {
         self.timeline.iter()
     }
@@ -216,20 +216,20 @@ impl Progress {
         self.cancel_reason.as_deref()
     }
 
-    /// Whether what was done is being undone, or has been.
+    /// Whether the process is being unwound, or has been.
     #[must_use]
     pub const fn is_unwinding(&self) -> bool {
         matches!(self.direction, Direction::Unwinding)
     }
 
-    /// Whether the point of no return is behind: from there the process only goes on.
+    /// Whether the process is past the point of no return: from there it only goes forward.
     #[must_use]
     pub const fn is_past_return(&self) -> bool {
         matches!(self.direction, Direction::Onward)
     }
 
-    /// In one or two words, what somebody outside has to do before the process goes on, if it waits
-    /// for that. Nobody is asked to decide anything.
+    /// What somebody outside has to do before the process continues, in one or two words. This is a
+    /// planned wait; no decision is requested.
     #[must_use]
     pub const fn pausing_for(&self) -> Option<&'static str> {
         self.pause
@@ -239,13 +239,13 @@ impl Progress {
         self.pause = pause;
     }
 
-    /// What waits for a person's decision, if anything does.
+    /// The step that waits for a person's decision, if any.
     #[must_use]
     pub fn waiting_for(&self) -> Option<&WaitingFor> {
         self.wait.as_ref().map(Wait::waiting_for)
     }
 
-    /// Cancels the process, if it still goes forward; whether it did.
+    /// Cancels the process if it still goes forward; returns whether it did.
     pub fn cancel(&mut self, reason: &str) -> bool {
         let in_time = self.direction == Direction::Forward;
         if in_time {
@@ -255,7 +255,7 @@ impl Progress {
         in_time
     }
 
-    /// Takes a person's decision, if it is about what waits.
+    /// Accepts a person's decision, if it is about the waiting step.
     ///
     /// **Errors.** As for [`Progress::check`].
     pub fn resolve(&mut self, resolution: Resolution) -> Result<(), String> {
@@ -265,15 +265,15 @@ impl Progress {
         Ok(())
     }
 
-    /// Whether a decision would be taken.
+    /// Checks whether a decision would be accepted.
     ///
-    /// **Errors.** Nothing waits; or as for [`Wait::check`].
+    /// Nothing waits; or as for [`Wait::check`].
     pub fn check(&self, resolution: &Resolution) -> Result<(), String> {
         self.wait.as_ref().ok_or_else(nothing_waits)?.check(resolution)
     }
 
-    /// A party says that something has changed on its side: whatever waits for it on this queue
-    /// asks again at once. Whether the hint is acted on.
+    /// A party reports a change on its side: the steps that wait for it on this queue ask again at
+    /// once. Returns whether the hint is acted on.
     pub fn hint(&mut self, queue: &'static str) -> bool {
         let hints = self.hints.entry(queue).or_default();
         let acted_on = *hints < HINTS_MAX;
@@ -287,14 +287,14 @@ impl Progress {
         self.hints.get(queue).copied().unwrap_or_default()
     }
 
-    /// Whether one more message of this kind is taken. An update asks in its validator: what is
-    /// refused there adds nothing to the history.
+    /// Whether one more message of this kind is accepted. An update checks this in its validator,
+    /// because a refusal there adds nothing to the history.
     #[must_use]
     pub fn takes(&self, kind: &'static str) -> bool {
         self.messages.get(kind).is_none_or(|taken| *taken < MESSAGES_MAX)
     }
 
-    /// Counts a message of this kind; whether it is one of those that are taken.
+    /// Counts a message of this kind; returns whether it is accepted.
     pub fn take(&mut self, kind: &'static str) -> bool {
         let is_taken = self.takes(kind);
         if is_taken {
@@ -304,7 +304,7 @@ impl Progress {
         is_taken
     }
 
-    /// Adds a line to the timeline: plain text, which is shown as it is written.
+    /// Adds a line of plain text to the timeline, where it is shown verbatim.
     pub fn tell(&mut self, now: Option<SystemTime>, text: impl AsRef<str>) {
         let at = DateTime::<Utc>::from(now.unwrap_or(SystemTime::UNIX_EPOCH));
         self.timeline.push_back(TimelineEntry::at(at, text.as_ref()));
@@ -317,8 +317,8 @@ impl Progress {
         }
     }
 
-    /// The timeline in Markdown, for the Web UI. Each text is shown as it is written, whoever wrote
-    /// it: nothing in it is a link, an image or any other markup.
+    /// The timeline in Markdown, for the Web UI. All text is escaped: nothing in it becomes a link,
+    /// an image or other markup.
     #[must_use]
     pub fn markdown(&self, heading: &str) -> String {
         let lines = self.timeline.iter().map(|TimelineEntry { at, text }| {
@@ -336,14 +336,14 @@ impl Progress {
         }
     }
 
-    /// What became of a step; nothing, if this run has not begun it.
+    /// The state of a step; `None` if this run has not begun it.
     pub(crate) fn state_of(&self, step: &str) -> Option<StepState> {
         self.steps.iter().find(|begun| begun.step == step).map(|begun| begun.state)
     }
 
-    /// Makes the way forward depend on the workflow's own cancellation, too.
+    /// Ties the way forward to the workflow's own cancellation, too.
     pub(crate) fn go_forward_until(&mut self, forward: WorkflowCancellationToken) {
-        // A cancel that came with the start was heard before there was anything to cancel.
+        // A cancel may have arrived together with the start, before this token existed.
         if let Some(reason) = &self.cancel_reason {
             forward.cancel_with_reason(reason.clone());
         }
@@ -354,7 +354,7 @@ impl Progress {
         self.forward.clone()
     }
 
-    /// From here the process only goes on, and no cancellation reaches it any more.
+    /// Passes the point of no return: from here no cancellation reaches the process.
     pub(crate) fn pass_return(&mut self) {
         self.direction = Direction::Onward;
         self.forward = WorkflowCancellationToken::new();
@@ -368,7 +368,7 @@ impl Progress {
         self.direction = Direction::Stopped;
     }
 
-    /// Waits for a person from now on; the token is cancelled by the decision.
+    /// Starts to wait for a person; the decision cancels the returned token.
     pub(crate) fn wait_for(&mut self, about: WaitingFor) -> WorkflowCancellationToken {
         self.wait = Some(Wait::about(about));
         self.decided = WorkflowCancellationToken::new();
@@ -383,14 +383,14 @@ impl Progress {
         self.wait = None;
     }
 
-    /// What ends an attempt at something that must be done: a person's decision, made while the
-    /// saga tries again by itself. Without a wait for a decision, nothing does.
+    /// The token for an attempt at something that must be completed. Only a person's decision, made
+    /// while the saga retries, cancels it; without a wait for a decision, nothing does.
     pub(crate) fn until_decided(&self) -> WorkflowCancellationToken {
         self.wait.as_ref().map(|_wait| self.decided.clone()).unwrap_or_default()
     }
 
-    /// Numbers a wait for the record over the whole run: a decision about an earlier one must not
-    /// decide a later one.
+    /// Numbers the waits for the record over the whole run: a decision about an earlier wait must
+    /// not apply to a later one.
     pub(crate) const fn next_record_wait(&mut self) -> u32 {
         self.record_waits = self.record_waits.saturating_add(1);
         self.record_waits
@@ -402,8 +402,9 @@ impl Progress {
     }
 }
 
-/// The text in Markdown that shows it. What would be markup only where a line begins needs no care:
-/// something else stands there. Braces are none in Markdown, but the Web UI fills in `{namespace}`.
+/// Escapes text so that Markdown shows it verbatim. Markup that is only recognised at the start of
+/// a line needs no escape, because the text never starts one. Braces are no Markdown, but the Web
+/// UI expands `{namespace}`.
 fn as_written(text: &str) -> String {
     const MARKUP: &str = r"\`*_{}[]<>#|~&!";
     let mut written = String::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! The saga's mechanism: runs steps and their undos, whatever the process is.
+//! The saga's mechanism: runs the steps and undos of any process.
 
 use std::mem;
 use std::time::Duration;
@@ -13,35 +13,35 @@ use crate::attention::{Done, Duty};
 use crate::process::{show, tell};
 use crate::{Activity, Contract, Process, Role, Step, StepFailure, StepState};
 
-/// The shortest wait for somebody outside: whoever says that a time to come has come already has
-/// another clock, and must not be asked without a pause.
+/// The shortest wait for somebody outside: if the party's clock differs, its deadline may already
+/// be over, and the step must not be retried without a pause.
 const WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// Why a process stops going forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop<R> {
-    /// The business said no.
+    /// The business refused.
     Refused(R),
-    /// A party did not answer within the time that the step may take; the outcome is unknown.
+    /// A party did not answer within the step's patience; the outcome is unknown.
     GaveUp {
         /// Which step.
         step: &'static str,
     },
     /// It was cancelled in time.
     Cancelled,
-    /// A bug, or a party whose answers made no sense for too long.
+    /// A bug, or a party whose answers were invalid for too long.
     Broken {
         /// Which step.
         step: &'static str,
         /// What broke.
         why: String,
     },
-    /// There is nothing to do, and nothing to undo: the process is not on record, or another run
-    /// has ended it.
+    /// There is nothing to do and nothing to undo: the process is not on record, or another run has
+    /// ended it.
     NotOpen {
-        /// What is wrong, for people.
+        /// What is wrong, in plain text.
         message: String,
-        /// How it ended, as the record has it.
+        /// How it ended, according to the record.
         ended: Option<Value>,
     },
 }
@@ -50,30 +50,31 @@ pub enum Stop<R> {
 #[must_use = "a step that counts as done has the process go forward again"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unwound {
-    /// Everything is undone, or a person decided to go on without.
+    /// Everything is undone, or a person decided to continue without.
     Undone,
-    /// This step could not be undone, and a person decided that it counts as done: the process
-    /// goes forward from there. What comes before it is not undone.
+    /// This step could not be undone, and a person decided that it counts as done: the process goes
+    /// forward from there. The steps before it are not undone.
     AcceptedAsDone(&'static str),
 }
 
-/// What a step's answer means, where the step may have to wait for somebody outside.
+/// The meaning of a step's answer, if the step may have to wait for somebody outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<T> {
     /// It is done.
     Done(T),
-    /// It is under way, and waits for somebody outside.
+    /// It is in progress, and waits for somebody outside.
     Waits {
-        /// How long it waits, from now on, before it is run again.
+        /// The longest wait before the step is run again.
         at_most: Duration,
-        /// One or two words on what it waits for, as a heading in the Web UI.
+        /// What it waits for, in one or two words, as a heading in the Web UI.
         why: &'static str,
     },
-    /// It is not done and never will be: the process takes the step again, with another argument.
+    /// It is not done and never will be: the process declares the step again, with another
+    /// argument.
     Replaced,
 }
 
-/// A process under way: what it may have done, and how to undo it.
+/// A running process: the effects it may have had, and how to undo them.
 pub struct Saga<P: Process> {
     ctx: WorkflowContext<P>,
     undos: Vec<Undo<P>>,
@@ -86,18 +87,18 @@ struct Undo<P: Process> {
     attempt: Attempt<P>,
 }
 
-/// A step that still has to say how it is undone. It is no future: without
-/// [`Undeclared::undone_by`] there is nothing to run.
+/// A step without its undo. It is not a future: only [`Undeclared::undone_by`] turns it into
+/// something that can run.
 #[must_use = "a step runs once it says how it is undone"]
 pub struct Undeclared<'saga, P: Process, A: Step> {
     saga: &'saga mut Saga<P>,
-    /// Where its undo stands among the others.
+    /// The position of its undo among the others.
     position: usize,
     activity: A,
     argument: A::Input,
 }
 
-/// A step whose undo is registered: it may run.
+/// A step whose undo is registered: it can run.
 #[must_use = "a step that is declared has to be run"]
 pub struct Declared<A: Activity> {
     activity: A,
@@ -105,11 +106,10 @@ pub struct Declared<A: Activity> {
 }
 
 impl<P: Process> Saga<P> {
-    /// Begins. A cancellation of the workflow, from the Web UI or the CLI, now means what
-    /// [`Progress::cancel`](crate::Progress::cancel) means: it stops the way forward, and only
-    /// that.
+    /// Begins. From now on a cancellation of the workflow, from the Web UI or the CLI, has the
+    /// effect of [`Progress::cancel`](crate::Progress::cancel): it only stops the way forward.
     ///
-    /// A step gives up after `patience`, unless its own limit is shorter.
+    /// A step gives up after `patience`, or after its own limit if that is shorter.
     #[must_use]
     pub fn begin(ctx: &WorkflowContext<P>, patience: Option<Duration>) -> Self {
         let forward = ctx.cancellation_token().child_token();
@@ -117,14 +117,14 @@ impl<P: Process> Saga<P> {
         Self { ctx: ctx.clone(), undos: Vec::new(), patience }
     }
 
-    /// Names a step and what it is told. The same argument goes to its undo.
+    /// Names a step and its argument. The same argument goes to its undo.
     pub const fn step<A: Step>(&mut self, activity: A, argument: A::Input) -> Undeclared<'_, P, A> {
         let position = self.undos.len();
         Undeclared { saga: self, position, activity, argument }
     }
 
-    /// Names a step that was declared before and is needed once more, with another argument. Its
-    /// undo stands beside the first one's: what was declared after that is still undone before.
+    /// Names a step that was declared before and is needed again, with another argument. Its undo
+    /// is placed next to the first one's: the undos of later declarations still run before both.
     pub fn step_again<A: Step>(&mut self, activity: A, argument: A::Input) -> Undeclared<'_, P, A> {
         let first = self.undos.iter().rposition(|undo| undo.step == A::CONTRACT.step);
         let position = first.map_or(self.undos.len(), |first| first.saturating_add(1));
@@ -133,18 +133,18 @@ impl<P: Process> Saga<P> {
 
     /// Runs a step, unless the process has been cancelled.
     ///
-    /// **Errors.** Why the process stops: [`Saga::unwind`] comes next.
+    /// Why the process stops: call [`Saga::unwind`] next.
     pub async fn run<A: Step>(&mut self, step: Declared<A>) -> Result<A::Output, Stop<P::Refusal>> {
         let output = self.attempt(&step).await?;
         self.done(A::CONTRACT.step, output)
     }
 
-    /// Runs a step that may have to wait for somebody outside, such as a customer, and runs it
-    /// again, with the same argument, when the wait is over: because its time is up, or because the
-    /// step's party has news ([`Progress::hint`](crate::Progress::hint)). `read` tells what each
-    /// answer means. Nothing if the step is [`Answer::Replaced`].
+    /// Runs a step that may have to wait for somebody outside, such as a customer. The step is run
+    /// again, with the same argument, when the wait times out or the step's party sends a hint
+    /// ([`Progress::hint`](crate::Progress::hint)). `read` interprets each answer. Returns `None`
+    /// if the step is [`Answer::Replaced`].
     ///
-    /// The time of a wait counts as nobody's patience, and a cancel ends it at once.
+    /// The wait does not count towards the step's patience, and a cancel ends it at once.
     ///
     /// **Errors.** As for [`Saga::run`].
     pub async fn run_with_waits<A: Step, T>(
@@ -154,7 +154,7 @@ impl<P: Process> Saga<P> {
     ) -> Result<Option<T>, Stop<P::Refusal>> {
         let Contract { step: name, queue, .. } = A::CONTRACT;
         loop {
-            // News that comes while the step runs may be later than its answer.
+            // A hint that arrives while the step runs may be newer than its answer.
             let heard = self.ctx.state(|process| process.progress().hints(queue));
             match read(self.attempt(&step).await?) {
                 Answer::Done(output) => return self.done(name, output).map(Some),
@@ -171,8 +171,8 @@ impl<P: Process> Saga<P> {
         }
     }
 
-    /// Waits until the time is up, there is news from the queue's party beyond what was heard, or
-    /// the process is cancelled.
+    /// Waits until the time is up, the queue's party sends a hint beyond the `heard` ones, or the
+    /// process is cancelled.
     async fn wait_until(
         &self,
         at_most: Duration,
@@ -197,14 +197,14 @@ impl<P: Process> Saga<P> {
         );
         workflows::select! {
             _ = timer => {},
-            // It ends with a cancel, too.
+            // A cancel ends it, too.
             _ = news => round.cancel_with_reason("there is news"),
         }
         self.ctx.state_mut(|process| process.progress_mut().pause(None));
         self.unless_cancelled(&forward)
     }
 
-    /// Tries a step, unless the process has been cancelled; answers what the activity does.
+    /// Runs a step's activity, unless the process has been cancelled; returns its output.
     async fn attempt<A: Step>(
         &mut self,
         step: &Declared<A>,
@@ -217,13 +217,14 @@ impl<P: Process> Saga<P> {
         let patience = [own, self.patience].into_iter().flatten().min();
         let done = quick_then_patient(&self.ctx, activity, argument, patience, &forward).await;
         match &done {
-            // What is refused is refused in every run: none has begun another step than this one.
+            // A refusal is the same in every run, so no other run has begun a step that this one
+            // has not.
             Err(StepFailure::Refused(_)) => {
                 let mut undos = mem::take(&mut self.undos);
                 undos.retain(|undo| self.state_of(undo.step).is_some());
                 self.undos = undos;
             }
-            // Without a process there is nothing to undo; what another run has ended stays so.
+            // There is nothing to undo, and what another run has ended stays.
             Err(StepFailure::NotOpen { .. }) => self.undos.clear(),
             Ok(_)
             | Err(StepFailure::Unknown(_) | StepFailure::Cancelled | StepFailure::Broken(_)) => {}
@@ -231,18 +232,19 @@ impl<P: Process> Saga<P> {
         done.map_err(|failure| self.conclude(name, failure))
     }
 
-    /// Writes down that a step is done.
+    /// Marks a step as done.
     fn done<T>(&self, step: &'static str, output: T) -> Result<T, Stop<P::Refusal>> {
         self.mark(step, StepState::Done);
         tell(&self.ctx, format!("✔ {step}"));
-        // Whoever cancelled the process meanwhile was told that it is cancelled.
+        // If the process was cancelled meanwhile, the caller was told so, and the process must
+        // stop.
         self.unless_cancelled(&self.forward())?;
         Ok(output)
     }
 
-    /// Runs a step that lies past the point of no return: it is seen through, whatever happens.
+    /// Runs a step that lies past the point of no return: it is retried until it succeeds.
     ///
-    /// Answers whether it is done, or a person decided to go on without it.
+    /// Returns whether it is done, or a person decided to continue without it.
     pub async fn run_to_the_end<A>(&mut self, step: Declared<A>) -> StepState
     where
         A: Step<Output = ()>,
@@ -250,9 +252,10 @@ impl<P: Process> Saga<P> {
         self.must_succeed(step.activity, &step.argument).await
     }
 
-    /// Does what must be done and has no undo of its own. From here the process only goes on.
+    /// Runs an activity that must succeed and has no undo of its own. From here the process only
+    /// goes forward.
     ///
-    /// Answers whether it is done, or a person decided to go on without it.
+    /// Returns whether it is done, or a person decided to continue without it.
     pub async fn must_succeed<A>(&self, activity: A, argument: &A::Input) -> StepState
     where
         A: Activity<Output = ()>,
@@ -277,7 +280,7 @@ impl<P: Process> Saga<P> {
         state
     }
 
-    /// Waits in case somebody cancels.
+    /// Waits for a time in which the process can still be cancelled.
     ///
     /// **Errors.** [`Stop::Cancelled`].
     pub async fn cancel_window(&self, length: Duration) -> Result<(), Stop<P::Refusal>> {
@@ -300,16 +303,17 @@ impl<P: Process> Saga<P> {
         self.unless_cancelled(&forward)
     }
 
-    /// Undoes everything, last first. Returns when all of it is undone, or a person has decided
-    /// to go on without, or that a step counts as done after all.
+    /// Runs all undos, last step first. Returns when everything is undone or skipped by a person,
+    /// or when a person decides that a step counts as done after all.
     ///
-    /// The process puts on record that it unwinds *before* it calls this.
+    /// The process records that it unwinds *before* it calls this.
     pub async fn unwind(&mut self) -> Unwound {
         self.ctx.state_mut(|process| process.progress_mut().unwind());
         while let Some(Undo { step, can_be_accepted, attempt }) = self.undos.pop() {
             let duty = Duty { step, undoing: true, can_be_accepted, attempt: &attempt };
             let (state, text) = match duty.see_through(&self.ctx).await {
-                // There was nothing to undo: this run has not begun the step, or it was refused.
+                // There was nothing to undo: this run has not begun the step, or the step was
+                // refused.
                 Done::Yes if matches!(self.state_of(step), None | Some(StepState::Refused)) => {
                     continue;
                 }
@@ -328,7 +332,7 @@ impl<P: Process> Saga<P> {
         Unwound::Undone
     }
 
-    /// Writes down what became of a step that was not done, and answers why the process stops.
+    /// Records the state of a step that was not done, and returns why the process stops.
     fn conclude(&self, step: &'static str, failure: StepFailure<P::Refusal>) -> Stop<P::Refusal> {
         let (state, text, why_stopped) = match failure {
             StepFailure::Refused(refusal) => {
@@ -363,7 +367,7 @@ impl<P: Process> Saga<P> {
         if forward.is_cancelled() { Err(self.stopped(Stop::Cancelled)) } else { Ok(()) }
     }
 
-    /// From now on a cancel comes too late: the process has stopped for another reason.
+    /// From now on a cancel is too late: the process has stopped for another reason.
     fn stopped(&self, stop: Stop<P::Refusal>) -> Stop<P::Refusal> {
         self.ctx.state_mut(|process| match stop {
             Stop::NotOpen { .. } => process.progress_mut().stop(),
@@ -387,19 +391,19 @@ impl<P: Process> Saga<P> {
     }
 }
 
-/// What a timer is cancelled by: by the saga alone, and never by the process's own token.
+/// The cancellation token of a timer: only the saga cancels it, never the process's own token.
 ///
-/// Temporal's request to cancel a workflow cancels that token, and every timer that hangs on it, while
-/// the SDK (1.1.1) is still reading what else is in the workflow task. If a timer fires there behind the
-/// request, the SDK does not find it any more and panics. The next attempt has the same events, so the
-/// process would stand still for ever. The saga cancels its timers once the whole task is read.
+/// Temporal's request to cancel a workflow cancels the process's token, and every timer tied to it,
+/// while the SDK (1.1.1) is still processing the workflow task. If a timer fires later in the same
+/// task, the SDK no longer finds it and panics. Each retry of the task has the same events, so the
+/// process would hang for ever. The saga cancels its timers only after the whole task is processed.
 fn token_of_timer() -> WorkflowCancellationToken {
     WorkflowCancellationToken::new()
 }
 
 impl<P: Process, A: Step> Undeclared<'_, P, A> {
-    /// Registers the undo, which takes the same argument. Only the undo that stands on the step's
-    /// row of the contract table compiles.
+    /// Registers the undo, which takes the same argument. Only the undo on the step's row of the
+    /// contract table compiles.
     pub fn undone_by(self, undo: A::Undo) -> Declared<A> {
         let Self { saga, position, activity, argument } = self;
         let attempt = detached(&saga.ctx, undo, &argument);

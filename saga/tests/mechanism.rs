@@ -1,5 +1,5 @@
-//! The mechanism against a real Temporal server: everything that can become of a step and of an
-//! undo, and every way in which somebody interferes.
+//! The mechanism against a real Temporal server: every outcome of a step and of an undo, and every
+//! kind of interference.
 
 #![expect(
     clippy::default_trait_access,
@@ -17,13 +17,13 @@ use support::world::{FOR_EVER, Fault};
 use support::{Agency, scheduled, trip};
 use temporalio_client::WorkflowCancelOptions;
 
-/// A trip that nobody interferes with.
+/// A trip that nobody cancels or decides about.
 struct Case {
     name: &'static str,
     faults: &'static [(&'static str, Fault)],
     car_first: bool,
     ending: &'static str,
-    /// What is asked for after the faults have struck: all activities from the first undo or note.
+    /// The activities called after the faults: all from the first undo or note.
     asked: &'static [&'static str],
     states: &'static [(&'static str, StepState)],
 }
@@ -44,7 +44,7 @@ const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
-/// An answer that makes no sense, whenever the party is asked.
+/// An invalid answer, whenever the party is asked.
 const NO_SENSE: Fault = Fault::InvalidAnswer(FOR_EVER, A_SECOND);
 
 const CASES: &[Case] = &[
@@ -290,8 +290,8 @@ async fn a_trip_that_nothing_stops_takes_one_workflow_task() {
     agency.close().await;
 }
 
-/// What was refused must not be tried again by the task that takes over from a worker that died
-/// while it unwound: its own tombstones would be in the way.
+/// A refused step must not be retried by the worker that takes over from one that died while it
+/// unwound: the saga's own tombstones would refuse it.
 #[tokio::test]
 async fn what_was_done_is_in_the_history_before_anything_is_undone() {
     let agency = Agency::open().await;
@@ -303,8 +303,8 @@ async fn what_was_done_is_in_the_history_before_anything_is_undone() {
     agency.close().await;
 }
 
-/// A signal that arrives while the workflow task runs has the server refuse the task's end: the
-/// task runs again, hears the cancel first, and begins no step.
+/// If a signal arrives while the workflow task runs, the server rejects the task's completion: the
+/// task runs again, sees the cancel first, and begins no step.
 #[tokio::test]
 async fn what_a_lost_workflow_task_did_is_undone_although_this_one_never_began_it() {
     let agency = Agency::open().await;
@@ -499,7 +499,7 @@ async fn a_broken_undo_waits_and_only_a_decision_that_names_it_decides() {
     }
     assert_eq!(agency.view(&handle).await.waiting_for.as_ref(), Some(&waiting));
 
-    // It is broken still: the same step waits again, as another occurrence.
+    // It is still broken: the same step waits again, as another occurrence.
     agency.decide(&handle, "flight", 41, Decision::Retry).await.unwrap();
     let again = agency.until_waiting_anew(&handle, waiting).await;
     assert_eq!((again.step.as_str(), again.occurrence), ("flight", 42));
@@ -541,7 +541,7 @@ async fn what_is_broken_is_tried_again_without_a_person() {
     agency.close().await;
 }
 
-/// The retry meets a party that is away, and would go on for as long as it is.
+/// The retry finds its party away, and would continue for as long as it is.
 #[tokio::test]
 async fn a_decision_does_not_wait_for_a_retry_that_is_under_way() {
     let agency = Agency::open().await;
@@ -613,7 +613,7 @@ async fn past_the_point_of_no_return_a_broken_step_waits_and_no_cancel_turns_it_
         if decision == Decision::Retry {
             agency.world.mend(&start.trip, "IssueTickets");
         }
-        // Either this decision or the saga's own retry has it done.
+        // Either this decision or the saga's own retry completes it.
         let taken = agency.decide(&handle, "tickets", waiting.occurrence, decision).await;
         assert!(taken.is_ok() || decision == Decision::Retry, "{taken:?}");
         assert_eq!(agency.ended(&handle).await, "booked");
@@ -647,7 +647,7 @@ async fn a_party_whose_answers_make_no_sense_is_asked_again_patiently_and_visibl
     let record = agency.world.record(&start.trip);
     let calls = record.calls.iter().filter(|call| call.activity == "BookHotel");
     assert_eq!(calls.map(|call| call.is_local).collect::<Vec<_>>(), [true, false, false]);
-    // One activity is tried again and again, so that the history does not grow.
+    // A single activity is retried, so that the history does not grow.
     assert_eq!(scheduled(&handle, "BookHotel").await.len(), 1);
     let timeline = agency.view(&handle).await.timeline;
     let told = "BookHotel is waiting on trips: an answer that makes no sense; asking again until";
@@ -702,8 +702,8 @@ async fn a_hint_does_not_begin_the_patience_anew() {
         panic!("the hint did not have the hotel asked anew, within a limit");
     };
     assert_eq!(first, Duration::from_secs(30));
-    // Both limits end at the same moment, as exactly as a workflow can tell: its clock stands still
-    // during a task, so the quick tries count, too.
+    // Both limits end at the same moment, as precisely as a workflow can measure: its clock stands
+    // still during a task, so the quick attempts count, too.
     let (ends, should_end) = (second_at + second, first_at + first);
     assert!(second < first, "{second:?}");
     assert!(ends.abs_diff(should_end) < Duration::from_secs(3), "{:?}", ends.abs_diff(should_end));
@@ -742,11 +742,11 @@ async fn a_note_that_is_broken_waits_for_a_decision_about_the_record() {
     let waiting = agency.until_waiting(&handle).await;
     assert_eq!((waiting.step.as_str(), waiting.occurrence), ("record", 1));
     assert!(agency.decide(&handle, "car", 1, Decision::Skip).await.is_err());
-    // The saga's own retries are no new occurrences.
+    // The saga's own retries are not new occurrences.
     agency.world.until(&start.trip, |record| record.times("NoteUnwinding") == 3).await;
     agency.decide(&handle, "record", 1, Decision::Skip).await.unwrap();
 
-    // The decision about one note decides no other.
+    // The decision about one note does not apply to another.
     assert_eq!(agency.until_waiting_anew(&handle, waiting).await.occurrence, 2);
     assert!(agency.decide(&handle, "record", 1, Decision::Skip).await.is_err());
     agency.world.mend(&start.trip, "NoteEnd");
@@ -757,7 +757,7 @@ async fn a_note_that_is_broken_waits_for_a_decision_about_the_record() {
     agency.close().await;
 }
 
-/// What cannot be put on record is asked for all the same: first the record waits, then the step.
+/// A person is still asked if that cannot be recorded: first the record waits, then the step.
 #[tokio::test]
 async fn a_broken_undo_waits_even_if_that_cannot_be_put_on_record() {
     let agency = Agency::open().await;

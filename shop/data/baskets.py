@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes baskets.txt.gz: what was in each of the orders, without who ordered it and when.
+"""Writes baskets.txt.gz: the content of each order, without customer and time.
 
-  baskets.py ORDERS    all orders, as JSON lines packed by gzip, in the format of orders-sample.jsonl
+  baskets.py ORDERS    all orders, as gzipped JSON lines in the format of orders-sample.jsonl
 
 A basket is a line of `quantity x unit price`, in the order of the invoice, at the prices of
-products.csv, in pounds. The same orders make the same file, byte for byte.
+products.csv, in pounds. The output is reproducible.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(orders: str) -> None:
         for order in map(json.loads, lines):
             basket = (f"{line['quantity']}x{prices[line['sku']]}" for line in order["lines"])
             baskets.append(" ".join(basket) + "\n")
-    # Without the time of its making.
+    # Without a timestamp, so that the file is reproducible.
     packed = gzip.compress("".join(baskets).encode(), 9, mtime=0)
     (HERE / "baskets.txt.gz").write_bytes(packed)
 

@@ -1,5 +1,5 @@
-//! What an order costs: beside the least that the same server takes for any workflow, and
-//! beside the same saga as textbooks write it. One machine, one run.
+//! Benchmark: the throughput and cost of an order, compared with an empty workflow on the same
+//! server and with the textbook version of the same saga. One machine, one run.
 
 mod accepts;
 mod bare;
@@ -41,22 +41,22 @@ use unfit::Unfit;
 pub(crate) use wire::WireError;
 pub(crate) use worker::{BenchWorker, serve};
 
-/// Measures orders against the same server's empty workflow and the textbook's saga.
+/// Measures orders against the same server's empty workflow and the textbook saga.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
-    /// How many seconds each measurement counts.
+    /// Seconds per measurement
     #[arg(long, default_value_t = 15)]
     seconds: u64,
 
-    /// How often each is measured; the medians are shown.
+    /// Rounds of each measurement; the medians are shown
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 
-    /// How many clients go round at once.
+    /// Concurrent clients
     #[arg(long, default_value_t = 100)]
     at_once: usize,
 
-    /// How many are started at a stretch, to see what each takes of the database.
+    /// Number started in a burst, to measure the database's share of each
     #[arg(long, default_value_t = 500)]
     burst: usize,
 
@@ -70,74 +70,74 @@ pub(crate) struct Bench {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 
-    /// The shop's database, as the starter uses it.
+    /// The shop's database, as the starter's role
     #[arg(long, env = "STARTER_DATABASE_URL", hide_env_values = true)]
     starter_database_url: String,
 
-    /// Where Kafka is, or who stands for it; without it, the relay is not measured.
+    /// Kafka's brokers; without them, the relay is not measured
     #[arg(long, env = "ORDERSAGA_KAFKA_BROKERS")]
     kafka_brokers: Option<String>,
 
-    /// That broker keeps its records in memory alone, which is said of what was measured with it.
+    /// The broker keeps its records in memory only, which the output mentions
     #[arg(long, env = "ORDERSAGA_KAFKA_IN_MEMORY")]
     kafka_in_memory: bool,
 
-    /// With how many events the outbox is filled for the relay.
+    /// Number of events with which the outbox is filled for the relay
     #[arg(long, default_value_t = 200_000)]
     relay_events: i64,
 
-    /// The shop's database, as the relay uses it.
+    /// The shop's database, as the relay's role
     #[arg(long, env = "RELAY_DATABASE_URL", hide_env_values = true)]
     relay_database_url: Option<String>,
 
-    /// The shop's database, as the owner of its schemas, who fills the outbox.
+    /// The shop's database, as the owner of its schemas, who fills the outbox
     #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
     owner_database_url: Option<String>,
 
-    /// The process ids of the programs that are measured, as
-    /// `{"temporal":1,"postgres":2,"worker":3,"starter":[4,5]}`; without it, processor time is not
-    /// told.
+    /// Process ids of the measured programs, as
+    /// `{"temporal":1,"postgres":2,"worker":3,"starter":[4,5]}`; without it, CPU time is not
+    /// reported
     #[arg(long, env = "ORDERSAGA_PIDS", value_parser = programs)]
     pids: Option<Programs>,
 
-    /// Measure a debug build all the same.
+    /// Measure a debug build anyway
     #[arg(long)]
     allow_debug: bool,
 
-    /// Measure a database with orders in it, or a server with open workflows, all the same.
+    /// Measure even if the database has orders, or the server has open workflows
     #[arg(long)]
     allow_used: bool,
 }
 
-/// Why nothing was measured.
+/// Why the benchmark has failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
-    /// What is there is not measured.
+    /// The setup would give meaningless results.
     #[error(transparent)]
     Unfit(#[from] Unfit),
-    /// Temporal does not say how many workflows are open.
+    /// Temporal does not report the number of open workflows.
     #[error("Temporal does not say how many workflows are open: {0}")]
     Counting(String),
-    /// There are no orders to measure with.
+    /// The orders to measure with cannot be read.
     #[error(transparent)]
     Goods(#[from] GoodsError),
-    /// An order or workflow went wrong.
+    /// An order or workflow failed.
     #[error(transparent)]
     Spoiled(#[from] Spoiled),
-    /// Ordersaga cannot be spoken to.
+    /// The API cannot be called.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// A request was not answered as it should be.
+    /// A response was not as expected.
     #[error("a request was not answered as it should be")]
     Wire(#[from] WireError),
-    /// Orders that were accepted are not on record.
+    /// Accepted orders are missing from the record.
     #[error("{0} orders that were accepted are not on record")]
     Lost(i64),
-    /// Orders have ended otherwise than they should.
+    /// Orders have ended in a wrong status.
     #[error("{0} orders that were accepted have ended, and are not completed")]
     NotCompleted(i64),
-    /// Orders are not carried out.
-    #[error("{0} orders that were accepted have not ended, and nothing goes on")]
+    /// Orders make no progress.
+    #[error("{0} orders that were accepted have not ended, and there is no progress")]
     Standstill(i64),
     /// Temporal's settings cannot be read.
     #[error(transparent)]
@@ -148,13 +148,13 @@ pub(crate) enum BenchError {
     /// The database does not answer.
     #[error("the database does not answer")]
     Database(#[from] sqlx::Error),
-    /// Latencies cannot be counted.
+    /// The latency histogram cannot be created.
     #[error("cannot count latencies")]
     Latencies(#[from] hdrhistogram::CreationError),
-    /// The terminal, or a process, does not do as it should.
+    /// The terminal or a child process failed.
     #[error("cannot write to the terminal or start the benchmark's worker")]
     Process(#[from] io::Error),
-    /// The benchmark's worker does not run.
+    /// The benchmark's worker failed.
     #[error("the benchmark's worker: {0}")]
     Worker(String),
     /// The relay has ended instead of delivering.
@@ -162,24 +162,24 @@ pub(crate) enum BenchError {
     Relay(String),
 }
 
-/// Everything that was measured.
+/// All measurements.
 struct Findings {
     many: Vec<(Contender, Measured)>,
     one: Vec<(Contender, Measured)>,
     bursts: Vec<(Contender, BurstCost)>,
 }
 
-/// What a burst took.
+/// The results of a burst.
 struct BurstCost {
     burst: Burst,
     footprints: Vec<Footprint>,
-    /// Committed transactions for each, beyond what the idle system commits; told for what
-    /// writes to the database.
+    /// Committed transactions per order, above the idle system's rate; reported for contenders that
+    /// write to the database.
     commits: Option<Decimal>,
 }
 
-/// Measures, and shows what was found. Whether the targets are reached does not matter to its
-/// exit code: a slow machine is no fault.
+/// Measures, and prints the results. The exit code does not depend on whether the targets are
+/// reached: a slow machine is not a failure.
 pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     let database = Database::at(&bench.database_url)?;
     let arena = Arena {
@@ -196,7 +196,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     programs.bench_worker = worker.id();
     report::opening(bench, &arena, &database).await?;
 
-    // First, because the server still tidies up long after a burst of workflows.
+    // First, because the server is busy with cleanup long after a burst of workflows.
     reads::measured(&arena, "before any load").await?;
     say("warming up")?;
     rounds(&arena, &programs, 1, bench.many(Duration::from_secs(3))).await?;
@@ -219,7 +219,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     reads::measured(&arena, "after that load").await?;
     popular::measured(&arena, bench).await?;
     relay::measured(bench, &arena, &programs).await?;
-    // Last, because what it leaves to be carried out takes longest.
+    // Last, because its backlog takes the longest to process.
     accepts::measured(bench.arrivals, &arena, &programs, &database).await
 }
 
@@ -229,7 +229,8 @@ impl Bench {
     }
 }
 
-/// Measures each in turn, again and again: what slows the machine for a while slows them all.
+/// Measures the contenders in turn, round by round, so that a temporary slowdown affects all of
+/// them.
 async fn rounds(
     arena: &Arena,
     programs: &Programs,
@@ -251,7 +252,7 @@ async fn bursts(
     arena: &Arena,
     database: &Database,
 ) -> Result<Vec<(Contender, BurstCost)>, BenchError> {
-    // The system looks around for work even when there is none; that is not the orders' doing.
+    // Polling by the idle system must not be attributed to the orders.
     sleep(COUNT_DELAY).await;
     let idle_from = database.commits().await?;
     sleep(COUNT_DELAY).await;
@@ -272,7 +273,7 @@ async fn bursts(
     Ok(bursts)
 }
 
-/// How many of a burst are asked what they took of the server; they all take much the same.
+/// How many workflows of a burst are examined for their cost on the server; they hardly differ.
 const DESCRIBED: usize = 50;
 
 fn commits_each(counted: i64, idle: i64, lasted: Duration, orders: usize) -> Option<Decimal> {
@@ -282,7 +283,7 @@ fn commits_each(counted: i64, idle: i64, lasted: Duration, orders: usize) -> Opt
     of_orders.checked_div(orders.into())
 }
 
-/// As the worker and the starter connect.
+/// Connects like the worker and the starter.
 async fn connect() -> Result<Client, BenchError> {
     Ok(Temporal::from_env("ordersaga-bench")?.connect().await?)
 }

@@ -1,4 +1,4 @@
-//! The system under torture: what it promises must hold whatever is done to it.
+//! Chaos tests: the system's guarantees must hold under every fault injected here.
 
 mod bank;
 mod checks;
@@ -42,18 +42,18 @@ use launcher::{Launcher, LauncherError};
 use records::RecordsError;
 use storm::Storm;
 
-/// Places real orders without a pause while the worst is done to the system, then looks at what
-/// came of them: a storm, in which workers, starter, Postgres, Temporal, the relay and who
-/// hears of orders are killed again and again; then the payment provider, a frontend of Temporal and
-/// an article hang, each for a while; then three disasters. With Stripe's counterpart or a bank in
-/// the sandbox's place, only what has to do with who takes the money.
+/// Places real orders continuously while faults are injected, and then checks the results. First a
+/// storm, which kills workers, starter, Postgres, Temporal, the relay and its receivers again and
+/// again; then hangs of the payment provider, of a Temporal frontend and of an article's row; then
+/// three disasters. With Stripe's counterpart or a bank instead of the sandbox, runs only the parts
+/// that depend on the payment provider.
 ///
-/// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon
-/// enough after each death, what hung held up nothing that does not need it, and every disaster was
-/// told and settled as promised.
+/// Exits with 0 only if nothing is lost, duplicated, stuck or unbalanced, orders continued soon
+/// enough after each kill, a hang delayed nothing that does not depend on it, and every disaster
+/// was reported and settled as promised.
 #[derive(Clone, Args)]
 pub(crate) struct Chaos {
-    /// One part alone. Without it all, one after another.
+    /// Run only this part. By default all, one after another
     #[arg(long, env = "DISASTER", value_enum)]
     disaster: Option<Part>,
 
@@ -67,28 +67,28 @@ pub(crate) struct Chaos {
 /// A part of the chaos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::EnumIter)]
 enum Part {
-    /// Everything is killed again and again, and everybody hears of each order.
+    /// Everything is killed again and again, while all sinks receive each order's events.
     Storm,
     /// Every call to the payment provider hangs.
     HangingProvider,
-    /// One of two frontends of Temporal hangs, its connections kept open.
+    /// One of two Temporal frontends hangs, with its connections open.
     HangingFrontend,
-    /// Somebody else's transaction holds an article's row.
+    /// Another transaction locks an article's row.
     LockedArticle,
     /// Temporal is stopped for a minute.
     TemporalStopped,
-    /// Temporal's namespace is deleted and made anew.
+    /// Temporal's namespace is deleted and created again.
     NamespaceLost,
-    /// Postgres is set back behind Temporal. The last, because it leaves what must stay unsettled
-    /// until the shop asks again.
+    /// Postgres is restored to a state behind Temporal. Last, because some of the damage must stay
+    /// unsettled until the shop repeats its requests.
     PostgresSetBack,
 }
 
 impl Part {
-    /// Whether it is played with this provider. A frontend and an article hang, and Temporal is
-    /// stopped, whoever takes the money. What Temporal and Postgres lose is settled for orders that
-    /// wait for a person, too, and only the sandbox makes such orders on demand. Nobody calls a
-    /// bank, so it cannot hang.
+    /// Whether this part is run with this provider. Hangs of a frontend and of an article, and a
+    /// stopped Temporal, do not depend on the provider. The disasters that lose state need orders
+    /// that wait for a person, which only the sandbox creates on demand. The shop never calls a
+    /// bank, so a bank cannot hang.
     const fn is_played_with(self, provider: ProviderName) -> bool {
         match provider {
             ProviderName::Sandbox => true,
@@ -98,7 +98,7 @@ impl Part {
     }
 }
 
-/// Which parts are left out with this provider, and why.
+/// The parts that are skipped with this provider, and why.
 const fn left_out(provider: ProviderName) -> Option<&'static str> {
     match provider {
         ProviderName::Sandbox => None,
@@ -118,7 +118,7 @@ const fn left_out(provider: ProviderName) -> Option<&'static str> {
 }
 
 impl Chaos {
-    /// Runs it; whether everything that was promised held.
+    /// Runs the parts. Returns whether all guarantees held.
     pub(crate) async fn run(&self) -> Result<bool, ChaosError> {
         let mut launcher = Launcher::reach()?;
         let ground = Ground::of(&self.ground).await?;
@@ -148,9 +148,9 @@ impl Chaos {
         Ok(held)
     }
 
-    /// What is played, one after another.
+    /// The parts to run, in order.
     ///
-    /// **Errors.** The only part that is asked for is none of them.
+    /// **Errors.** The only requested part is not run with this provider.
     fn parts(&self, provider: ProviderName) -> Result<Vec<Part>, ChaosError> {
         use strum::IntoEnumIterator as _;
         let asked = Part::iter().filter(|part| self.disaster.is_none_or(|only| only == *part));
@@ -164,10 +164,10 @@ impl Chaos {
     }
 }
 
-/// Why a torture cannot go on.
+/// Why the chaos test cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChaosError {
-    /// There are orders already, of which nobody knows how they were placed.
+    /// There are already orders of unknown origin.
     #[error(
         "there are orders in this database, or workflows in this namespace, already: chaos counts \
          what became of all of them, so give it a fresh database and namespace"
@@ -176,74 +176,74 @@ pub(crate) enum ChaosError {
     /// There are no orders to place.
     #[error(transparent)]
     Retail(#[from] RetailError),
-    /// Ordersaga cannot be spoken to.
+    /// The API cannot be called.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// Nobody kills.
+    /// There is no launcher to kill programs.
     #[error(transparent)]
     Launcher(#[from] LauncherError),
-    /// Nobody can be asked what came of it.
+    /// The records cannot be read.
     #[error(transparent)]
     Records(#[from] RecordsError),
-    /// Stripe's counterpart is of no use.
+    /// Stripe's counterpart cannot be used.
     #[error(transparent)]
     Counterpart(#[from] CounterpartError),
-    /// There is no bank.
+    /// The bank is not configured.
     #[error(
         "BANK_IBAN is the shop's account, ORDERSAGA_BANK_FILES the folder for the bank's files: run \
          this by `make`"
     )]
     NoBank,
-    /// The part that was asked for says nothing with this provider.
+    /// The requested part is not run with this provider.
     #[error("this part is not played with this provider. {0}")]
     NotPlayed(&'static str),
-    /// The terminal is gone, a file cannot be written, or a program is not beside this one.
+    /// The terminal, a file or a child process failed.
     #[error("cannot write to the terminal or to a file, or run `ordersaga`")]
     Process(#[from] io::Error),
-    /// What others have heard of orders cannot be seen.
-    #[error("cannot see what {whom} has heard: {why}")]
+    /// A receiver's record cannot be read.
+    #[error("cannot read what {whom} has received: {why}")]
     Unheard {
-        /// Whose record it is.
+        /// Whose record.
         whom: &'static str,
-        /// What it says.
+        /// The reason.
         why: String,
     },
-    /// The article that a race is for is not in the shop.
+    /// The article of a race could not be loaded.
     #[error("`ordersaga load-catalogue` failed: its message above says why")]
     NoArticle,
-    /// None of the faults that are asked for can be played here.
-    #[error("none of these faults can be played here: why not stands above")]
+    /// None of the requested faults can be injected here.
+    #[error("none of these faults can be injected here, for the reasons above")]
     NothingToPlay,
-    /// Something that has to come before a disaster does not come.
+    /// A precondition of a fault was not reached in time.
     #[error("not within {seconds} s: {what}")]
     Never {
-        /// What was waited for.
+        /// The precondition.
         what: &'static str,
-        /// For how long.
+        /// The time limit in seconds.
         seconds: u64,
     },
-    /// What only the owner of the schemas may do cannot be done.
+    /// A statement that needs the schemas' owner failed.
     #[error("the schemas' owner can do nothing in the database")]
     Owner(#[source] sqlx::Error),
-    /// This system does not show what a process takes.
+    /// This system does not show processes' resources.
     #[error("a soak looks at every process in /proc, which this system does not have: use Linux")]
     NoProcesses,
-    /// Nobody says which processes there are.
+    /// The launcher's process ids are missing.
     #[error("ORDERSAGA_PIDS names no processes: run this by `make`")]
     NoPids,
-    /// More orders than there are goods for.
+    /// There is not enough stock for this many orders.
     #[error(
         "{orders} orders are more than there are goods for, {at_most} at most: have fewer MINUTES or \
          fewer PER_SECOND"
     )]
     TooManyOrders {
-        /// How many were asked for.
+        /// The number of orders requested.
         orders: u32,
-        /// How many there may be.
+        /// The maximum number.
         at_most: u32,
     },
-    /// An order's id is none.
-    #[error("the shop was told of an order without an id")]
+    /// An order's id is invalid.
+    #[error("the shop got an order with an invalid id")]
     NoId(#[from] uuid::Error),
 }
 

@@ -1,5 +1,5 @@
-//! A consumer of the events, as a shop writes one (`examples/consumers/inbox.py`), and what it took
-//! effect of.
+//! Runs a consumer of the events, written as a shop would (`examples/consumers/inbox.py`), and
+//! reads which events it has applied.
 
 use std::fs;
 use std::io;
@@ -13,28 +13,28 @@ use tokio::time::sleep;
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/consumers/inbox.py");
 
-/// Where the relay sends what is about orders.
+/// The topic for events of orders.
 const TOPIC: &str = "ordersaga.order";
 
-/// A consumer waits for its disk with each event, and takes some sixty a second: more than these are
-/// not waited for.
+/// A consumer commits to disk with each event, about sixty per second, so no more than this many
+/// are waited for.
 const WAITED_FOR_MAX: usize = 5_000;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// What a consumer needs beside a broker.
+/// What a consumer needs besides a broker.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ConsumerArgs {
-    /// The folder of confluent-kafka, by which a consumer in Python reads from the broker.
+    /// The folder of confluent-kafka, the Python client of the broker
     #[arg(long, env = "ORDERSAGA_CONFLUENT_KAFKA")]
     confluent_kafka: Option<PathBuf>,
 
-    /// Where that consumer keeps what it has taken effect of.
+    /// The consumer's data folder
     #[arg(long, env = "ORDERSAGA_CONSUMER")]
     consumer_folder: Option<PathBuf>,
 }
 
-/// A consumer that has all it needs.
+/// A consumer with everything it needs.
 pub(crate) struct Consumer<'a> {
     brokers: &'a str,
     client: &'a Path,
@@ -42,7 +42,7 @@ pub(crate) struct Consumer<'a> {
 }
 
 impl ConsumerArgs {
-    /// The consumer that reads from these brokers.
+    /// The consumer of these brokers.
     ///
     /// **Errors.** What is missing.
     pub(crate) fn of<'a>(&'a self, brokers: Option<&'a str>) -> Result<Consumer<'a>, &'static str> {
@@ -55,9 +55,9 @@ impl ConsumerArgs {
 }
 
 impl Consumer<'_> {
-    /// Has it take events until it has as many as there are, or 5,000, or gets no more for as long
-    /// as the patience; it is killed outright when it has half of them, and started again. Answers
-    /// the ids of those that it took effect of, in their order, and whether these are enough.
+    /// Runs it until it has applied all events, or 5,000, or makes no progress for the patience; it
+    /// is killed with SIGKILL when it has half of them, and restarted. Returns the ids of the
+    /// applied events, in order, and whether these are enough.
     pub(crate) async fn take(
         &self,
         there: usize,
@@ -70,14 +70,14 @@ impl Consumer<'_> {
         Ok((taken, is_enough))
     }
 
-    /// Writes down what was taken, for `ordersaga prove --inbox`.
+    /// Writes the applied events to a file, for `ordersaga prove --inbox`.
     pub(crate) fn write_down(&self, taken: &[&str]) -> io::Result<PathBuf> {
         let path = self.folder.join("taken.txt");
         fs::write(&path, taken.join("\n"))?;
         Ok(path)
     }
 
-    /// One that ends by itself has said why, and has not taken all.
+    /// A consumer that stops by itself has logged why, and has not applied everything.
     async fn until_taken(&self, wanted: usize, patience: Duration) -> io::Result<Vec<String>> {
         let mut reading = self.program("run").args([self.brokers, TOPIC]).spawn()?;
         let (mut taken, mut last_change) = (self.taken().await?, Instant::now());

@@ -1,4 +1,4 @@
-//! A day in the shop, in a minute: real orders, with trouble by plan, and what became of each.
+//! The demo: places real orders, some with planned trouble, and shows how each ended.
 
 mod disputes;
 mod parties;
@@ -28,15 +28,15 @@ use crate::stripe::{Counterpart, CounterpartError};
 use parties::{Parties, ToldBy};
 use progress::Progress;
 
-/// Places real orders, some of them with trouble by plan, and shows what became of each.
+/// Places real orders, some of them with planned trouble, and shows how each ended.
 ///
-/// Ends with 0 only if every order ended where it should, every repeated request met its first
-/// order, everybody who is told of orders has heard of every event, a consumer took effect of each,
-/// invoices come to what was charged, no mail is parked, and `ordersaga prove` holds; with Stripe, also only if
-/// `ordersaga reconcile` finds no difference and Stripe's own account is as it should be.
+/// Exits with 0 only if every order ended as planned, every repeated request returned its first
+/// order, every sink received every event, a consumer applied each of them, invoices equal the
+/// charges, no mail is parked, and `ordersaga prove` holds; with Stripe, also only if `ordersaga
+/// reconcile` finds no difference and Stripe's own records are correct.
 #[derive(Clone, Args)]
 pub(crate) struct Demo {
-    /// How many orders to read; more than there are come round again.
+    /// Number of orders; the data is repeated if it has fewer
     #[arg(long, short = 'n', env = "N", default_value_t = 200)]
     count: usize,
 
@@ -44,126 +44,130 @@ pub(crate) struct Demo {
     #[arg(long, env = "ORDERS")]
     orders: Option<PathBuf>,
 
-    /// How many requests to have under way at a time.
+    /// Concurrent requests
     #[arg(long, default_value_t = 16)]
     at_once: usize,
 
-    /// Who takes the customers' money: the same as for worker and API. Nobody transfers any.
+    /// The payment provider: the same as for worker and API. Bank transfers are not supported
     #[arg(long, env = "PAYMENT_PROVIDER", default_value = "sandbox",
         value_parser = PossibleValuesParser::new(["sandbox", "stripe"])
             .try_map(|name| name.parse::<ProviderName>()))]
     provider: ProviderName,
 
-    /// Where Stripe's counterpart is, if Stripe is the provider.
+    /// The URL of Stripe's counterpart, if Stripe is the provider
     #[arg(long, env = "ORDERSAGA_STRIPE_URL")]
     stripe_counterpart: Option<String>,
 
-    /// The secrets by which the counterpart signs what it tells the shop by itself, as the API has
-    /// them; without, it tells nothing.
+    /// The secrets with which the counterpart signs webhooks, as set for the API; without them, it
+    /// sends none
     #[arg(long, env = "STRIPE_WEBHOOK_SECRETS", hide_env_values = true)]
     webhook_secrets: Option<String>,
 
     #[command(flatten)]
     api: ApiArgs,
 
-    /// The secret of the client `books`, which may see the books.
+    /// The secret of the client `books`, which may read the books
     #[arg(long, env = "ORDERSAGA_FINANCE_SECRET", hide_env_values = true)]
     finance_secret: String,
 
-    /// The secret of the client `operator`, which sees who has heard of the orders.
+    /// The secret of the client `operator`, which may read the state of the sinks
     #[arg(long, env = "ORDERSAGA_OPERATOR_SECRET", hide_env_values = true)]
     operator_secret: String,
 
     #[command(flatten)]
     told_by: ToldBy,
 
-    /// How many seconds to repeat a request that nobody answers, and to wait for the next order
-    /// to end.
+    /// Seconds to retry a request without an answer, and to wait for the next order to end
     #[arg(long, default_value_t = 180)]
     patience_seconds: u64,
 
-    /// Part of every idempotency key, so that another run places other orders; without it, the
-    /// time of day. The same run again meets the same orders.
+    /// When the launcher was started, in seconds since 1970: from then on the time until the first
+    /// shipped order is counted
+    #[arg(long, env = "ORDERSAGA_LAUNCHED_AT", hide = true)]
+    launched_at: Option<u64>,
+
+    /// Part of every idempotency key, so that another run places other orders; by default the time
+    /// of day. A repeated run returns the same orders
     #[arg(long)]
     run: Option<String>,
 }
 
-/// Why the demo cannot go on.
+/// Why the demo cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     /// There are no orders to place.
     #[error(transparent)]
     Retail(#[from] RetailError),
-    /// Ordersaga does not answer what the report needs.
+    /// The API does not return what the report needs.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The terminal is gone.
+    /// The terminal failed.
     #[error("cannot write to the terminal")]
     Screen(#[from] std::io::Error),
-    /// Latencies cannot be counted.
+    /// The latency histogram cannot be created.
     #[error("cannot count latencies")]
     Latencies(#[from] hdrhistogram::CreationError),
-    /// Stripe's counterpart is of no use.
+    /// Stripe's counterpart cannot be used.
     #[error(transparent)]
     Counterpart(#[from] CounterpartError),
-    /// A customer is not given back what the shop has promised.
+    /// A refund has a wrong state.
     #[error("refund {number} is {state}")]
     NotReturned {
-        /// Which of the order's.
+        /// The refund's number.
         number: u32,
-        /// What became of it.
+        /// Its state.
         state: String,
     },
-    /// A bank cannot take back what was not paid.
+    /// The order has no payment to dispute.
     #[error("Stripe's counterpart has taken no payment for the order")]
     NotPaid,
-    /// What a customer's bank has done is not on record.
+    /// A dispute is not recorded as expected.
     #[error("of disputes there is {found}; one must be {wanted}")]
     NotDisputed {
-        /// What is on record.
+        /// The recorded disputes.
         found: String,
-        /// Where it must stand.
+        /// The expected state.
         wanted: &'static str,
     },
-    /// Nobody can be told by webhooks.
+    /// The webhook receiver cannot listen.
     #[error("the demo cannot listen for webhooks")]
     Listen(#[source] std::io::Error),
-    /// The shop has shown no secret for the endpoint that was created.
+    /// The new endpoint has no valid secret.
     #[error("the demo's webhook endpoint was created without a secret that can be read")]
     NoSecret,
-    /// What the relay is set to do is not done.
+    /// No relay reads for a configured sink.
     #[error("no relay reads for {sink}: its log says why")]
     NotRead {
         /// The sink.
         sink: String,
     },
-    /// There is no Python, or the consumer's folder cannot be written.
+    /// Python is missing, or the consumer's folder cannot be written.
     #[error("cannot run the consumer `examples/consumers/inbox.py`")]
     Consumer(#[source] std::io::Error),
-    /// The worker's program is not beside this one.
+    /// `ordersaga` is not located beside this program.
     #[error("cannot run `ordersaga prove`")]
     Prove(#[source] std::io::Error),
 }
 
-/// An order, from the plan to its end.
+/// The results of one order.
 #[derive(Debug)]
 struct Outcome {
     planned: Planned,
     /// The first answer to its request.
     accepted: Result<Answered<Order>, ApiError>,
-    /// What else went wrong on the shop's side: a cancel refused, a repeat that met another order.
+    /// Any other error: a rejected cancellation, or a repetition that returned another order.
     trouble: Option<String>,
-    /// Whether the customer has answered their bank.
+    /// Whether the customer has approved or refused the payment.
     has_answered_bank: bool,
     /// How it ended, if it did.
     end: Option<End>,
 }
 
-/// Whom the demo deals with, and for how long it waits for them.
+/// The API clients, the provider and the time limit.
 #[derive(Clone, Copy)]
 struct Dealings<'a> {
     shop: &'a Ordersaga,
-    /// The same, asked by somebody who may see disputes and books.
+    /// The same API, as a client that may read disputes and books.
     finance: &'a Ordersaga,
     stripe: Option<&'a Counterpart>,
     patience: Duration,
@@ -172,18 +176,18 @@ struct Dealings<'a> {
 #[derive(Debug)]
 struct End {
     order: Order,
-    /// From its placing to its last event, by the clocks of starter and database.
+    /// From placement to its last event, by the clocks of starter and database.
     took: Duration,
 }
 
-/// How long the whole took.
+/// The duration of each phase.
 #[derive(Clone, Copy, Debug)]
 struct Spans {
     until_placed: Duration,
     until_ended: Duration,
 }
 
-/// What happened to an order.
+/// An event of an order.
 #[derive(Debug, Deserialize)]
 struct Event {
     sequence: u32,
@@ -199,7 +203,7 @@ struct Events {
 }
 
 impl Outcome {
-    /// Whether the order ended where it should, and nothing else went wrong on the way.
+    /// Whether the order ended as planned, without other errors.
     fn is_as_planned(&self) -> bool {
         let ending = self.planned.twist.ending();
         let ended = self.end.as_ref().is_some_and(|end| ending.is_that_of(&end.order));
@@ -207,7 +211,7 @@ impl Outcome {
     }
 }
 
-/// Runs the demo; whether everything came out as it should.
+/// Runs the demo. Returns whether everything was correct.
 pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
     let patience = Duration::from_secs(demo.patience_seconds);
     let shop = Ordersaga::at(&demo.api, patience)?;
@@ -232,7 +236,7 @@ pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
     report::closing(demo, dealings, parties, &outcomes, spans).await
 }
 
-/// Who stands for Stripe, if Stripe takes the money: no demo takes an account's.
+/// Stripe's counterpart, if Stripe is the provider: the demo never uses a real account.
 fn counterpart(demo: &Demo) -> Result<Option<Counterpart>, CounterpartError> {
     match demo.provider {
         ProviderName::Sandbox | ProviderName::BankTransfer => Ok(None),
@@ -251,7 +255,7 @@ async fn carry_out(
     let shop = dealings.shop;
     let began = Instant::now();
     let run = demo.run.clone().unwrap_or_else(time_of_day);
-    let progress = Progress::of(plan.len());
+    let progress = Progress::of(plan.len(), demo.launched_at);
     let (sender, receiver) = unbounded_channel();
     let placing = async {
         stream::iter(plan)
@@ -269,7 +273,7 @@ async fn carry_out(
     (outcomes, Spans { until_placed, until_ended: began.elapsed() })
 }
 
-/// Sends the request, and whatever else the order's twist asks the shop to do.
+/// Sends the request, and the requests that the order's twist adds.
 async fn place(
     shop: &Ordersaga,
     run: &str,
@@ -307,7 +311,7 @@ async fn place(
         },
         Err(error) => Some(error.to_string()),
     };
-    // Whoever watches listens until all are placed.
+    // The watcher listens until all orders are placed.
     let has_answered_bank = false;
     let heard = placed.send(Outcome { planned, accepted, trouble, has_answered_bank, end: None });
     debug_assert!(heard.is_ok(), "an order was placed and not watched");
@@ -329,7 +333,7 @@ async fn cancel(shop: &Ordersaga, order_id: &str) -> Option<String> {
     cancelled.err().map(|error| error.to_string())
 }
 
-/// Looks at the open orders, a few at a time, until all have ended or none does any more.
+/// Polls the open orders, a few at a time, until all have ended or no more do.
 async fn watch(
     dealings: Dealings<'_>,
     mut placed: UnboundedReceiver<Outcome>,
@@ -354,8 +358,8 @@ async fn watch(
         let looks = stream::iter(batch).map(|outcome| look(dealings, outcome));
         let looks = looks.buffer_unordered(LOOKS_AT_ONCE);
         for outcome in looks.collect::<Vec<_>>().await {
-            if outcome.end.is_some() {
-                progress.ended();
+            if let Some(end) = &outcome.end {
+                progress.ended(&end.order);
                 last_end = Instant::now();
                 ended.push(outcome);
             } else {
@@ -366,7 +370,7 @@ async fn watch(
     }
 }
 
-/// A shop that looked at each of thousands of open orders all the time would be a load of its own.
+/// Polling thousands of open orders continuously would be a load of its own.
 const WATCHED_AT_ONCE: usize = 32;
 const LOOKS_AT_ONCE: usize = 8;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
@@ -403,7 +407,7 @@ async fn look_at(dealings: Dealings<'_>, outcome: &mut Outcome) -> Result<(), De
     Ok(())
 }
 
-/// What happened to an order, first to last.
+/// The events of an order, in order.
 async fn events(shop: &Ordersaga, order_id: &str) -> Result<Vec<Event>, ApiError> {
     let path = format!("/v1/orders/{order_id}/events?limit=100");
     let events = shop.get::<Events>("asking for an order's events", &path).await?;

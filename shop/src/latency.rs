@@ -1,4 +1,4 @@
-//! How long things took, and how that is written.
+//! Latency statistics and their formatting.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use rust_decimal::{Decimal, RoundingStrategy};
 
-/// Durations, by how often each occurred.
+/// A histogram of durations.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    /// None yet. Durations are kept to three digits, and count as an hour at most.
+    /// An empty histogram, with three significant digits and a maximum of one hour.
     pub(crate) fn new() -> Result<Self, hdrhistogram::CreationError> {
         Histogram::new_with_bounds(1, HOUR_MICROS, 3).map(Self)
     }
 
-    /// Counts one.
+    /// Records a duration.
     pub(crate) fn record(&mut self, took: Duration) {
         self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(HOUR_MICROS));
     }
 
-    /// Adds those that were counted elsewhere.
+    /// Adds another histogram.
     pub(crate) fn add(&mut self, others: &Self) -> Result<(), hdrhistogram::AdditionError> {
         self.0.add(&others.0)
     }
 
-    /// The duration that half of them did not exceed.
+    /// The median.
     pub(crate) fn p50(&self) -> Took {
         self.at(50.0)
     }
 
-    /// The duration that all but one in a hundred did not exceed.
+    /// The 99th percentile.
     pub(crate) fn p99(&self) -> Took {
         self.at(99.0)
     }
@@ -43,7 +43,7 @@ impl Latencies {
 
 const HOUR_MICROS: u64 = 3_600_000_000;
 
-/// A duration as people read it: three digits, in milliseconds or seconds.
+/// A duration, displayed with three digits in milliseconds or seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Took(pub(crate) Duration);
 
@@ -60,12 +60,12 @@ impl fmt::Display for Took {
     }
 }
 
-/// How often `whole` is in `part`, exactly enough to be printed; nothing in nothing is zero.
+/// `part` divided by `whole`, as an exact decimal; zero if `whole` is zero.
 pub(crate) fn ratio(part: u64, whole: u64) -> Decimal {
     Decimal::from(part).checked_div(Decimal::from(whole)).unwrap_or_default()
 }
 
-/// A number with so many decimals, as people round: a decimal's own formatting cuts off.
+/// A number rounded to this many decimals: a decimal's own formatting truncates.
 pub(crate) fn rounded(number: Decimal, decimals: u32) -> Decimal {
     let mut number =
         number.round_dp_with_strategy(decimals, RoundingStrategy::MidpointAwayFromZero);
@@ -73,7 +73,7 @@ pub(crate) fn rounded(number: Decimal, decimals: u32) -> Decimal {
     number
 }
 
-/// How many a second.
+/// A rate per second.
 pub(crate) fn per_second(count: u64, within: Duration) -> Decimal {
     let micros = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
     ratio(count.saturating_mul(1_000_000), micros)

@@ -1,6 +1,6 @@
-//! A shop that uses Ordersaga from outside: it places real orders over HTTP and looks at what
-//! becomes of them, to show that they come out right (`demo`), whatever is done to the system
-//! meanwhile (`chaos`), what they cost (`bench`), and what a million of them change (`fill`, `size`).
+//! A shop that uses Ordersaga from outside: it places real orders over HTTP and verifies the
+//! results (`demo`), under injected faults (`chaos`), measures their cost (`bench`), and the effect
+//! of a million of them (`fill`, `size`).
 
 mod bench;
 mod chaos;

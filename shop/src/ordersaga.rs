@@ -1,4 +1,4 @@
-//! Ordersaga as a shop's backend sees it: a few HTTP calls, each repeated until it is answered.
+//! Ordersaga's HTTP client as in a shop's backend: a few calls, each retried until it is answered.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use tokio::sync::RwLock;
 
 use crate::retail::RetailLine;
 
-/// What a shop sends to have an order carried out. It names articles, never prices.
+/// A request to place an order. It names articles, never prices.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PlaceOrder {
-    /// Who orders.
+    /// The customer.
     pub(crate) customer_id: String,
-    /// What.
+    /// The articles.
     pub(crate) lines: Vec<RetailLine>,
-    /// Where to.
+    /// The destination.
     pub(crate) ship_to: ShipTo,
-    /// Paid with.
+    /// The payment method's token.
     pub(crate) payment_token: &'static str,
-    /// How long the order waits to be called off.
+    /// How long the order can be cancelled before it is processed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cancel_window_seconds: Option<u32>,
 }
 
-/// Where the parcel goes. The data knows countries only.
+/// The destination. The data contains only countries.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ShipTo {
     country: &'static str,
@@ -49,12 +49,12 @@ struct Address {
 }
 
 impl ShipTo {
-    /// The country alone, which decides tax and fee.
+    /// A country only, which is enough for tax and shipping fee.
     pub(crate) const fn country(country: &'static str) -> Self {
         Self { country, address: None }
     }
 
-    /// An invented recipient there.
+    /// A complete, invented address.
     pub(crate) const fn in_full(country: &'static str) -> Self {
         let address = Address {
             name: "Ada Example",
@@ -66,47 +66,47 @@ impl ShipTo {
     }
 }
 
-/// An order as Ordersaga tells it; of the much it tells, what the shop looks at.
+/// The fields of an order that the shop reads.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Order {
-    /// Its name.
+    /// Its id.
     #[serde(rename = "order_id")]
     pub(crate) id: String,
-    /// Where it stands.
+    /// Its status.
     pub(crate) status: String,
-    /// What the business said no to.
+    /// The business reason for a rejection.
     #[serde(default)]
     rejection: Option<Rejection>,
-    /// When it was taken in.
+    /// When it was placed.
     pub(crate) placed_at: DateTime<Utc>,
-    /// What a person has to decide, if anything.
+    /// The decision that it waits for, if any.
     #[serde(default)]
     pub(crate) needs_attention: Option<Attention>,
-    /// What the customer has to do, if anything.
+    /// The action required of its customer, if any.
     #[serde(default)]
     customer_action: Option<CustomerAction>,
 }
 
-/// What an order waits for its customer to do.
+/// The action required of an order's customer.
 #[derive(Clone, Debug, Deserialize)]
 struct CustomerAction {
     #[serde(default)]
     url: Option<String>,
 }
 
-/// What an order waits for.
+/// The decision that an order waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Attention {
     /// The step that is broken.
     pub(crate) step: String,
-    /// Which of the order's questions it is.
+    /// The number of the question about this order.
     pub(crate) occurrence: u32,
 }
 
-/// The answer to a cancel.
+/// The answer to a cancellation.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Cancelled {
-    /// Whether the order is cancelled already, is being unwound, or will be asked; nothing if it
+    /// Whether the order is cancelled already, is being unwound, or has yet to decide; `None` if it
     /// was cancelled before.
     #[serde(default)]
     pub(crate) decision: Option<String>,
@@ -118,23 +118,28 @@ struct Rejection {
 }
 
 impl Order {
-    /// Why the business said no.
+    /// The code of the rejection.
     pub(crate) fn rejection_code(&self) -> Option<&str> {
         self.rejection.as_ref().map(|rejection| rejection.code.as_str())
     }
 
-    /// What the customer is asked to follow, if anything: where they answer their bank, or how much
-    /// they transfer where to.
+    /// The link for the customer, if any: to the bank's approval page, or with the transfer's
+    /// details.
     pub(crate) fn customers_link(&self) -> Option<&str> {
         self.customer_action.as_ref()?.url.as_deref()
     }
 
-    /// Whether nothing will happen to it any more.
+    /// Whether the order has reached a terminal status.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.status.as_str(), "completed" | "cancelled" | "rejected" | "failed")
     }
 
-    /// The status, and why if it was a refusal.
+    /// Whether it was shipped and its revenue is recognised.
+    pub(crate) fn is_completed(&self) -> bool {
+        self.status == "completed"
+    }
+
+    /// The status, with the reason of a rejection.
     pub(crate) fn told(&self) -> String {
         match self.rejection_code() {
             Some(code) => format!("{}: {code}", self.status),
@@ -144,48 +149,48 @@ impl Order {
 }
 
 impl ApiError {
-    /// Whether it is for want of an answer, so that the request may have been done.
+    /// Whether there was no answer, so that the request may have been executed.
     pub(crate) const fn is_silence(&self) -> bool {
         matches!(self, Self::Silence { .. } | Self::Unanswered { .. })
     }
 }
 
-/// An answer, and what it took to get it.
+/// An answer, and how it was obtained.
 #[derive(Clone, Debug)]
 pub(crate) struct Answered<T> {
     /// The answer.
     pub(crate) answer: T,
-    /// From the first try on.
+    /// Since the first attempt.
     pub(crate) took: Duration,
-    /// How many tries had no answer.
+    /// The number of attempts without an answer.
     pub(crate) repeats: u32,
 }
 
-/// Why there is no answer to go on with.
+/// Why a call has failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// No client can be built on this machine.
-    #[error("cannot speak HTTP")]
+    /// The HTTP client cannot be built.
+    #[error("cannot create an HTTP client")]
     Client(#[source] reqwest::Error),
-    /// The answer was no.
+    /// The API returned an error.
     #[error("{doing}: {status}: {detail}")]
     Refused {
         /// The call.
         doing: &'static str,
-        /// HTTP's word for it.
+        /// The HTTP status.
         status: StatusCode,
-        /// Ordersaga's words.
+        /// The API's error text.
         detail: String,
     },
-    /// The answer is none that the shop understands.
-    #[error("{doing}: the answer makes no sense")]
+    /// The answer cannot be parsed.
+    #[error("{doing}: the answer is invalid")]
     Unreadable {
         /// The call.
         doing: &'static str,
         /// Why.
         source: reqwest::Error,
     },
-    /// Nobody answered.
+    /// There was no answer.
     #[error("{doing}: no answer")]
     Unanswered {
         /// The call.
@@ -193,41 +198,41 @@ pub(crate) enum ApiError {
         /// Why.
         source: reqwest::Error,
     },
-    /// Nobody answered for as long as the shop waits.
+    /// There was no answer within the patience.
     #[error("{doing}: no answer for {} s; the last try: {last}", .patience.as_secs())]
     Silence {
         /// The call.
         doing: &'static str,
-        /// How long it was tried.
+        /// The time spent.
         patience: Duration,
-        /// What happened to the last try.
+        /// The last attempt's error.
         last: String,
     },
 }
 
-/// A request that is sent once, and need not make sense.
+/// A request that is sent once, and may be invalid.
 #[derive(Clone, Debug)]
 pub(crate) struct Once {
-    /// What it is for, for an error.
+    /// Its purpose, for errors.
     pub(crate) what: &'static str,
-    /// `GET` and so on.
+    /// The HTTP method.
     pub(crate) method: Method,
-    /// From the slash after the host on.
+    /// The path, with its leading slash.
     pub(crate) path: String,
     /// The `Idempotency-Key`.
     pub(crate) key: Option<String>,
-    /// Said to be JSON.
+    /// Sent as JSON.
     pub(crate) body: Option<String>,
 }
 
-/// What is answered to it.
+/// The answer to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    /// HTTP's word for it.
+    /// The HTTP status.
     pub(crate) status: StatusCode,
-    /// Whether it says that it repeats an earlier answer.
+    /// Whether it is marked as a repetition of an earlier answer.
     pub(crate) replayed: bool,
-    /// The body: JSON, or else its text.
+    /// The body as JSON, or otherwise as text.
     pub(crate) body: Value,
 }
 
@@ -241,10 +246,10 @@ pub(crate) struct Ordersaga {
     token: Arc<RwLock<Option<Token>>>,
 }
 
-/// Where Ordersaga is, and who asks it.
+/// The API's URL and the client's credentials.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ApiArgs {
-    /// Where Ordersaga is.
+    /// The API's URL
     #[arg(long, env = "ORDERSAGA_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
 
@@ -253,20 +258,20 @@ pub(crate) struct ApiArgs {
 }
 
 impl ApiArgs {
-    /// Where Ordersaga is, without a slash at its end.
+    /// The API's URL, without a trailing slash.
     pub(crate) fn url(&self) -> &str {
         self.url.trim_end_matches('/')
     }
 }
 
-/// What gets the shop a token that allows placing orders for its customers.
+/// Credentials for a token that allows placing orders for the shop's customers.
 #[derive(Clone, Args)]
 struct Credentials {
-    /// The shop's name as a client of Ordersaga.
+    /// The client id
     #[arg(long, env = "ORDERSAGA_CLIENT_ID", default_value = "shop")]
     client_id: String,
 
-    /// The secret that goes with it.
+    /// The client secret
     #[arg(long, env = "ORDERSAGA_CLIENT_SECRET", hide_env_values = true)]
     client_secret: String,
 }
@@ -277,7 +282,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A token, for as long as it is used.
+/// A token, kept while it is valid.
 #[derive(Clone)]
 struct Token {
     text: String,
@@ -291,7 +296,7 @@ struct Granted {
 }
 
 impl Ordersaga {
-    /// The API. A call that is not answered is repeated for as long as `patience`.
+    /// Creates a client that retries a call without an answer for `patience`.
     pub(crate) fn at(api: &ApiArgs, patience: Duration) -> Result<Self, ApiError> {
         let http = client_builder().timeout(TRY_TIMEOUT).build().map_err(ApiError::Client)?;
         let url = api.url().to_owned();
@@ -304,7 +309,7 @@ impl Ordersaga {
         })
     }
 
-    /// The same API, asked by another client.
+    /// The same API with another client's credentials.
     pub(crate) fn asked_by(&self, client_id: &str, client_secret: &str) -> Self {
         let (client_id, client_secret) = (client_id.to_owned(), client_secret.to_owned());
         let credentials = Credentials { client_id, client_secret };
@@ -313,8 +318,8 @@ impl Ordersaga {
 
     /// Places an order.
     ///
-    /// **Repeats.** The key makes any repeat of the request the same order, so the call is
-    /// repeated without fear until somebody answers.
+    /// **Repeats.** The idempotency key makes retries safe, so the call is retried until it is
+    /// answered.
     pub(crate) async fn place(
         &self,
         key: &str,
@@ -325,7 +330,7 @@ impl Ordersaga {
         self.until_answered("placing an order", post).await
     }
 
-    /// Calls an order off.
+    /// Cancels an order.
     pub(crate) async fn cancel(
         &self,
         order_id: &str,
@@ -337,7 +342,7 @@ impl Ordersaga {
         self.until_answered("cancelling an order", post).await
     }
 
-    /// Has whatever an order waits for tried again.
+    /// Retries whatever an order waits for.
     pub(crate) async fn retry(&self, order_id: &str, waits: &Attention) -> Result<(), ApiError> {
         let url = format!("{}/v1/orders/{order_id}/resolve", self.url);
         let Attention { step, occurrence } = waits;
@@ -349,12 +354,12 @@ impl Ordersaga {
         self.until_answered::<Value>("deciding about an order", post).await.map(drop)
     }
 
-    /// An order as it stands.
+    /// An order's current state.
     pub(crate) async fn show(&self, order_id: &str) -> Result<Order, ApiError> {
         self.get("asking for an order", &format!("/v1/orders/{order_id}")).await
     }
 
-    /// Sends what is to be done under a key, which makes any repeat the same.
+    /// Sends a POST request with an idempotency key.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         doing: &'static str,
@@ -367,7 +372,7 @@ impl Ordersaga {
         Ok(self.until_answered(doing, post).await?.answer)
     }
 
-    /// Puts something in its place.
+    /// Sends a PUT request.
     pub(crate) async fn put(
         &self,
         doing: &'static str,
@@ -379,7 +384,7 @@ impl Ordersaga {
         self.until_answered::<Value>(doing, put).await.map(drop)
     }
 
-    /// Reads whatever is at a path.
+    /// Sends a GET request.
     pub(crate) async fn get<T: DeserializeOwned>(
         &self,
         doing: &'static str,
@@ -389,7 +394,7 @@ impl Ordersaga {
         Ok(self.until_answered(doing, || self.http.get(&url)).await?.answer)
     }
 
-    /// Sends a request once, and tells whatever is answered.
+    /// Sends a request once, and returns any answer.
     pub(crate) async fn once(&self, request: &Once) -> Result<Answer, ApiError> {
         let doing = request.what;
         let url = format!("{}{}", self.url, request.path);
@@ -409,7 +414,7 @@ impl Ordersaga {
         Ok(Answer { status, replayed, body })
     }
 
-    /// Asks with a token that will count for a while yet, getting one where there is none.
+    /// Sends a request with a token that is valid for a while, getting a new one if needed.
     async fn until_answered<T: DeserializeOwned>(
         &self,
         doing: &'static str,
@@ -419,7 +424,7 @@ impl Ordersaga {
         self.repeated(doing, || request().bearer_auth(&token)).await
     }
 
-    /// Where a path is, and a token to ask there with.
+    /// The URL of a path, and a valid token.
     pub(crate) async fn address_of(&self, path: &str) -> Result<(String, String), ApiError> {
         Ok((format!("{}{path}", self.url), self.token().await?))
     }
@@ -429,7 +434,7 @@ impl Ordersaga {
             return Ok(token.text.clone());
         }
         let mut kept = self.token.write().await;
-        // Somebody else may have got one meanwhile.
+        // Another task may have got one meanwhile.
         if let Some(token) = kept.as_ref().filter(|token| token.is_good()) {
             return Ok(token.text.clone());
         }
@@ -483,13 +488,13 @@ impl Token {
     }
 }
 
-/// A try without an answer by then is as good as lost.
+/// An attempt without an answer after this time counts as lost.
 const TRY_TIMEOUT: Duration = Duration::from_secs(45);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Whether the status says that the same request may be answered later. `502` and `504` are a
-/// proxy's words for a program behind it that is down.
+/// Whether the same request may succeed later. `502` and `504` come from a proxy whose backend is
+/// down.
 fn is_worth_repeating(status: StatusCode) -> bool {
     matches!(
         status,

@@ -1,98 +1,99 @@
-//! Which order meets which trouble. Decided by the order's position alone, so that every run of
-//! the demo asks for the same, and knows how each order must end.
+//! Which order meets which trouble. Determined by the order's position, so that every run of the
+//! demo is the same and each order's end is known in advance.
 
 use domain::ProviderName;
 
 use crate::ordersaga::{Order, PlaceOrder, ShipTo};
 use crate::retail::{RetailLine, RetailOrder};
 
-/// What an order is to go through.
+/// The trouble that an order goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumIter)]
 pub(crate) enum Twist {
-    /// Nothing: it is paid and shipped.
+    /// None: it is paid and shipped.
     Plain,
-    /// Nothing, but it says where to in full.
+    /// None, but with a complete address.
     FullAddress,
-    /// The customer's bank says no.
+    /// The bank declines the payment.
     Declined,
-    /// More is ordered than any warehouse holds.
+    /// More is ordered than is in stock.
     OutOfStock,
-    /// The money is taken, but the provider's answer is lost on the way.
+    /// The payment is taken, but the provider's answer is lost.
     LostAnswer,
     /// The provider answers twice.
     AnsweredTwice,
-    /// The provider takes its time.
+    /// The provider is slow.
     Slow,
-    /// The provider is out of order for two calls: the quick try rides it out.
+    /// The provider is unavailable for two calls: the quick attempt survives that.
     Unavailable,
-    /// The provider is out of order for longer: the charge goes on patiently.
+    /// The provider is unavailable for longer: the payment needs a patient attempt.
     Outage,
-    /// The customer's bank asks them, and they approve the payment.
+    /// The bank asks for approval, and the customer approves.
     Approved,
-    /// The customer's bank asks them, and they do not approve it.
+    /// The bank asks for approval, and the customer refuses.
     NotApproved,
-    /// The customer approves the payment, and the bank says no all the same.
+    /// The customer approves, and the bank declines anyway.
     ApprovedInVain,
-    /// The customer has a part of their money back, and then another.
+    /// Two partial refunds.
     ReturnedInPart,
-    /// The customer transfers a part of the money, and the rest when they are asked for it.
+    /// The customer transfers a part of the amount, and later the rest.
     PaidInParts,
-    /// The customer transfers more than they are asked for.
+    /// The customer transfers too much.
     PaidTooMuch,
-    /// The customer writes the reference down wrong, and a person finds out whose money it is.
+    /// The customer uses a wrong reference, and a person assigns the transfer.
     WrongReference,
-    /// The customer's bank takes the payment back, and the shop wins.
+    /// The payment is disputed, and the shop wins.
     DisputeWon,
-    /// The customer's bank takes the payment back, and the customer keeps the money.
+    /// The payment is disputed, and the shop loses.
     DisputeLost,
-    /// The customer's bank takes the payment back, and has not decided.
+    /// The payment is disputed, and the dispute stays open.
     DisputeOpen,
-    /// No carrier goes there.
+    /// The carrier does not deliver to this address.
     Undeliverable,
-    /// The customer changes their mind while the order can still be called off.
+    /// The customer cancels in time.
     Cancelled,
-    /// The shop sends the same request again, as after a lost answer.
+    /// The request is sent again, as after a lost answer.
     Repeated,
 }
 
-/// What a customer's bank makes of a payment that it has taken back.
+/// The outcome of a dispute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dispute {
-    /// The money is the shop's again.
+    /// The money is returned to the shop.
     Won,
     /// The customer keeps it.
     Lost,
-    /// The bank has it, and waits for the shop's answer.
+    /// Undecided: the bank holds the money, and waits for the shop's answer.
     Open,
 }
 
 /// How an order must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
-    /// Handed over to the carrier, and booked.
+    /// Shipped and booked.
     Completed,
-    /// Refused by the business, with this code.
+    /// Rejected with this code.
     Rejected(&'static str),
-    /// Called off.
+    /// Cancelled.
     Cancelled,
 }
 
 /// An order as the demo places it.
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
-    /// The invoice it was made of.
+    /// The invoice of the data that it is based on.
     pub(crate) invoice: String,
-    /// What it is to go through.
+    /// Its trouble.
     pub(crate) twist: Twist,
-    /// What is asked for.
+    /// Its request.
     pub(crate) request: PlaceOrder,
 }
 
 impl Twist {
-    /// Ten orders in forty meet trouble, each another one; one in forty has a full address. With
-    /// the sandbox, some cards bring the provider's troubles along; with Stripe those befall
-    /// everybody, and customers and banks do what the sandbox's do not: three orders in forty are
-    /// disputed. A transfer is whatever the customer makes of it, and nobody says no to it.
+    /// Ten orders in forty meet trouble, each of a different kind; one in forty has a complete
+    /// address. With the sandbox, some cards trigger the provider's faults; with Stripe, faults
+    /// affect any order, and customers and banks do what the sandbox's cannot: three orders in
+    /// forty are disputed. With bank transfers, trouble comes from the customer, and no payment is
+    /// declined.
     pub(crate) const fn of(position: usize, provider: ProviderName) -> Self {
         match (position % 40, provider) {
             (0, _) => Self::FullAddress,
@@ -120,7 +121,7 @@ impl Twist {
         }
     }
 
-    /// How an order that goes through this must end.
+    /// How an order with this trouble must end.
     pub(crate) const fn ending(self) -> Ending {
         match self {
             Self::Plain
@@ -148,7 +149,7 @@ impl Twist {
         }
     }
 
-    /// The twist, for people.
+    /// The description for people.
     pub(crate) const fn told(self) -> &'static str {
         match self {
             Self::Plain => "nothing special",
@@ -176,9 +177,8 @@ impl Twist {
         }
     }
 
-    /// Whether the order stands still for a while, whatever happens around it: until a provider is
-    /// back or has thought it over, until its customer has paid, or until it cannot be called off
-    /// any more.
+    /// Whether the order waits by plan: for a slow or unavailable provider, for its customer's
+    /// payment, or for the end of its cancel window.
     pub(crate) const fn waits(self) -> bool {
         match self {
             Self::Slow
@@ -206,7 +206,7 @@ impl Twist {
         }
     }
 
-    /// What the customer answers their bank, if it asks them.
+    /// The customer's answer to the bank, if it asks for approval.
     pub(crate) const fn answers_bank(self) -> Option<bool> {
         match self {
             Self::Approved | Self::ApprovedInVain => Some(true),
@@ -233,7 +233,7 @@ impl Twist {
         }
     }
 
-    /// What the customer's bank makes of the payment, once the order has ended.
+    /// The dispute to open once the order has ended.
     pub(crate) const fn dispute(self) -> Option<Dispute> {
         match self {
             Self::DisputeWon => Some(Dispute::Won),
@@ -269,7 +269,7 @@ impl Twist {
         }
     }
 
-    /// Stripe's names for its test cards.
+    /// Stripe's test cards.
     const fn stripe_token(self) -> &'static str {
         match self {
             Self::Declined => "pm_card_chargeDeclinedInsufficientFunds",
@@ -325,7 +325,7 @@ impl Twist {
 }
 
 impl Dispute {
-    /// Where it stands, as Ordersaga tells it.
+    /// The dispute's status in the API.
     pub(crate) const fn status(self) -> &'static str {
         match self {
             Self::Won => "won",
@@ -334,7 +334,7 @@ impl Dispute {
         }
     }
 
-    /// What its order's payment is then.
+    /// The payment's status in the API.
     pub(crate) const fn payment_status(self) -> &'static str {
         match self {
             Self::Won => "paid",
@@ -343,8 +343,8 @@ impl Dispute {
         }
     }
 
-    /// How often it is booked: the payment is withdrawn, for a fee; and then it is reinstated, or
-    /// lost.
+    /// The number of bookings: the withdrawal with its fee; and then the reinstatement, or the
+    /// loss.
     pub(crate) const fn bookings(self) -> usize {
         match self {
             Self::Won | Self::Lost => 3,
@@ -354,7 +354,7 @@ impl Dispute {
 }
 
 impl Ending {
-    /// Whether the order has ended so.
+    /// Whether the order has ended like this.
     pub(crate) fn is_that_of(self, order: &Order) -> bool {
         match self {
             Self::Completed => order.status == "completed",
@@ -367,7 +367,7 @@ impl Ending {
 }
 
 impl Planned {
-    /// What is asked for, for the order at this position.
+    /// The plan for the order at this position.
     pub(crate) fn of(position: usize, order: RetailOrder, provider: ProviderName) -> Self {
         let twist = Twist::of(position, provider);
         let country = if twist == Twist::Undeliverable { "AQ" } else { order.country };
@@ -388,11 +388,11 @@ impl Planned {
     }
 }
 
-/// Long enough for the cancel to come in time, even if a program is down for a while.
+/// Long enough for the cancellation to arrive in time, even if a program is down for a while.
 const CANCEL_WINDOW_SECONDS: u32 = 120;
 
-/// The order's first article, two million times: more than the demo's warehouse holds of it,
-/// in lines that are each small enough to be a line.
+/// Two million pieces of the order's first article: more than the demo's stock, in lines that are
+/// each within the limit.
 fn too_many(order: &RetailOrder) -> Vec<RetailLine> {
     let line = |line: &RetailLine| RetailLine { sku: line.sku.clone(), quantity: 100_000 };
     let lines = order.lines.first().map(line);
@@ -444,9 +444,9 @@ mod tests {
         let bank = met(ProviderName::BankTransfer);
         let all = sandbox.iter().chain(&stripe).chain(&bank).copied();
         assert_eq!(all.collect::<BTreeSet<_>>(), Twist::iter().collect());
-        // Nobody is declined who transfers money.
+        // A bank transfer cannot be declined.
         assert!(!bank.contains(&Twist::Declined));
-        // What takes a card of the one provider's is not asked of the other.
+        // Troubles that need one provider's cards do not occur with the other.
         let of_both = sandbox.intersection(&stripe).copied();
         assert!(of_both.clone().any(|twist| twist == Twist::Declined));
         let is_of_stripe =

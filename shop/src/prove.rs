@@ -1,5 +1,5 @@
-//! `ordersaga prove`, which compares all records with each other, and other commands beside it,
-//! such as `ordersaga reconcile`, which compares them with the payment provider's.
+//! Runs `ordersaga prove`, which checks all records against each other, and similar commands such
+//! as `ordersaga reconcile`, which compares them with the payment provider's.
 
 use std::env;
 use std::io;
@@ -11,13 +11,13 @@ use tokio::process::Command;
 
 use crate::screen::heading;
 
-/// Has the program look, at all logs too where the launcher names them, and tell every order's row
-/// anew; shows what it finds. Whether everything holds.
+/// Runs `ordersaga prove`, including logs if the launcher names them, and `ordersaga rebuild
+/// --check`; prints the results. Returns whether everything holds.
 pub(crate) async fn prove() -> io::Result<bool> {
     prove_with(None).await
 }
 
-/// The same, with the file of what a consumer took effect of, where there is one.
+/// The same, with the file of the events that a consumer has applied, if there is one.
 pub(crate) async fn prove_with(inbox: Option<&Path>) -> io::Result<bool> {
     heading("ordersaga prove")?;
     let mut prove = ordersaga(&["prove"])?;
@@ -30,8 +30,8 @@ pub(crate) async fn prove_with(inbox: Option<&Path>) -> io::Result<bool> {
     Ok(proven.success() && told_anew.success())
 }
 
-/// Has the program compare the payment provider with the shop, from one day on and before another,
-/// and shows what it finds; whether nothing differs.
+/// Runs `ordersaga reconcile` for the days from `from` to before `to`, and prints the results.
+/// Returns whether there is no difference.
 pub(crate) async fn reconcile(from: NaiveDate, to: NaiveDate) -> io::Result<bool> {
     heading(format_args!("ordersaga reconcile --from {from} --to {to}"))?;
     let (from, to) = (from.to_string(), to.to_string());
@@ -39,8 +39,8 @@ pub(crate) async fn reconcile(from: NaiveDate, to: NaiveDate) -> io::Result<bool
     Ok(status.success())
 }
 
-/// A command that reads the whole database. It goes past a pooler, which would have it end after
-/// the seconds that the role's statements may take.
+/// A command that reads the whole database. It bypasses a pooler, which would apply the role's
+/// statement timeout.
 pub(crate) fn ordersaga(arguments: &[&str]) -> io::Result<Command> {
     let mut program = Command::new(beside_this_program("ordersaga")?);
     program.args(arguments);
@@ -50,21 +50,21 @@ pub(crate) fn ordersaga(arguments: &[&str]) -> io::Result<Command> {
     Ok(program)
 }
 
-/// Where another program of Ordersaga is.
+/// The path of another of Ordersaga's programs.
 pub(crate) fn beside_this_program(name: &str) -> io::Result<PathBuf> {
     let this = env::current_exe()?;
     Ok(this.with_file_name(format!("{name}{}", env::consts::EXE_SUFFIX)))
 }
 
-/// What a command of Ordersaga printed, and whether it was content.
+/// The output of a command, and whether it exited successfully.
 pub(crate) struct Told {
     pub(crate) is_content: bool,
     pub(crate) text: String,
 }
 
-/// Runs a command of Ordersaga and listens.
+/// Runs a command and captures its output.
 ///
-/// **Errors.** It has not looked, but ended before that: its log says why.
+/// **Errors.** The command was not completed: its log says why.
 pub(crate) async fn told(command: &str) -> io::Result<Told> {
     let output = ordersaga(&[command])?.stderr(Stdio::inherit()).output().await?;
     if !matches!(output.status.code(), Some(0 | 1)) {

@@ -1,4 +1,4 @@
-//! Real orders: what a wholesale shop's customers bought in a year (`data/README.md`).
+//! Real orders: a year of sales of a wholesale shop (`data/README.md`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
-/// The sample that is part of the program, so that it runs from any folder.
+/// The sample, embedded so that the program runs from any folder.
 const SAMPLE: &[u8] = include_bytes!("../data/orders-sample.jsonl");
 
-/// An order of the data, with its country as ISO 3166 names it.
+/// An order of the data, with its country as an ISO 3166 code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RetailOrder {
-    /// The invoice's number; unique in the data.
+    /// The invoice's number, unique in the data.
     pub(crate) invoice: String,
     /// The customer's number.
     pub(crate) customer: String,
@@ -33,12 +33,12 @@ pub(crate) struct RetailLine {
     pub(crate) quantity: u32,
 }
 
-/// The orders that can be placed, and those that cannot.
+/// The orders that can be placed, and the reasons why others cannot.
 #[derive(Debug, Default)]
 pub(crate) struct RetailOrders {
-    /// Each with its place among all that were read.
+    /// Each with its position among all orders read.
     pub(crate) orders: Vec<(usize, RetailOrder)>,
-    /// How often which reason kept an order from being placed.
+    /// How often each reason prevents an order from being placed.
     pub(crate) refused: BTreeMap<String, usize>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum RetailError {
         /// Why.
         source: io::Error,
     },
-    /// A line is no order.
+    /// A line is not an order.
     #[error("line {line} is not an order")]
     Line {
         /// Counted from 1.
@@ -61,12 +61,12 @@ pub(crate) enum RetailError {
         /// Why.
         source: serde_json::Error,
     },
-    /// There is nothing to place.
+    /// The file has no orders.
     #[error("there are no orders in it")]
     Empty,
 }
 
-/// An order as the file has it.
+/// An order in the file's format.
 #[derive(Deserialize)]
 struct Written {
     invoice: String,
@@ -79,8 +79,8 @@ struct Written {
 impl RetailOrders {
     /// Reads `count` orders: from a file of JSON lines, plain or gzipped, or from the sample.
     ///
-    /// **Repeats.** When there are fewer than `count`, they come round again under another
-    /// invoice number, so that each is still an order of its own.
+    /// **Repeats.** With fewer than `count`, they are repeated with another invoice number, so that
+    /// each is a distinct order.
     pub(crate) fn read(file: Option<&Path>, count: usize) -> Result<Self, RetailError> {
         match file {
             Some(path) => Self::of(open(path)?, count, path),
@@ -88,7 +88,7 @@ impl RetailOrders {
         }
     }
 
-    /// The same, from the content of a file that is not zipped.
+    /// Reads the uncompressed content of a file.
     pub(crate) fn of(
         content: impl BufRead,
         count: usize,
@@ -138,7 +138,7 @@ fn written(from: impl BufRead, count: usize, path: &Path) -> Result<Vec<Written>
 
 fn usable(order: &Written, round: usize) -> Result<RetailOrder, String> {
     let country = iso_country(&order.country).ok_or_else(|| {
-        format!("country “{}” is none that a parcel can be sent to", order.country)
+        format!("country “{}” is not a country that a parcel can be sent to", order.country)
     })?;
     let customer = order.customer.clone().ok_or_else(|| "no customer".to_owned())?;
     let invoice = match round {
@@ -148,8 +148,8 @@ fn usable(order: &Written, round: usize) -> Result<RetailOrder, String> {
     Ok(RetailOrder { invoice, customer, country, lines: order.lines.clone() })
 }
 
-/// The country that the data means by a name, as ISO 3166-1 alpha-2. Nothing for a name that
-/// is no country: `Unspecified`, and the `European Community`, which is many.
+/// The ISO 3166-1 alpha-2 code of a country's name in the data. `None` for a name that is not a
+/// country: `Unspecified` and `European Community`.
 fn iso_country(name: &str) -> Option<&'static str> {
     COUNTRIES.iter().find(|(known, _)| *known == name).map(|(_, code)| *code)
 }
@@ -161,8 +161,8 @@ const COUNTRIES: [(&str, &str); 35] = [
     ("Belgium", "BE"),
     ("Brazil", "BR"),
     ("Canada", "CA"),
-    // Jersey and Guernsey have codes of their own and the data does not say which of them is
-    // meant. Jersey has the more people, and the shop's shipping fee is Jersey's.
+    // Jersey and Guernsey have codes of their own and the data does not say which is meant. Jersey
+    // has more people, and the shop's shipping fee is for Jersey.
     ("Channel Islands", "JE"),
     ("Cyprus", "CY"),
     // Since 2016 also called Czechia; the code has stayed.
@@ -237,8 +237,16 @@ mod tests {
         assert_eq!(
             refused,
             [
-                ("country “European Community” is none that a parcel can be sent to".to_owned(), 1),
-                ("country “Unspecified” is none that a parcel can be sent to".to_owned(), 1),
+                (
+                    "country “European Community” is not a country that a parcel can be sent to"
+                        .to_owned(),
+                    1
+                ),
+                (
+                    "country “Unspecified” is not a country that a parcel can be sent to"
+                        .to_owned(),
+                    1
+                ),
             ]
         );
     }

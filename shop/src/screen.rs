@@ -5,10 +5,10 @@ use std::io::{self, IsTerminal, Write};
 
 use runtime::console::{COLUMNS, Tone, is_coloured, painted, wrapped};
 
-/// How far a line goes in that continues another.
+/// The indentation of continuation lines.
 const INDENT: usize = 4;
 
-/// Writes a line, or a text of several, and has it seen at once.
+/// Writes one or several lines, and flushes them.
 pub(crate) fn say(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let coloured = is_coloured(&out);
@@ -19,7 +19,7 @@ pub(crate) fn say(text: impl Display) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes what was found and its details: on one line if both fit, else the details below.
+/// Writes a result with its details: on one line if both fit, otherwise with the details below.
 pub(crate) fn say_with(found: impl Display, details: impl Display) -> io::Result<()> {
     let (found, details) = (found.to_string(), details.to_string());
     let trimmed = found.trim_end();
@@ -31,7 +31,7 @@ pub(crate) fn say_with(found: impl Display, details: impl Display) -> io::Result
     say(format_args!("{:INDENT$}{details}", ""))
 }
 
-/// Writes a heading that the eye finds.
+/// Writes a heading.
 pub(crate) fn heading(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let line = wrapped(&format!("── {text} ──"), INDENT);
@@ -40,12 +40,12 @@ pub(crate) fn heading(text: impl Display) -> io::Result<()> {
     out.flush()
 }
 
-/// Whether a person may be watching, so that a moving bar makes sense.
+/// Whether output goes to a terminal, so that a progress bar makes sense.
 pub(crate) fn is_watched() -> bool {
     io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
-/// A sentence is broken so that it fits; the row of a table has its columns and is left alone.
+/// Wraps a sentence; leaves the row of a table alone.
 fn fitted(line: &str) -> String {
     let body = line.trim_start();
     if body.contains("  ") {

@@ -1,5 +1,5 @@
-//! What a million orders change: the same things are asked of a small shop and, once it is filled, of
-//! the large one, and both times are shown.
+//! The effect of a million orders: measures the same operations in a small shop and, after filling
+//! it, in a large one, and prints both.
 
 use std::io;
 use std::process::Stdio;
@@ -20,32 +20,32 @@ use crate::prove;
 use crate::retail::RetailLine;
 use crate::screen::{heading, say};
 
-/// What takes at most this many times as long in the large shop does not grow.
+/// An operation that takes at most this many times as long in the large shop does not grow.
 const FLAT: Decimal = Decimal::from_parts(13, 0, 0, false, 1);
 
-/// A difference that nobody notices, and that the clock of a busy machine makes by itself.
+/// A difference that nobody notices, within the noise of a busy machine.
 const NOTICED: Duration = Duration::from_millis(2);
 
-/// How long to wait before it is looked again whether an order has ended.
+/// The pause before an order is polled again.
 const A_MOMENT: Duration = Duration::from_millis(5);
 
 /// Measures a small shop, fills it, and measures it again.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Size {
-    /// How many orders the large shop has.
+    /// Orders in the large shop
     #[arg(long, env = "ORDERS", default_value_t = 1_000_000,
         value_parser = clap::value_parser!(i64).range(1..))]
     orders: i64,
 
-    /// How many the small one has.
+    /// Orders in the small shop
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(i64).range(1..))]
     small: i64,
 
-    /// Orders with more lines than this are left out of what fills the shop.
+    /// Maximum lines of an order in the fill; longer ones are left out
     #[arg(long, default_value_t = 12)]
     lines_max: usize,
 
-    /// How often each thing is asked for; the median is shown.
+    /// Repetitions of each operation; the median is shown
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..))]
     times: u16,
 
@@ -71,27 +71,27 @@ pub(crate) enum SizeError {
     /// The shop was not filled.
     #[error(transparent)]
     Fill(#[from] FillError),
-    /// Ordersaga cannot be spoken to.
+    /// The API cannot be called.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The database does not answer.
     #[error("the database does not answer")]
     Database(#[from] sqlx::Error),
-    /// Times cannot be counted.
+    /// The latency histogram cannot be created.
     #[error("cannot count times")]
     Times(#[from] CreationError),
-    /// The terminal is gone, or a program cannot be started.
+    /// The terminal or a program failed.
     #[error("cannot write to the terminal or start `ordersaga prove`")]
     Process(#[from] io::Error),
-    /// An order does not end.
+    /// An order did not complete.
     #[error("order {0} is {1}, and should be completed")]
     NotCompleted(String, String),
-    /// What should hold does not.
+    /// A promise is broken.
     #[error("`ordersaga prove` finds that a promise is broken")]
     NotProved,
 }
 
-/// What is asked for, and by whom.
+/// A measured request, and its client.
 struct Asked {
     what: &'static str,
     path: String,
@@ -107,14 +107,14 @@ enum Client {
     Finance,
 }
 
-/// How long one thing took, in the median.
+/// The median duration of an operation.
 struct Took {
     what: &'static str,
     median: Duration,
     grows: Option<&'static str>,
 }
 
-/// Who asks, and of what.
+/// The clients and the database.
 struct Asking {
     shop: Ordersaga,
     operator: Ordersaga,
@@ -123,8 +123,8 @@ struct Asking {
     times: u16,
 }
 
-/// Measures both, and shows what was found. Whether it is flat does not matter to the exit code: a
-/// busy machine is no fault.
+/// Measures both, and prints the results. The exit code does not depend on them: a busy machine is
+/// not a failure.
 pub(crate) async fn run(size: &Size) -> Result<(), SizeError> {
     let shop = Ordersaga::at(&size.api, Duration::from_mins(1))?;
     let asking = Asking {
@@ -207,7 +207,7 @@ impl Asking {
         ])
     }
 
-    /// What is read, by the order, the customer and the article of the middle of the history.
+    /// The reads, for an order, a customer and an article from the middle of the history.
     #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
     async fn reads(&self) -> Result<Vec<Asked>, SizeError> {
         use Client::{Finance, Operator, Shop};
@@ -265,7 +265,7 @@ impl Asking {
         ])
     }
 
-    /// How long it takes, in the median; the first time warms up, and does not count.
+    /// The median duration; the first request is a warm-up and does not count.
     async fn median(
         &self,
         ask: impl AsyncFn() -> Result<(), ApiError>,
@@ -276,7 +276,7 @@ impl Asking {
             let began = Instant::now();
             ask().await?;
             times.push(began.elapsed());
-            // What takes long shows soon how long.
+            // For a slow operation, few repetitions are enough.
             if began.elapsed() > Duration::from_secs(1) && times.len() >= 3 {
                 break;
             }

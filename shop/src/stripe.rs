@@ -1,5 +1,5 @@
-//! Stripe's counterpart, as far as the shop has to do with it: what goes wrong there, what it tells
-//! the shop by itself, customers who answer their banks, payouts, and its own account of the money.
+//! Controls Stripe's counterpart: planned faults, webhooks, customers' approvals, payouts, and its
+//! own record of payments.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use crate::prove::reconcile;
 use crate::screen::{heading, say};
 
-/// One request in so many goes wrong, of each kind of request.
+/// Of each kind of request, one in this many fails.
 const ONE_IN: usize = 4;
 
-/// A plan of more faults than this goes wrong at the beginning only.
+/// With a longer plan than this, only requests at the beginning fail.
 const FAULTS_MAX: usize = 400;
 
-/// The requests that the shop makes of Stripe.
+/// The requests that the shop makes to Stripe.
 const REQUESTS: [(&str, &str); 9] = [
     ("POST", "/v1/payment_intents"),
     ("POST", "/v1/payment_intents/*/confirm"),
@@ -35,31 +35,31 @@ const REQUESTS: [(&str, &str); 9] = [
     ("GET", "/v1/disputes/*"),
 ];
 
-/// How late an event is told: after what follows from it, where that follows by itself.
+/// The delay of a late event: it arrives after events that follow from it automatically.
 const LATE_MS: u64 = 3_000;
 
-/// Whose key it is does not matter to the counterpart.
+/// The counterpart accepts any key.
 const KEY: &str = "sk_test_shop";
 
 /// More requests than are ever made while all of them hang.
 const EVERY_REQUEST: u32 = 1_000_000;
 
-/// Why the counterpart is of no use.
+/// Why the counterpart cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CounterpartError {
-    /// It is not named.
+    /// Its URL is not set.
     #[error("payments go to Stripe's counterpart alone: ORDERSAGA_STRIPE_URL says where it is")]
     NotNamed,
-    /// It does not answer, or not as it should.
+    /// It does not answer correctly.
     #[error("Stripe's counterpart does not answer")]
     NoAnswer(#[from] reqwest::Error),
-    /// It does not do as it is told.
+    /// It rejected a command.
     #[error("Stripe's counterpart answers {0}")]
     Refused(StatusCode),
-    /// The terminal is gone.
+    /// The terminal failed.
     #[error("cannot write to the terminal")]
     Screen(#[from] io::Error),
-    /// The comparison with the shop's records cannot be begun.
+    /// `ordersaga reconcile` cannot be run.
     #[error("cannot run `ordersaga reconcile`")]
     Reconcile(#[source] io::Error),
 }
@@ -68,20 +68,20 @@ pub(crate) enum CounterpartError {
 pub(crate) struct Counterpart {
     http: Client,
     url: String,
-    /// By which it signs what it tells the shop; without, it tells nothing.
+    /// The secrets for signing webhooks; without them, it sends none.
     secrets: Option<String>,
 }
 
-/// What Stripe has transferred to the shop's bank account.
+/// A payout to the shop's bank account.
 #[derive(Deserialize)]
 pub(crate) struct Payout {
     id: String,
-    /// In the currency's smallest units; below zero, if the bank account is debited.
+    /// In the currency's smallest units; negative if the bank account is debited.
     amount: i64,
     currency: String,
 }
 
-/// What Stripe has taken for an order, by its own account, in the currency's smallest units.
+/// What Stripe has captured for an order by its own records, in the currency's smallest units.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Taken {
     payments: u32,
@@ -92,13 +92,13 @@ struct Taken {
 /// What Stripe must have done for an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Must {
-    /// It has taken the order's money once, and given so much of it back, in the currency's
-    /// smallest units.
+    /// It has captured the order's amount once, and refunded this much, in the currency's smallest
+    /// units.
     HaveTaken {
-        /// How much.
+        /// The amount refunded.
         returned: u64,
     },
-    /// It has given everything back that it took.
+    /// It has refunded everything that it captured.
     KeepNothing,
 }
 
@@ -119,7 +119,7 @@ struct About {
     object: Value,
 }
 
-/// What stripe-mock thinks of the requests.
+/// stripe-mock's judgement of the requests.
 #[derive(Deserialize)]
 struct Judged {
     judge: Option<String>,
@@ -127,7 +127,7 @@ struct Judged {
     refused: Vec<Value>,
 }
 
-/// What became of the events that the counterpart has told.
+/// The outcomes of the events that the counterpart has sent.
 #[derive(Deserialize)]
 struct Delivered {
     taken: u64,
@@ -143,18 +143,17 @@ struct Struck {
 }
 
 impl Counterpart {
-    /// The one at this URL, which signs what it tells the shop by these secrets, with commas between
-    /// them.
+    /// The counterpart at this URL, which signs webhooks with these secrets, separated by commas.
     ///
-    /// **Errors.** It is not named, or no client can be built on this machine.
+    /// **Errors.** The URL is not set, or the HTTP client cannot be built.
     pub(crate) fn at(url: Option<&str>, secrets: Option<&str>) -> Result<Self, CounterpartError> {
         let url = url.ok_or(CounterpartError::NotNamed)?.trim_end_matches('/').to_owned();
         let http = runtime::http::client_builder().no_proxy().build()?;
         Ok(Self { http, url, secrets: secrets.map(str::to_owned) })
     }
 
-    /// From now on the shop at this URL is told of most of what happens, if there are secrets to
-    /// sign it by, whether or not anybody listens there.
+    /// Sends most events to the shop at this URL from now on, if there are secrets to sign them,
+    /// whether or not anything listens there.
     pub(crate) async fn tells(&self, shop: &str) -> Result<(), CounterpartError> {
         match &self.secrets {
             Some(secrets) => self.commanded("settings", &telling(shop, secrets)).await.map(drop),
@@ -162,18 +161,18 @@ impl Counterpart {
         }
     }
 
-    /// From now on requests go wrong, so often that each of so many orders may meet it.
+    /// Starts planned faults of requests, often enough that each order of this number may meet one.
     pub(crate) async fn begins_to_fail(&self, orders: usize) -> Result<(), CounterpartError> {
         self.commanded("faults", &plan(orders)).await.map(drop)
     }
 
-    /// From now on no request is answered, nor is anything done.
+    /// From now on no request is answered or executed.
     pub(crate) async fn begins_to_hang(&self) -> Result<(), CounterpartError> {
         let all = json!([{ "path": "**", "times": EVERY_REQUEST, "fault": "hang" }]);
         self.commanded("faults", &all).await.map(drop)
     }
 
-    /// From now on nothing goes wrong there. A request that hangs is not answered any more.
+    /// Ends all faults. A request that hangs is never answered.
     pub(crate) async fn goes_well(&self) -> Result<(), CounterpartError> {
         self.commanded("faults", &json!([])).await.map(drop)
     }
@@ -183,7 +182,7 @@ impl Counterpart {
         self.get(&format!("/_proxy/payments/{order_id}")).await
     }
 
-    /// Has something happen at Stripe; what has become of its object.
+    /// Makes something happen at Stripe; returns the resulting object.
     pub(crate) async fn happens<T: DeserializeOwned>(
         &self,
         what: &Value,
@@ -191,13 +190,13 @@ impl Counterpart {
         Ok(self.commanded("happen", what).await?.json().await?)
     }
 
-    /// Stripe pays out all that it owes the shop.
+    /// Makes Stripe pay out the whole balance.
     pub(crate) async fn pays_out(&self) -> Result<Vec<Payout>, CounterpartError> {
         self.happens(&json!({ "paid-out": {} })).await
     }
 
-    /// Has Stripe pay out what it has taken, and compares its account with the shop's records of
-    /// yesterday and today, in which all of a run is; whether nothing differs.
+    /// Makes Stripe pay out, and reconciles its records with the shop's for yesterday and today,
+    /// which cover a whole run. Returns whether there is no difference.
     pub(crate) async fn pays_out_and_agrees(&self) -> Result<bool, CounterpartError> {
         self.goes_well().await?;
         heading("Stripe pays out")?;
@@ -210,8 +209,8 @@ impl Counterpart {
         reconcile(from, to).await.map_err(CounterpartError::Reconcile)
     }
 
-    /// The customer answers their bank on this page. An answer that the bank has already changes
-    /// nothing, and the bank may say no to what its customer approves.
+    /// The customer approves or refuses the payment on this page. A repeated answer changes
+    /// nothing, and the bank may decline an approved payment.
     pub(crate) async fn answers_bank(
         &self,
         page: &str,
@@ -221,8 +220,8 @@ impl Counterpart {
         Ok(())
     }
 
-    /// Shows what Stripe itself knows of these orders, by their ids; whether it did for each what
-    /// it must have done, and keeps nothing for any other.
+    /// Prints Stripe's own records of these orders. Returns whether it did for each what it must
+    /// have done, and holds nothing for any other.
     pub(crate) async fn account(
         &self,
         orders: &BTreeMap<String, Must>,
@@ -237,10 +236,10 @@ impl Counterpart {
         say(&delivered)?;
         match judge {
             Some(_) => say(format_args!(
-                "stripe-mock has judged {asked} requests and refused {}",
+                "stripe-mock has validated {asked} requests and rejected {}",
                 refused.len()
             ))?,
-            None => say("nobody has judged the requests: stripe-mock is not there")?,
+            None => say("the requests were not validated: stripe-mock is not available")?,
         }
         for refusal in &refused {
             say(format_args!("✘ {refusal}"))?;
@@ -248,7 +247,7 @@ impl Counterpart {
         for order in &wrong {
             say(format_args!("✘ {order}: {:?}", taken.get(*order)))?;
         }
-        // With a secret that is not the shop's, it would take none.
+        // With a wrong secret, the shop would accept no event.
         let is_heard = self.secrets.is_none() || delivered.taken > 0;
         if !is_heard {
             say("✘ the shop has taken no event")?;
@@ -256,7 +255,7 @@ impl Counterpart {
         Ok(wrong.is_empty() && refused.is_empty() && is_heard)
     }
 
-    /// By order.
+    /// The captured payments, by order.
     async fn taken(&self) -> Result<BTreeMap<String, Taken>, CounterpartError> {
         let (mut taken, mut orders) = (BTreeMap::<String, Taken>::new(), BTreeMap::new());
         for payment in self.all("payment_intent.succeeded").await? {
@@ -275,7 +274,7 @@ impl Counterpart {
         Ok(taken)
     }
 
-    /// What every event of this type is about.
+    /// The objects of all events of this type.
     async fn all(&self, kind: &str) -> Result<Vec<Value>, CounterpartError> {
         let (mut all, mut after) = (Vec::new(), String::new());
         loop {
@@ -290,7 +289,7 @@ impl Counterpart {
         }
     }
 
-    /// Tells the counterpart itself, and not Stripe.
+    /// Sends a command to the counterpart itself.
     async fn commanded<T: Serialize + ?Sized>(
         &self,
         command: &str,
@@ -324,9 +323,9 @@ impl Taken {
     }
 }
 
-/// The shop is told what happens, signed. Of each type of event the first is never told, so that
-/// the shop has to find it in the list of events, and the others come in other ways, one after the
-/// other.
+/// Settings that send signed events to the shop. Of each type the first event is lost, so that the
+/// shop has to find it in the list of events; the others are delivered in different ways, in
+/// rotation.
 fn telling(shop: &str, secrets: &str) -> Value {
     let secrets = secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty());
     json!({
@@ -339,7 +338,7 @@ fn telling(shop: &str, secrets: &str) -> Value {
     })
 }
 
-/// Which requests go wrong, and how: in one way after the other, of each kind of request.
+/// The planned faults: of each kind of request, one kind of fault after the other.
 fn plan(orders: usize) -> Vec<Value> {
     let many = orders.div_ceil(ONE_IN).min(FAULTS_MAX);
     let planned = |(method, path): (&str, &str)| {
@@ -347,7 +346,7 @@ fn plan(orders: usize) -> Vec<Value> {
         let planned = faults.map(|(number, mut fault)| {
             fault["method"] = json!(method);
             fault["path"] = json!(path);
-            // The first of each kind goes wrong already.
+            // The first request of each kind already fails.
             fault["nth"] = json!(number.saturating_mul(ONE_IN).saturating_add(1));
             fault
         });
@@ -370,7 +369,7 @@ fn troubles() -> [Value; 9] {
     ]
 }
 
-/// The orders of which Stripe has something else than it must have.
+/// The orders for which Stripe has a wrong record.
 fn wrong<'a>(
     taken: &'a BTreeMap<String, Taken>,
     orders: &'a BTreeMap<String, Must>,
@@ -400,8 +399,8 @@ impl fmt::Display for Delivered {
         let Self { taken, refused, twice, late, lost } = self;
         write!(
             f,
-            "told of events {taken} times, in vain {refused}; {twice} came twice, {late} late, \
-             {lost} never"
+            "events delivered {taken} times, refused {refused} times; {twice} sent twice, \
+             {late} late, {lost} never"
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Makes Rust of the contract, without `protoc` on the machine.
+//! Generates Rust code from the contract, without `protoc` on the machine.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let contract = protox::compile(["ordersaga/v1/orders.proto"], ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("contract.bin"), contract.encode_to_vec())?;
-    // Which transport a client uses is its own choice.
+    // Clients choose their own transport.
     tonic_prost_build::configure().build_transport(false).compile_fds(contract)?;
     Ok(())
 }

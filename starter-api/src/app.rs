@@ -1,5 +1,5 @@
-//! The commands and queries of the shop. They are the same for every protocol: `http`, `grpc` and
-//! `graphql` read their own messages, call what is here, and write its result in their own form.
+//! The shop's commands and queries, independent of the protocol: `http`, `grpc` and `graphql`
+//! decode their own requests, call these functions, and encode the results.
 //!
 //! Each operation has a file. All SQL about orders is in `orders/store`.
 
@@ -47,7 +47,7 @@ use crate::error::Problem;
 use crate::shares::Places;
 use crate::temporal::Temporal;
 
-/// What commands and queries work with.
+/// Shared state of commands and queries.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) database: PgPool,
@@ -58,49 +58,49 @@ pub(crate) struct App {
     pub(crate) order_rows: Reads<OrderRow>,
     pub(crate) product_rows: Reads<ProductRow>,
     pub(crate) settings: Settings,
-    /// One for each order that is being watched.
+    /// Limits the number of open event streams.
     pub(crate) streams: Places,
-    /// One for each caller that waits for its order to be decided.
+    /// Limits the number of requests that wait for an order to be decided.
     pub(crate) waits: Places,
-    /// Cancelled once the process was asked to stop.
+    /// Cancelled when the process is asked to stop.
     pub(crate) leaving: CancellationToken,
 }
 
-/// What applies to an order that does not say otherwise, and what a request may ask for.
+/// Defaults for orders that do not set a term, and limits of requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// The cancel window of an order that does not name one.
+    /// The default cancel window.
     pub(crate) cancel_window_seconds: u32,
-    /// The patience of an order that does not name one.
+    /// The default patience.
     pub(crate) patience_seconds: Option<u32>,
-    /// When customers' money is taken.
+    /// When payments are captured.
     pub(crate) capture_at: CaptureAt,
-    /// Who takes it.
+    /// The payment provider.
     pub(crate) payment_provider: ProviderName,
-    /// How long a customer may take to approve a payment.
+    /// How long a customer has to approve a payment.
     pub(crate) approval_seconds: u32,
-    /// How long a declined payment of an order that does not say so may be replaced.
+    /// The default time in which a declined payment can be replaced.
     pub(crate) payment_retry_seconds: u32,
-    /// How orders are screened for fraud, if they are.
+    /// The terms of fraud screening, if it is on.
     pub(crate) screening: Option<Screening>,
-    /// The longest that a caller may wait for an order to be decided.
+    /// The longest time that a caller may wait for an order to be decided.
     pub(crate) wait_seconds_max: u32,
-    /// How many orders can be watched at once.
+    /// The maximum number of open event streams.
     pub(crate) streams_max: usize,
-    /// How many of those one caller may watch.
+    /// The maximum number of open event streams per caller.
     pub(crate) streams_per_caller: usize,
-    /// How many callers can wait for their orders at once.
+    /// The maximum number of callers that wait for an order.
     pub(crate) waits_max: usize,
-    /// How often one caller may wait at once.
+    /// The maximum number of waits per caller.
     pub(crate) waits_per_caller: usize,
-    /// With so many orders waiting for their launch, no more are accepted.
+    /// The launch backlog at which no more orders are accepted.
     pub(crate) backlog_max: u64,
-    /// So many orders a second are a burst, for which launching makes way.
+    /// The rate of orders per second from which launching yields to accepting.
     pub(crate) burst_per_second: NonZeroU32,
 }
 
 impl App {
-    /// Connects nothing yet.
+    /// Creates the state without connecting to anything.
     pub(crate) fn new(database: PgPool, temporal: Temporal, settings: Settings) -> Self {
         let Settings { backlog_max, burst_per_second, .. } = settings;
         let launcher =
@@ -120,9 +120,10 @@ impl App {
         }
     }
 
-    /// What the basket costs, as it would be charged.
+    /// Prices the basket as it would be charged.
     ///
-    /// **Errors.** As [`Catalogue::price`]; and 422 for what the payment provider cannot charge.
+    /// **Errors.** As [`Catalogue::price`]; and 422 for an amount that the payment provider cannot
+    /// charge.
     pub(crate) async fn price(&self, basket: &Basket) -> Result<Priced, Problem> {
         let priced = self.catalogue.price(basket).await?;
         let total = priced.prices.totals.total;

@@ -23,24 +23,24 @@ use crate::identity::{
     Client, EmbeddedSettings, ExternalIssuer, Identity, REFETCH_PAUSE, http_client, is_safe,
 };
 
-/// The settings of `ordersaga api`, besides its database.
+/// The settings of `ordersaga api`, except for its database.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// Where to listen for HTTP.
+    /// The address of the API (HTTP).
     #[arg(long, env = "ORDERSAGA_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Where `/health`, `/ready` and `/metrics` are answered whatever callers of the API do. They
-    /// are answered where the API listens, too.
+    /// The address of a second listener for `/health`, `/ready` and `/metrics`, which load on the
+    /// API does not affect. The API's own address serves them, too.
     #[arg(long, env = "ORDERSAGA_OPS_LISTEN", default_value = "127.0.0.1:9466")]
     pub api_ops_listen: SocketAddr,
 
-    /// The most connections of the API to the database at once.
+    /// The maximum number of database connections of the API.
     #[arg(long, env = "ORDERSAGA_DATABASE_CONNECTIONS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub api_database_connections: u32,
 
-    /// The largest request body, in bytes.
+    /// The maximum size of a request body, in bytes.
     #[arg(long, env = "ORDERSAGA_BODY_BYTES_MAX", default_value_t = 1_048_576)]
     pub body_bytes_max: usize,
 
@@ -49,169 +49,175 @@ pub struct ServeArgs {
           value_parser = clap::value_parser!(u64).range(1..=600))]
     pub request_timeout_seconds: u64,
 
-    /// How many seconds a caller may take to send the head of its first request. An idle connection
-    /// is closed after this time, too, while three quarters of all connections are taken.
+    /// How many seconds a client may take to send the headers of its first request. While three
+    /// quarters of all connections are in use, idle connections are closed after this time, too.
     #[arg(long, env = "ORDERSAGA_HEADERS_TIMEOUT_SECONDS", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(1..=600))]
     pub headers_timeout_seconds: u64,
 
-    /// How many seconds a caller may take to send a body; after that it is answered with 408.
+    /// How many seconds a client may take to send a body before it is answered with 408.
     #[arg(long, env = "ORDERSAGA_BODY_TIMEOUT_SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u64).range(1..=600))]
     pub body_timeout_seconds: u64,
 
-    /// How many seconds a caller may take to read the next part of an answer (64 KiB, or an event)
+    /// How many seconds a client may take to read the next part of a response (64 KiB, or an event)
     /// before its connection is closed.
     #[arg(long, env = "ORDERSAGA_SEND_TIMEOUT_SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(1..=600))]
     pub send_timeout_seconds: u64,
 
-    /// How many seconds an idle connection is kept: longer than a load balancer in front of the
-    /// starter keeps one.
+    /// How many seconds an idle connection is kept open. Use more than the idle timeout of a load
+    /// balancer in front of the starter.
     #[arg(long, env = "ORDERSAGA_IDLE_TIMEOUT_SECONDS", default_value_t = 75,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub idle_timeout_seconds: u64,
 
-    /// How many connections there may be at once; the next one waits.
+    /// The maximum number of open connections; further ones wait.
     #[arg(long, env = "ORDERSAGA_CONNECTIONS_MAX", default_value_t = 4_096,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
 
-    /// How many connections one address may have; the next one is closed at once. Does not count
-    /// where proxies are trusted.
+    /// The maximum number of connections from one address; further ones are closed at once. Does
+    /// not apply where proxies are trusted.
     #[arg(long, env = "ORDERSAGA_CONNECTIONS_PER_ADDRESS", default_value_t = 1_024,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_per_address: u32,
 
-    /// How many requests may be under way at once; the next one is answered with 503.
+    /// The maximum number of concurrent requests; further ones are answered with 503.
     #[arg(long, env = "ORDERSAGA_REQUESTS_MAX", default_value_t = 1_024,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub requests_max: u32,
 
-    /// How many of those one address may have, and one token; the next one is answered with 503.
+    /// The maximum number of those from one address, and with one token; further ones are answered
+    /// with 503.
     #[arg(long, env = "ORDERSAGA_REQUESTS_PER_CALLER", default_value_t = 512,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub requests_per_caller: u32,
 
-    /// How many requests a second one address may send; the next one is answered with 429.
+    /// The rate limit of one address, in requests per second; beyond it, requests are answered with
+    /// 429.
     #[arg(long, env = "ORDERSAGA_RATE_PER_ADDRESS", default_value_t = RATE_PER_ADDRESS)]
     pub rate_per_address: NonZeroU32,
 
-    /// How many requests a second one token may be used for; the next one is answered with 429.
+    /// The rate limit of one token, in requests per second; beyond it, requests are answered with
+    /// 429.
     #[arg(long, env = "ORDERSAGA_RATE_PER_TOKEN", default_value_t = RATE_PER_TOKEN)]
     pub rate_per_token: NonZeroU32,
 
-    /// How many customers a minute one address may register; the next one is answered with 429.
+    /// How many customers one address may register per minute; beyond it, requests are answered
+    /// with 429.
     #[arg(long, env = "ORDERSAGA_REGISTRATIONS_PER_ADDRESS",
           default_value_t = REGISTRATIONS_PER_ADDRESS)]
     pub registrations_per_address: NonZeroU32,
 
-    /// How many proxies in front of the starter write down where a request came from, by which
-    /// callers are told apart then.
+    /// The number of trusted proxies in front of the starter. With more than 0, the client's
+    /// address is taken from the header that they write.
     #[arg(long, env = "ORDERSAGA_TRUSTED_PROXIES", default_value_t = 0,
           value_parser = clap::value_parser!(u8).range(0..=10))]
     pub trusted_proxies: u8,
 
-    /// In which header they write it; the other one is not looked at.
+    /// The header in which the trusted proxies write the client's address; the other one is
+    /// ignored.
     #[arg(long, env = "ORDERSAGA_PROXY_HEADER", value_enum, default_value = "x-forwarded-for")]
     pub proxy_header: ProxyHeader,
 
-    /// From which origins browsers may call the API, with commas between; none by default.
+    /// Origins from which browsers may call the API (CORS), separated by commas; none by default.
     #[arg(long, env = "ORDERSAGA_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<HeaderValue>,
 
-    /// Hosts inside the shop's own network that webhooks may go to, too, with commas between, each
-    /// with its port or without. The relay has to be told the same.
+    /// Hosts inside the shop's own network that webhooks may be sent to, separated by commas, with
+    /// or without a port. Configure the relay alike.
     #[arg(long, env = "WEBHOOK_INTERNAL_HOSTS", default_value = "")]
     pub api_webhook_internal_hosts: InternalHosts,
 
-    /// How many seconds requests are still taken after the process was asked to stop, so that a
-    /// load balancer sees `/ready` turn red before a connection is refused.
+    /// How many seconds the process keeps accepting requests after it was asked to stop, so that a
+    /// load balancer sees `/ready` fail before connections are refused.
     #[arg(long, env = "ORDERSAGA_NOTICE_SECONDS", default_value_t = 2,
           value_parser = clap::value_parser!(u64).range(0..=120))]
     pub notice_seconds: u64,
 
-    /// How many orders can be watched at once, by event streams.
+    /// The maximum number of open event streams.
     #[arg(long, env = "ORDERSAGA_STREAMS_MAX", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub streams_max: u32,
 
-    /// How many of those one address may watch, and one customer or program; the next stream is
-    /// answered with 503.
+    /// The maximum number of those from one address, and of one customer or program; further
+    /// streams are answered with 503.
     #[arg(long, env = "ORDERSAGA_STREAMS_PER_CALLER", default_value_t = 128,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub streams_per_caller: u32,
 
-    /// How many callers can wait for their orders at once (`Prefer: wait`); the next one is answered
-    /// at once, with the order as it stands.
+    /// The maximum number of requests that wait for their order (`Prefer: wait`); further ones are
+    /// answered at once, with the order's current state.
     #[arg(long, env = "ORDERSAGA_WAITS_MAX", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub waits_max: u32,
 
-    /// How many of those one address may be, and one customer or program; the next one is answered
-    /// at once, too.
+    /// The maximum number of those from one address, and of one customer or program; further ones
+    /// are answered at once, too.
     #[arg(long, env = "ORDERSAGA_WAITS_PER_CALLER", default_value_t = 128,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub waits_per_caller: u32,
 
-    /// How long an order waits to be called off before it is packed, in seconds, unless the
-    /// order itself says otherwise.
+    /// The default cancel window in seconds: how long an order can be cancelled before it is
+    /// packed. An order may set its own.
     #[arg(long, env = "ORDERSAGA_CANCEL_WINDOW_SECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::app::orders::CANCEL_WINDOW_SECONDS_MAX)))]
     pub cancel_window_seconds: u32,
 
-    /// How long an order waits for a party that does not answer before it is unwound, in
-    /// seconds, unless the order itself says otherwise; left out, each step has its own limit.
+    /// The default patience in seconds: how long a step waits for a party that does not answer
+    /// before the order is unwound. An order may set its own; if left out, each step has its own
+    /// limit.
     #[arg(long, env = "ORDERSAGA_PATIENCE_SECONDS",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::PATIENCE_SECONDS_MAX)))]
     pub patience_seconds: Option<u32>,
 
-    /// When customers' money is taken, which is set aside as soon as the stock is: `hand-over`,
-    /// right before the parcel is handed over, so that a cancel in time moves no money; or
-    /// `placement`.
+    /// When payments are captured; they are authorised as soon as the stock is reserved.
+    /// `hand-over`: right before the parcel is handed over, so that a cancellation in time moves no
+    /// money; or `placement`.
     #[arg(long, env = "ORDERSAGA_CAPTURE", default_value = "hand-over",
           value_parser = PossibleValuesParser::new(["hand-over", "placement"]).try_map(|at| at.parse::<CaptureAt>()))]
     pub capture: CaptureAt,
 
-    /// Who takes the customers' money: the same as for the worker. What this provider cannot charge is
-    /// refused at the quote.
+    /// The payment provider; configure the worker alike. A quote that this provider cannot charge
+    /// is refused.
     #[arg(long, env = "PAYMENT_PROVIDER", default_value = "sandbox",
           value_parser = PossibleValuesParser::new(ProviderName::NAMES).try_map(|name| name.parse::<ProviderName>()))]
     pub api_payment_provider: ProviderName,
 
-    /// How many seconds a customer may take to approve a payment, where their bank asks for it, or to
-    /// transfer the money; after that the order is rejected. Left out: a quarter of an hour, and a week
-    /// for a transfer. The payment provider may grant less.
+    /// How many seconds a customer may take to approve a payment, where their bank asks for it, or
+    /// to transfer the money, before the order is rejected. If left out: a quarter of an hour, and
+    /// a week for a transfer. The payment provider may grant less.
     #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::APPROVAL_SECONDS_MAX)))]
     pub approval_seconds: Option<u32>,
 
-    /// How many seconds a declined payment may be replaced by another, unless the order itself says
-    /// otherwise; the goods are held meanwhile. 0 rejects the order at once.
+    /// How many seconds a declined payment may be replaced, while the goods stay reserved; an order
+    /// may set its own. 0 rejects the order at once.
     #[arg(long, env = "ORDERSAGA_PAYMENT_RETRY_SECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::app::orders::PAYMENT_RETRY_SECONDS_MAX)))]
     pub payment_retry_seconds: u32,
 
-    /// Whether orders are screened for fraud before their money is taken: `on` or `off`. Turn it on
-    /// once every worker is of a release that knows it.
+    /// Whether orders are screened for fraud before they are charged: `on` or `off`. Turn it on
+    /// only when every worker runs a release that supports it.
     #[arg(long, env = "ORDERSAGA_SCREENING", default_value = "off",
           value_parser = PossibleValuesParser::new(["off", "on"]))]
     pub screening: String,
 
-    /// How many seconds the shop's people may take to look at an order, where the rules of screening
-    /// ask for that; the goods are held meanwhile. Then the rules' own answer counts.
+    /// How many seconds a review may take, where the screening rules ask for one, while the goods
+    /// stay reserved. After that the rules' default decision applies.
     #[arg(long, env = "ORDERSAGA_REVIEW_SECONDS", default_value_t = 86_400,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::REVIEW_SECONDS_MAX)))]
     pub review_seconds: u32,
 
-    /// How many orders may wait for their launch; further ones are answered with 503.
+    /// The maximum number of orders that wait for their launch; further ones are answered with 503.
     #[arg(long, env = "ORDERSAGA_BACKLOG_MAX", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub backlog_max: u64,
 
-    /// How many orders a second are a burst. While as many come in, few are launched, so that the
-    /// machine accepts them; for a minute at a stretch, and for half of the time at most. Afterwards
-    /// all are launched, the oldest first.
+    /// How many orders per second count as a burst. During a burst few orders are launched, so that
+    /// the machine can accept more; for at most a minute at a stretch, and at most half of the
+    /// time. Afterwards all are launched, oldest first.
     #[arg(long, env = "ORDERSAGA_BURST_PER_SECOND", default_value_t = BURST_PER_SECOND)]
     pub burst_per_second: NonZeroU32,
 
@@ -222,21 +228,21 @@ pub struct ServeArgs {
     pub(crate) tokens: Tokens,
 }
 
-/// By what Stripe's webhooks are told from anybody else's.
+/// How Stripe's webhooks are verified.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Webhooks {
-    /// The signing secrets of Stripe's webhook endpoint, with commas between: any of them counts,
-    /// so that one can replace another. Without, no webhooks are taken.
+    /// The signing secrets of Stripe's webhook endpoint, separated by commas; any of them is
+    /// accepted, so that they can be rotated. Without one, webhooks are refused.
     #[arg(long, env = "STRIPE_WEBHOOK_SECRETS", hide_env_values = true)]
     stripe_webhook_secrets: Option<Secrets>,
 
-    /// The mode of the Stripe account's key, which is that of the events that are taken.
+    /// The mode of the Stripe account; events of the other mode are refused.
     #[arg(long, env = "STRIPE_WEBHOOK_MODE",
           value_parser = PossibleValuesParser::new(StripeMode::NAMES).try_map(|mode| mode.parse::<StripeMode>()))]
     stripe_webhook_mode: Option<StripeMode>,
 }
 
-/// Secrets as they were set, which are shown nowhere.
+/// Secrets, which are never printed.
 #[derive(Clone)]
 struct Secrets(String);
 
@@ -252,39 +258,40 @@ impl std::fmt::Debug for Secrets {
     }
 }
 
-/// Whose tokens the starter takes: its own, or those of an identity provider.
+/// The issuer of accepted tokens: the starter itself, or an identity provider.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Tokens {
-    /// For whom tokens must be: one of those in their `aud`.
+    /// The audience that tokens must have in their `aud`.
     #[arg(long, env = "ORDERSAGA_AUDIENCE", default_value = "ordersaga")]
     audience: String,
 
-    /// The URL that callers reach the starter by, which names it as the issuer of its own
-    /// tokens; without it, http:// and where it listens.
+    /// The starter's public URL, which is the issuer of its own tokens; if left out, http:// and
+    /// the address it listens on.
     #[arg(long, env = "ORDERSAGA_PUBLIC_URL")]
     public_url: Option<Url>,
 
-    /// How many seconds the starter's own tokens count.
+    /// The lifetime of the starter's own tokens, in seconds.
     #[arg(long, env = "ORDERSAGA_TOKEN_SECONDS", default_value_t = 900,
           value_parser = clap::value_parser!(u64).range(60..=86_400))]
     token_seconds: u64,
 
-    /// Programs and staff that get tokens here, as name:role:secret with commas between; a role
-    /// is service, operator or finance. Those named are all there are; left out, those entered
-    /// before stay.
+    /// Programs and staff that can get tokens here, as name:role:secret, separated by commas; a
+    /// role is service, operator or finance. The list replaces all earlier clients; if left out,
+    /// earlier ones stay.
     #[arg(long, env = "ORDERSAGA_CLIENTS", hide_env_values = true)]
     clients: Option<String>,
 
-    /// An identity provider, as its tokens have it in `iss`. With it, the starter issues no
-    /// tokens of its own.
+    /// The issuer URL of an identity provider, exactly as in the `iss` of its tokens. With it, the
+    /// starter issues no tokens of its own.
     #[arg(long, env = "ORDERSAGA_OIDC_ISSUER")]
     oidc_issuer: Option<String>,
 
-    /// Where the identity provider's keys are; without it, its discovery document says.
+    /// The URL of the identity provider's keys (JWKS); if left out, it is taken from the discovery
+    /// document.
     #[arg(long, env = "ORDERSAGA_OIDC_JWKS_URL")]
     oidc_jwks_url: Option<Url>,
 
-    /// The `typ` of the identity provider's access tokens. Some have JWT.
+    /// The `typ` of the identity provider's access tokens. Some use JWT.
     #[arg(long, env = "ORDERSAGA_OIDC_TOKEN_TYPE", default_value = "at+jwt")]
     oidc_token_type: String,
 
@@ -292,13 +299,13 @@ pub(crate) struct Tokens {
     #[arg(long, env = "ORDERSAGA_OIDC_ROLES_CLAIM", default_value = "roles")]
     oidc_roles_claim: String,
 
-    /// The claim that names the customer: a name, or a JSON pointer.
+    /// The claim with the customer's id: a name, or a JSON pointer.
     #[arg(long, env = "ORDERSAGA_OIDC_CUSTOMER_CLAIM", default_value = "sub")]
     oidc_customer_claim: String,
 }
 
 impl ServeArgs {
-    /// What a single request may ask for.
+    /// The defaults and limits for requests.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
@@ -337,9 +344,9 @@ impl ServeArgs {
         }
     }
 
-    /// How webhooks are told from anybody else's, if they are taken.
+    /// The settings for verifying webhooks, if they are accepted.
     ///
-    /// **Errors.** A secret is none, or the mode is not said. No secret is repeated.
+    /// **Errors.** A secret is invalid, or the mode is missing. No secret is repeated.
     pub fn webhooks(&self) -> Result<Option<StripeWebhooks>> {
         let Webhooks { stripe_webhook_secrets, stripe_webhook_mode } = &self.webhooks;
         let secrets = stripe_webhook_secrets.as_ref().map(|Secrets(secrets)| secrets.as_str());
@@ -351,10 +358,10 @@ impl ServeArgs {
         StripeWebhooks::new(secrets, mode).map(Some).context("STRIPE_WEBHOOK_SECRETS")
     }
 
-    /// Whose tokens count.
+    /// The issuer whose tokens are accepted.
     ///
-    /// **Errors.** A client's entry is none, or an address is one that anybody on the way could
-    /// answer for. Entries are not repeated: they hold secrets.
+    /// **Errors.** A client's entry is invalid, or a URL is not protected by TLS. Entries are not
+    /// repeated, because they contain secrets.
     pub fn identity(&self, database: &PgPool) -> Result<Identity> {
         let tokens = self.tokens.clone();
         let Some(issuer) = &tokens.oidc_issuer else {
@@ -376,7 +383,7 @@ impl ServeArgs {
             ensure!(is_safe(url), "an identity provider is reached by https://, not by {url}");
         }
         Ok(Identity::external(ExternalIssuer {
-            // Compared letter by letter, so kept as it was written.
+            // Issuers are compared byte for byte, so the URL is not normalised.
             issuer: issuer.clone(),
             jwks_url: tokens.oidc_jwks_url,
             audience: tokens.audience,
@@ -388,29 +395,30 @@ impl ServeArgs {
         }))
     }
 
-    /// The database, connected at the first use, so that the starter can start before it.
+    /// The connection pool, which connects on first use, so that the starter can start before its
+    /// database.
     pub fn database(&self, url: &str) -> Result<PgPool> {
         let settings = PoolSettings {
             program: "ordersaga-starter",
             connections: self.api_database_connections,
             acquire_timeout: Duration::from_secs(2),
-            // A statement that outlives its caller's patience only takes the next one's place.
+            // A statement that outlives its caller would only block others.
             statement_timeout: Some(Duration::from_secs(4)),
             lock_timeout: Some(Duration::from_secs(2)),
-            // A connection found dead costs its caller one 503; asking before each use would
-            // cost every caller a round trip.
+            // A broken connection costs one caller a 503; testing before each use would cost every
+            // caller a round trip.
             test_before_acquire: false,
         };
         settings.lazy(url).context("the starter's database URL")
     }
 }
 
-/// A number of things on this machine.
+/// Converts a setting to `usize`.
 fn many(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// **Errors.** One of them is none; told by its place, because it holds a secret.
+/// **Errors.** An entry is invalid; it is identified by its position, because it contains a secret.
 fn clients(written: &str) -> Result<Vec<Client>> {
     let entries = written.split(',').filter(|entry| !entry.trim().is_empty()).enumerate();
     let client = |(index, entry): (usize, &str)| {

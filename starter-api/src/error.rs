@@ -1,5 +1,5 @@
-//! How the starter refuses. A [`Problem`] says what went wrong in terms that every protocol can
-//! express; how it is written on the wire is the business of `http` and `grpc`.
+//! The starter's error type. A [`Problem`] describes an error independently of the protocol;
+//! `http`, `grpc` and `graphql` encode it.
 
 mod database;
 mod kind;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub use kind::Kind;
 pub(crate) use rules::Rules;
 
-/// What went wrong, in words that the caller can act on.
+/// An error in words that the caller can act on.
 ///
 /// Source errors never leave the process: they are logged once, with the incident's id.
 #[derive(Debug)]
@@ -27,29 +27,29 @@ pub struct Problem(Box<Details>);
 /// The parts of a [`Problem`].
 #[derive(Debug)]
 pub(crate) struct Details {
-    /// What kind of problem it is.
+    /// The kind of the problem.
     pub(crate) kind: Kind,
-    /// What happened this time, for the caller.
+    /// What happened, in words for the caller.
     pub(crate) detail: Cow<'static, str>,
-    /// Every broken rule, where rules are broken.
+    /// Every broken rule, for an invalid request.
     pub(crate) breaches: Vec<Breach>,
-    /// Both prices, where the price has changed.
+    /// Both prices, if the price has changed.
     pub(crate) price_change: Option<PriceChange>,
-    /// What to quote when asking for help, if the fault is the shop's.
+    /// The id to quote when asking for help, for an internal error.
     pub(crate) incident: Option<Uuid>,
-    /// When the same request may be sent again.
+    /// When the same request may be retried.
     pub(crate) retry_after_seconds: Option<u16>,
-    /// How to authenticate, as RFC 6750 writes it, where authentication is what is missing.
+    /// The `WWW-Authenticate` challenge (RFC 6750), if authentication is required.
     pub(crate) challenge: Option<String>,
 }
 
-/// One broken rule, and where.
+/// A broken rule, and where it is broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Breach {
-    /// Where in the body: a JSON pointer (RFC 6901).
+    /// The location in the body: a JSON pointer (RFC 6901).
     #[schema(example = "/lines/0/quantity")]
     pub pointer: String,
-    /// Which rule, and what would satisfy it.
+    /// The rule, and what would satisfy it.
     #[schema(example = "a quantity is a whole number from 1 to 100000, not 0")]
     pub detail: String,
 }
@@ -61,11 +61,11 @@ pub(crate) struct PriceChange {
     pub(crate) actual: Money,
 }
 
-/// How soon a caller should come back: long enough for a restart to have made progress.
+/// The default `Retry-After`: long enough for a restart to make progress.
 const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Problem {
-    /// A problem of this kind. The `detail` is shown to the caller.
+    /// A problem of this kind. `detail` is shown to the caller.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Details {
             kind,
@@ -78,18 +78,18 @@ impl Problem {
         }))
     }
 
-    /// What kind of problem it is.
+    /// The kind of the problem.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
-    /// Everything that a protocol may tell the caller about it.
+    /// Everything that a protocol may reveal to the caller.
     pub(crate) fn details(&self) -> &Details {
         &self.0
     }
 
-    /// The request cannot be read, at this place.
+    /// The request cannot be parsed at this place.
     #[must_use]
     pub fn malformed(pointer: &str, detail: String) -> Self {
         let mut problem = Self::new(Kind::MalformedRequest, detail.clone());
@@ -99,7 +99,7 @@ impl Problem {
         problem
     }
 
-    /// The request breaks these rules.
+    /// The request breaks rules.
     #[must_use]
     pub fn invalid(breaches: Vec<Breach>) -> Self {
         let mut problem =
@@ -108,7 +108,7 @@ impl Problem {
         problem
     }
 
-    /// The customer was shown another price.
+    /// The price has changed since the customer was shown it.
     #[must_use]
     pub fn price_changed(expected: Money, actual: Money) -> Self {
         let detail = format!(
@@ -120,39 +120,39 @@ impl Problem {
         problem
     }
 
-    /// There is no such order, or it is not the caller's to see.
+    /// The order does not exist, or the caller may not see it.
     #[must_use]
     pub fn order_not_found() -> Self {
         Self::new(Kind::OrderNotFound, "There is no order with this id.")
     }
 
-    /// There is no such customer, or the caller is somebody else.
+    /// The customer does not exist, or the caller may not see them.
     #[must_use]
     pub fn customer_not_found() -> Self {
         Self::new(Kind::CustomerNotFound, "There is no customer with this id.")
     }
 
-    /// There is no such product.
+    /// The product does not exist.
     #[must_use]
     pub fn product_not_found() -> Self {
         Self::new(Kind::ProductNotFound, "There is no article with this number.")
     }
 
-    /// Adds how to authenticate, as RFC 6750 writes it.
+    /// Adds a `WWW-Authenticate` challenge (RFC 6750).
     #[must_use]
     pub(crate) fn with_challenge(mut self, challenge: String) -> Self {
         self.0.challenge = Some(challenge);
         self
     }
 
-    /// Adds when the same request may be sent again.
+    /// Adds when the same request may be retried.
     #[must_use]
     pub(crate) fn with_retry_after(mut self, seconds: u16) -> Self {
         self.0.retry_after_seconds = Some(seconds);
         self
     }
 
-    /// A party does not answer; the log says which and why.
+    /// A dependency does not answer; the log says which and why.
     pub fn unavailable(doing: &'static str, why: &dyn Error) -> Self {
         tracing::warn!(doing, error = chain(why), "a party does not answer");
         let detail = "The shop's database or its order engine does not answer. Send the same \
@@ -160,7 +160,7 @@ impl Problem {
         Self::new(Kind::TryAgain, detail).with_retry_after(RETRY_AFTER_SECONDS)
     }
 
-    /// This process does as much as it can at once.
+    /// This process has reached a concurrency limit.
     #[must_use]
     pub(crate) fn overloaded(detail: &'static str) -> Self {
         Self::new(Kind::Overloaded, detail).with_retry_after(RETRY_AFTER_SECONDS)
@@ -174,7 +174,7 @@ impl Problem {
         Self::new(Kind::TooManyRequests, detail).with_retry_after(seconds.saturating_add(1))
     }
 
-    /// A bug; the log says which, beside the incident that the caller is given.
+    /// A bug. The log has the cause, under the incident id that the caller gets.
     pub fn internal(doing: &'static str, why: &dyn Error) -> Self {
         let incident = Uuid::now_v7();
         tracing::error!(%incident, doing, error = chain(why), "a bug stopped a request");
@@ -185,13 +185,13 @@ impl Problem {
     }
 }
 
-/// Turns a party's error into a [`Problem`], where it is known what was being done.
+/// Converts a dependency's error to a [`Problem`], with the operation that failed.
 pub(crate) trait OrProblem<T> {
-    /// The value, or the problem that the caller is shown.
+    /// The value, or the problem for the caller.
     fn or_problem(self, doing: &'static str) -> Result<T, Problem>;
 }
 
-/// The error with everything it stems from, for the log.
+/// The error with its chain of causes, for the log.
 fn chain(error: &dyn Error) -> String {
     let sources = iter::successors(error.source(), |&source| source.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))

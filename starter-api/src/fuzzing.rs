@@ -1,7 +1,7 @@
-//! What the fuzz targets of `fuzz/` call: the readers of whatever callers send, most of which are
-//! nobody else's. Exists only with `--cfg fuzzing`.
+//! Entry points for the fuzz targets in `fuzz/`: the parsers of everything that callers send.
+//! Exists only with `--cfg fuzzing`.
 //!
-//! Each function takes any bytes, and panics where a reader breaks its promise.
+//! Each function accepts any bytes, and panics if an invariant of the parser is violated.
 
 pub use crate::graphql::fuzzing::query as graphql_query;
 pub use crate::http::fuzzing::{

@@ -1,8 +1,8 @@
-//! Orders with everything that belongs to them, in one GraphQL query.
+//! The GraphQL API: orders with all related data in one query.
 //!
-//! The cost of a query is bounded before it is executed, and what belongs to several orders is
-//! read in one query of the database. Only so many queries are executed at once: what they cost
-//! is spent by the threads that serve everybody.
+//! The cost of a query is limited before it is executed, and related data of several orders is
+//! batched into one database query per kind. The number of concurrent queries is limited, because
+//! executing them takes CPU time from the threads that serve all requests.
 
 mod error;
 #[cfg(fuzzing)]
@@ -46,15 +46,15 @@ const DEPTH_MAX: usize = 12;
 /// A hundred orders with a page of fields each.
 const COMPLEXITY_MAX: usize = 5_000;
 
-/// How many directives one field may have.
+/// The maximum number of directives on one field.
 const DIRECTIVES_MAX: usize = 4;
 
-/// How many queries are executed at once, and how long the next one waits for its turn.
+/// The maximum number of queries executed concurrently, and how long further ones wait.
 const AT_ONCE_MAX: usize = 16;
 const TURN_WITHIN: Duration = Duration::from_secs(3);
 
-/// How many queries are executed or wait for it, and how many of them are one caller's: so few that
-/// those of others behind them still have their turn in time.
+/// The maximum number of queries executing or waiting, and those of one caller: few enough that a
+/// queue of other callers' queries still finishes in time.
 const QUERIES_MAX: usize = 256;
 const QUERIES_PER_CALLER: usize = 64;
 
@@ -65,11 +65,11 @@ pub(crate) struct GraphqlSchema {
     turns: Turns,
 }
 
-/// The turns of queries: each is executed when it has one.
+/// Limits the concurrent execution of queries.
 #[derive(Clone)]
 struct Turns {
     at_once: Arc<Semaphore>,
-    /// Those that are executed and those that wait for it.
+    /// Slots for queries that are executing or waiting.
     queries: Places,
 }
 
@@ -93,11 +93,10 @@ impl GraphqlSchema {
         self.schema.sdl()
     }
 
-    /// Executes a query on behalf of a caller who may read orders.
+    /// Executes a query for a caller who may read orders.
     ///
-    /// **Errors.** 503 while more queries are executed than the starter takes at once, or while
-    /// this caller has its share of them. A query that is wrong, or costs too much, is answered with
-    /// `errors`.
+    /// **Errors.** 503 if the concurrency limit is reached, in total or for this caller. An invalid
+    /// or too expensive query is answered with `errors`.
     pub(crate) async fn execute(
         &self,
         app: &Arc<App>,
@@ -129,12 +128,12 @@ impl Turns {
         }
     }
 
-    /// A turn for a query of this caller, once there is one.
+    /// Waits for permission to execute a query of this caller.
     async fn take(&self, callers: Callers) -> Result<(Place, SemaphorePermit<'_>), Problem> {
         let overloaded = || {
             Problem::overloaded(
-                "This process executes as many GraphQL queries as it allows, or as many of one \
-                 caller. Send the query again after the time in Retry-After.",
+                "The limit of concurrent GraphQL queries is reached, in total or for this caller. \
+                 Send the query again after the time in Retry-After.",
             )
         };
         let place = self.queries.take(callers).map_err(|_full| overloaded())?;
@@ -148,8 +147,8 @@ impl Turns {
 /// The root of every query.
 pub(crate) struct Query;
 
-/// A field that asks the database costs something however little is selected of it, so that it
-/// cannot be asked for a thousand times under a thousand names.
+/// A field that queries the database has a minimum complexity, however little is selected of it, so
+/// that it cannot be repeated a thousand times under different aliases.
 #[Object]
 impl Query {
     /// One order; null if there is none that the caller may see.
@@ -171,7 +170,7 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(
-            desc = "Whose orders; everybody's if left out. A customer sees their own in any case."
+            desc = "The customer; all if left out. A customer always sees only their own orders."
         )]
         customer_id: Option<String>,
         #[graphql(desc = "One status, or several separated by commas.")] status: Option<String>,
@@ -182,10 +181,10 @@ impl Query {
         #[graphql(desc = "Whether it waits for a person's decision.")] needs_attention: Option<
             bool,
         >,
-        #[graphql(desc = "Whether what was done for it is being undone.")] unwinding: Option<bool>,
+        #[graphql(desc = "Whether it is being unwound.")] unwinding: Option<bool>,
         #[graphql(desc = "As the q of GET /v1/orders.")] text: Option<String>,
         #[graphql(desc = "How many, 1 to 100.", default = 20)] first: u16,
-        #[graphql(desc = "Where the page before ended: its nextCursor.")] after: Option<String>,
+        #[graphql(desc = "The nextCursor of the previous page.")] after: Option<String>,
     ) -> Result<OrderPage, Error> {
         let (app, caller) = (ctx.data::<Arc<App>>()?, ctx.data::<Caller>()?);
         let listing = ListOrders {
@@ -233,7 +232,7 @@ mod tests {
         assert!(matches!(refused, Poll::Ready(Err(_))), "it waits, too");
         let mut other = Box::pin(turns.take(callers(2)));
         assert!(poll!(&mut other).is_pending());
-        // It is the other one's turn as soon as those before it have had theirs.
+        // The next query may run as soon as those before it are done.
         drop((asked, taken));
         assert!(matches!(poll!(&mut other), Poll::Ready(Ok(_))));
     }

@@ -1,5 +1,5 @@
-//! Orders over gRPC. The contract is `proto/ordersaga/v1/orders.proto`; the rules are those of
-//! HTTP, because both call the same functions of `app`.
+//! The gRPC API. The contract is `proto/ordersaga/v1/orders.proto`; the rules are those of HTTP,
+//! because both call the same functions of `app`.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -34,7 +34,7 @@ use crate::error::{Kind, Problem};
 use crate::identity::scope::{self, HasScope};
 use crate::identity::{Caller, Identity};
 
-/// The gRPC services, beside the routes of HTTP: orders, health, and the contract itself.
+/// The gRPC services, mounted beside the HTTP routes: orders, health, and reflection.
 pub(crate) fn routes<S>(app: &Arc<App>, identity: &Identity, bytes_max: usize) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -72,7 +72,7 @@ struct Orders {
 }
 
 impl Orders {
-    /// The caller of a request, if they have the scope `S`, and the request's message.
+    /// The authenticated caller of a request, with the scope `S`, and the request's message.
     async fn open<S: HasScope, T>(&self, request: Request<T>) -> Result<(Caller, T), Problem> {
         let (metadata, _extensions, message): (_, Extensions, _) = request.into_parts();
         let authorized = self.identity.authorize::<S>(&metadata.into_headers()).await?;

@@ -1,4 +1,4 @@
-//! The HTTP API: routes, what is around them, and how requests and responses are written.
+//! The HTTP API: routes, middleware, and the encoding of requests and responses.
 //!
 //! One file per operation. A handler reads its request, calls `app`, and writes the result.
 
@@ -58,7 +58,7 @@ use crate::error::{Kind, Problem};
 use crate::graphql::GraphqlSchema;
 use crate::grpc;
 
-/// The routes of every protocol: HTTP carries gRPC and GraphQL too.
+/// The routes of every protocol: HTTP also carries gRPC and GraphQL.
 pub fn router(state: State) -> Router {
     let (operations, description) = operations().split_for_parts();
     let routes = operations
@@ -69,8 +69,8 @@ pub fn router(state: State) -> Router {
     with_layers(routes, &state).with_state(state)
 }
 
-/// What operators, load balancers and Prometheus ask for, for a listener of its own. Nothing limits
-/// them there.
+/// The routes for operators, load balancers and Prometheus, on a listener of their own without
+/// limits.
 pub(crate) fn ops_router(state: State) -> Router {
     Router::new()
         .route("/health", get(ops::health::health))
@@ -81,8 +81,8 @@ pub(crate) fn ops_router(state: State) -> Router {
         .with_state(state)
 }
 
-/// What is around every route, outermost first: one layer, because each is boxed and copied with
-/// every request.
+/// The middleware of every route, outermost first. It is one layer, because each layer is boxed and
+/// cloned for every request.
 fn with_layers<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: &State) -> Router<S> {
     let (gate, limits) = (state.gate.clone(), state.limits);
     routes.layer(
@@ -95,8 +95,8 @@ fn with_layers<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: &Stat
     )
 }
 
-/// Which headers pages of the allowed origins may send and read. Without an allowed origin no
-/// CORS header is sent, and browsers let no page call the API.
+/// The CORS policy for pages of the allowed origins. Without an allowed origin no CORS header is
+/// sent, so browsers block all cross-origin calls.
 fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -130,7 +130,7 @@ pub fn graphql_schema() -> String {
     GraphqlSchema::new().sdl()
 }
 
-/// The API's `OpenAPI` description, as `/openapi.json` has it.
+/// The API's `OpenAPI` description, as served at `/openapi.json`.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
     operations().into_openapi()

@@ -1,9 +1,9 @@
 //! Authentication and authorisation: tokens from an identity provider that the shop trusts, or
 //! from the shop's own issuer.
 //!
-//! A token is verified as RFC 8725 and RFC 9068 require. Nothing that it says of itself is
-//! trusted: the algorithm is that of the issuer's key, and a key that comes with the token
-//! (`jwk`, `jku`, `x5c`, `x5u`) is ignored.
+//! A token is verified as RFC 8725 and RFC 9068 require. Nothing in the token decides how it is
+//! verified: the algorithm is that of the issuer's key, and a key that comes with the token (`jwk`,
+//! `jku`, `x5c`, `x5u`) is ignored.
 
 mod attempts;
 mod caller;
@@ -51,13 +51,13 @@ use crate::identity::refusal::TokenRefusal;
 use crate::identity::scope::{HasScope, parse_scopes};
 use crate::identity::verified_tokens::{LEEWAY_SECONDS, VerifiedTokens};
 
-/// Every signature algorithm that is accepted; each key belongs to one of them.
+/// Every accepted signature algorithm; each key is bound to one of them.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
-/// Longer than any token of a well-behaved issuer.
+/// The maximum length of a token; those of well-behaved issuers are shorter.
 const TOKEN_BYTES_MAX: usize = 8 * 1_024;
 
-/// Whose tokens the shop accepts. Cheap to clone.
+/// The issuer whose tokens are accepted. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity(Arc<Trusted>);
 
@@ -78,7 +78,7 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// The shop's own issuer, which keeps what it needs in the shop's database.
+    /// The shop's own issuer, which stores its data in the shop's database.
     #[must_use]
     pub fn embedded(database: PgPool, settings: EmbeddedSettings) -> Self {
         Self::trusting(Trusted {
@@ -111,7 +111,7 @@ impl Identity {
         Self(Arc::new(trusted))
     }
 
-    /// An external identity provider of which these are the keys.
+    /// An external identity provider with fixed keys.
     #[cfg(fuzzing)]
     fn knowing(issuer: ExternalIssuer, keys: Vec<key::Key>) -> Self {
         let identity = Self::external(issuer);
@@ -121,8 +121,8 @@ impl Identity {
 
     /// The caller who sent these headers, if their token has the scope `S`.
     ///
-    /// **Errors.** 401 without a valid token, 403 without the scope, 503 while the issuer's keys
-    /// cannot be obtained.
+    /// **Errors.** 401 without a valid token, 403 without the scope, 503 if the issuer's keys are
+    /// unavailable.
     pub(crate) async fn authorize<S: HasScope>(
         &self,
         headers: &HeaderMap,
@@ -165,21 +165,21 @@ impl Identity {
         Ok(caller)
     }
 
-    /// Whether the header is that of a token that the shop could accept. The signature is verified
+    /// Whether the header belongs to a token that could be accepted. The signature is verified
     /// afterwards.
     fn is_acceptable(&self, head: &Header) -> bool {
         let typ = head.typ.as_deref().unwrap_or_default().to_ascii_lowercase();
-        // RFC 7515: "application/" may be left out.
+        // RFC 7515: "application/" may be omitted.
         let typ = typ.strip_prefix("application/").unwrap_or(&typ);
         ALGORITHMS.contains(&head.alg)
             && typ == self.0.token_type.to_ascii_lowercase()
-            // A critical extension that is not understood must be refused (RFC 7515).
+            // A critical extension that is not supported must be refused (RFC 7515).
             && head.crit.is_none()
     }
 
     fn caller_of(&self, claims: &Value) -> Option<Caller> {
         let text = |claim| claim_of(claims, claim).and_then(Value::as_str);
-        // The library takes a list for `iss` too; a token has one issuer.
+        // The library also accepts a list for `iss`; a token has one issuer.
         if text("iss") != Some(self.0.issuer.as_str()) {
             return None;
         }
@@ -188,26 +188,26 @@ impl Identity {
             Some(Value::String(roles)) => roles.split(' ').collect(),
             Some(_) | None => Vec::new(),
         };
-        // Roles of other programs are ignored.
+        // Roles of other applications are ignored.
         let roles: Vec<_> = roles.into_iter().filter_map(|role| role.parse().ok()).collect();
         let customer = text(&self.0.customer_claim).and_then(|id| CustomerId::parse(id).ok());
         // RFC 7519 allows fractions of a second.
         let expires = claims.get("exp").and_then(Value::as_f64)?;
         let expires = Duration::try_from_secs_f64(expires).ok()?.as_secs();
-        // Without `scope` the roles decide. One that cannot be read may have been meant to narrow
+        // Without `scope` the roles decide. An unreadable scope may have been meant to restrict
         // them, so such a token is refused.
         let scope = match claims.get("scope") {
             None => BTreeSet::new(),
             Some(scope) => parse_scopes(scope.as_str()?),
         };
-        // The name goes on record with what the caller does, and is told to people.
+        // The name is recorded with the caller's actions, and shown to people.
         let name = text("sub").filter(|name| is_a_name(name))?;
         Caller::of(&roles, name, customer, &scope, expires)
     }
 
     /// The shop's own issuer.
     ///
-    /// **Errors.** 404 where tokens come from another.
+    /// **Errors.** 404 if tokens come from an external issuer.
     pub(crate) fn own_issuer(&self) -> Result<&EmbeddedIssuer, Problem> {
         match &self.0.keys.source {
             Source::Embedded(issuer) => Ok(issuer),
@@ -229,12 +229,12 @@ fn validation(issuer: &str, audience: &str) -> Validation {
     validation
 }
 
-/// Whether a token's subject can be kept and shown (`OpenID` Connect: 255 characters at most).
+/// Whether a token's subject can be stored and shown (`OpenID` Connect: at most 255 characters).
 fn is_a_name(subject: &str) -> bool {
     (1..=255).contains(&subject.chars().count()) && !subject.chars().any(char::is_control)
 }
 
-/// A claim by its name, or by its JSON pointer where it stands deeper.
+/// A claim by its name, or by a JSON pointer for a nested one.
 fn claim_of<'a>(claims: &'a Value, claim: &str) -> Option<&'a Value> {
     if claim.starts_with('/') { claims.pointer(claim) } else { claims.get(claim) }
 }

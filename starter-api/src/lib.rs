@@ -1,17 +1,17 @@
-//! The starter: takes orders and answers about them, over HTTP, gRPC and GraphQL.
+//! The starter: accepts orders and serves queries, over HTTP, gRPC and GraphQL.
 //!
-//! It prices an order, puts it on record by the one function that it may call for that, starts its
-//! workflow and reads what became of it. It writes no order state otherwise and moves no money; its
-//! role in Postgres has no right to.
+//! It prices an order, records it through the one database function that it may call for that,
+//! starts its workflow and reads the results. It changes no other order state and moves no money;
+//! its role in Postgres has no right to.
 //!
-//! Each module may use those above it and none below:
+//! Each module may use those above it in this list and none below:
 //!
-//! - `error`: how the starter refuses, in every protocol's stead;
-//! - `shares`: what each of several callers has of something scarce;
-//! - `identity`: who calls, and what they may do;
-//! - `temporal`: the connection to the order engine;
-//! - `app`: the commands and queries, the same for every protocol;
-//! - `grpc`, `graphql`: two ways to call them;
+//! - `error`: the error type, independent of protocols;
+//! - `shares`: limits of scarce resources, in total and per caller;
+//! - `identity`: authentication and authorisation;
+//! - `temporal`: the client of the order engine;
+//! - `app`: commands and queries, independent of protocols;
+//! - `grpc`, `graphql`: two protocols for them;
 //! - `http`: the third, which carries the other two on the same port.
 
 mod app;

@@ -1,5 +1,5 @@
-//! The starter as a program: from its settings to connections, and from connections to requests,
-//! with a limit on each, and an orderly end.
+//! Runs the starter: from settings to listeners, connections and requests, with limits on each, and
+//! graceful shutdown.
 
 mod connection;
 
@@ -32,29 +32,28 @@ use crate::serve::connection::{Activity, Answer, Over, Patience};
 use crate::shares::Shares;
 use crate::temporal::Temporal;
 
-/// The largest head of a request, in bytes; hyper answers a larger one with 431.
+/// The maximum size of a request's headers, in bytes; hyper answers larger ones with 431.
 const HEAD_BYTES_MAX: usize = 32_768;
 
-/// How many requests one connection of HTTP/2 may carry at once.
+/// The maximum number of concurrent requests on one HTTP/2 connection.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 
-/// How long requests under way may take once the process was asked to stop.
+/// How long requests in progress may take once the process was asked to stop.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// How long a caller that is told to go may take to hang up.
+/// How long a client may take to close its connection after a graceful close.
 const HANGING_UP: Duration = Duration::from_secs(2);
 
-/// gRPC's own services: whoever watches the health of another, or asks for the contract, may do so
-/// for as long as it likes.
+/// Paths of gRPC's own services, health and reflection: their streams have no time limit.
 const ENDLESS: &str = "/grpc.";
 
-/// How many connections the listener for operators takes: monitoring, and nobody else.
+/// The maximum number of connections to the listener for operators, which only monitoring uses.
 const OPS_CONNECTIONS_MAX: usize = 64;
 
-/// Connections that were closed because their address has too many.
+/// Counter of connections closed because of the limit per address.
 pub(crate) const CONNECTIONS_REFUSED: &str = "ordersaga_connections_refused_total";
 
-/// Serves the API until `stop`, and then until the requests under way are answered.
+/// Serves the API until `stop`, and then until the requests in progress are answered.
 pub async fn run(
     args: &ServeArgs,
     database_url: &str,
@@ -95,7 +94,7 @@ async fn listen(on: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Says once in the log what is wrong with the database; `/ready` goes on saying it.
+/// Logs once what is wrong with the database; `/ready` keeps reporting it.
 async fn check_schema(state: State) {
     if let Err(fault) = state.schema.check(&state.app.database).await {
         tracing::error!(error = runtime::chain(&fault), "the API is not ready");
@@ -110,8 +109,8 @@ async fn tidy_up(state: State) {
     }
 }
 
-/// Serves until `asked_to_stop`; then tells whoever asks that it is not ready, still serves for
-/// the time that a load balancer needs to notice, answers what is under way, and returns.
+/// Serves until `asked_to_stop`. Then it reports not ready, keeps serving for the time that a load
+/// balancer needs to notice, finishes requests in progress, and returns.
 pub async fn serve(listener: TcpListener, state: State, asked_to_stop: impl Future<Output = ()>) {
     let door = Door::of(&state.limits, crate::router(state.clone()));
     let (served, launcher) = (CancellationToken::new(), Arc::clone(&state.app.launcher));
@@ -130,8 +129,8 @@ pub async fn serve(listener: TcpListener, state: State, asked_to_stop: impl Futu
     }
 }
 
-/// Answers operators, load balancers and Prometheus, for as long as it is polled: whatever the
-/// callers of the API do to its listener, these still get through.
+/// Serves operators, load balancers and Prometheus for as long as it is polled, independent of the
+/// load on the API's listener.
 pub async fn serve_ops(listener: TcpListener, state: State) {
     let limits = Limits {
         connections_max: OPS_CONNECTIONS_MAX,
@@ -141,14 +140,14 @@ pub async fn serve_ops(listener: TcpListener, state: State) {
     Door::of(&limits, crate::http::ops_router(state)).open(&listener).await;
 }
 
-/// Where callers come in: how many at once, how many from one address, and how long each may stay.
+/// Accepts connections within limits: in total, per address, and in time.
 struct Door {
     http: Builder<TokioExecutor>,
     router: Router,
     patience: Patience,
     connections_max: usize,
     places: Arc<Semaphore>,
-    /// `None` where all callers come from the same few addresses: those of proxies.
+    /// `None` behind proxies, where all connections come from the same few addresses.
     per_address: Option<Arc<Shares<IpAddr>>>,
     inside: TaskTracker,
     closing: CancellationToken,
@@ -157,12 +156,12 @@ struct Door {
 impl Door {
     fn of(limits: &Limits, router: Router) -> Self {
         let mut http = Builder::new(TokioExecutor::new());
-        // How long a head may take is a matter of `connection`, for both versions of HTTP.
+        // Header timeouts are enforced in `connection`, for both versions of HTTP.
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_buf_size(HEAD_BYTES_MAX);
-        // A caller that is gone without a word is noticed, though it has a stream open.
+        // Keep-alive pings detect a client that has disappeared while it has a stream open.
         http.http2()
             .timer(TokioTimer::new())
             .max_header_list_size(16_384)
@@ -187,10 +186,10 @@ impl Door {
         }
     }
 
-    /// Lets callers in, for as long as it is polled.
+    /// Accepts connections for as long as it is polled.
     async fn open(&self, listener: &TcpListener) {
         loop {
-            // The semaphore is never closed, so this waits for a place and cannot fail.
+            // The semaphore is never closed, so this waits for a permit and cannot fail.
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
             let (caller, address) = next_caller(listener).await;
             let share = self.per_address.as_ref().map(|shares| shares.take(block_of(address.ip())));
@@ -207,7 +206,7 @@ impl Door {
         }
     }
 
-    /// Serves one caller to the end of its connection.
+    /// Serves one connection to its end.
     fn serve(
         &self,
         caller: TcpStream,
@@ -254,7 +253,7 @@ impl Door {
         }
     }
 
-    /// Asks all callers to go, and waits until what they have asked is answered.
+    /// Closes all connections gracefully, and waits until their requests are answered.
     async fn close(&self) {
         self.closing.cancel();
         self.inside.close();
@@ -262,7 +261,7 @@ impl Door {
     }
 }
 
-/// Waits until the connection is to be let go.
+/// Waits until the connection has to be closed.
 async fn out_of_patience(
     activity: &Activity,
     patience: &Patience,
@@ -276,7 +275,8 @@ async fn out_of_patience(
     }
 }
 
-/// Waits until a caller who was asked to go has had its time: what it has asked is answered first.
+/// Waits until a client had time to close a gracefully closed connection; pending responses are
+/// sent first.
 async fn hung_up(activity: &Activity, patience: &Patience) {
     let idle = patience.idle.min(HANGING_UP);
     sleep(idle).await;
@@ -284,7 +284,7 @@ async fn hung_up(activity: &Activity, patience: &Patience) {
     out_of_patience(activity, &hurry, || false).await;
 }
 
-/// A connection that breaks is its caller's business, and of interest to whoever looks for it.
+/// A broken connection is usually the client's doing, so it is logged for debugging only.
 fn note(ended: Result<(), Box<dyn Error + Send + Sync>>) {
     if let Err(error) = ended {
         tracing::debug!(error, "a connection broke");
@@ -293,7 +293,7 @@ fn note(ended: Result<(), Box<dyn Error + Send + Sync>>) {
 
 async fn leave(state: &State, asked_to_stop: impl Future<Output = ()>) {
     asked_to_stop.await;
-    // From here on `/ready` is red, and the event streams end.
+    // From here on `/ready` fails, and the event streams end.
     state.leaving.cancel();
     sleep(state.limits.notice).await;
 }
@@ -302,14 +302,15 @@ async fn next_caller(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((caller, address)) => {
-                // A small answer must not wait for a larger one to share its packet.
+                // Disables Nagle's algorithm: a small response must not wait to be merged into a
+                // larger packet.
                 if let Err(error) = caller.set_nodelay(true) {
                     tracing::debug!(%error, "a connection keeps its delay");
                 }
                 return (caller, address);
             }
             Err(error) => {
-                // Out of file descriptors, most likely: trying again at once would only spin.
+                // Most likely out of file descriptors: retrying at once would only spin.
                 tracing::warn!(%error, "a connection was not accepted");
                 sleep(Duration::from_millis(100)).await;
             }

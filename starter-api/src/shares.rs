@@ -1,4 +1,4 @@
-//! What is scarce, and how much of it each caller has, so that none of them takes it all.
+//! Limits of scarce resources, in total and per caller, so that no caller takes them all.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,24 +8,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use domain::CustomerId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What callers are told apart by.
+/// The identity by which callers are distinguished.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Who {
-    /// Where a request came from; a block of addresses counts as one.
+    /// The address that the request came from; a block of IPv6 addresses counts as one.
     Address(IpAddr),
-    /// A token that nobody has looked at yet, by its hash.
+    /// A token that has not been verified yet, by its hash.
     Token(u64),
-    /// The customer whom a token names.
+    /// The customer named by a token.
     Customer(CustomerId),
-    /// Whom of the shop's own people and programs a token names.
+    /// The staff member or program named by a token.
     Staff(String),
 }
 
-/// What one caller is counted by: its address, and its token or whom that names. It has its share
-/// of each.
+/// The identities that a caller is counted by: its address, and its token or whoever that names.
+/// The limit applies to each.
 pub(crate) type Callers = [Option<Who>; 2];
 
-/// Places of a kind: how many there are, and how many of them one caller may have.
+/// Slots of a kind, with a total limit and a limit per caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     most: usize,
@@ -33,34 +33,34 @@ pub(crate) struct Places {
     callers: Arc<Shares<Who>>,
 }
 
-/// One place or several, until it is dropped.
+/// One or several slots, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     _shares: (Option<Share<Who>>, Option<Share<Who>>),
     _permit: OwnedSemaphorePermit,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// This caller has all that one caller may have.
+    /// This caller has reached its limit.
     Caller,
-    /// All are taken.
+    /// The total limit is reached.
     All,
 }
 
 impl Places {
-    /// So many, of which one caller may have so many.
+    /// `most` slots, of which one caller may have `per_caller`.
     pub(crate) fn of(most: usize, per_caller: usize) -> Self {
         Self { most, all: Arc::new(Semaphore::new(most)), callers: Shares::of(per_caller) }
     }
 
-    /// A place for this caller.
+    /// Takes a slot for this caller.
     pub(crate) fn take(&self, callers: Callers) -> Result<Place, Full> {
         self.take_many(1, callers)
     }
 
-    /// So many places for this caller, or none.
+    /// Takes so many slots for this caller, or none.
     pub(crate) fn take_many(&self, number: u32, callers: Callers) -> Result<Place, Full> {
         let count = usize::try_from(number).unwrap_or(usize::MAX);
         let share = |who: Who| self.callers.take_many(who, count).ok_or(Full::Caller);
@@ -71,20 +71,20 @@ impl Places {
         Ok(Place { _shares: shares, _permit: permit })
     }
 
-    /// How many are taken.
+    /// The number of slots taken.
     pub(crate) fn taken(&self) -> usize {
         self.most.saturating_sub(self.all.available_permits())
     }
 }
 
-/// The shares that callers have, by what tells callers apart.
+/// Counters per caller.
 #[derive(Debug)]
 pub(crate) struct Shares<K> {
     most: usize,
     taken: Mutex<HashMap<K, usize>>,
 }
 
-/// One thing of a caller's share or several, until it is dropped.
+/// One or several units of a caller's share, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share<K: Hash + Eq> {
     of: Arc<Shares<K>>,
@@ -93,23 +93,23 @@ pub(crate) struct Share<K: Hash + Eq> {
 }
 
 impl<K: Hash + Eq + Clone> Shares<K> {
-    /// Each caller may have so many.
+    /// Counters with this limit per caller.
     pub(crate) fn of(most: usize) -> Arc<Self> {
         Arc::new(Self { most, taken: Mutex::default() })
     }
 
-    /// One more for this caller; `None` if it has all that it may have.
+    /// Takes one unit for this caller; `None` if it has reached its limit.
     pub(crate) fn take(self: &Arc<Self>, caller: K) -> Option<Share<K>> {
         self.take_many(caller, 1)
     }
 
-    /// So many more for this caller; `None` if it would have more than it may have.
+    /// Takes so many units for this caller; `None` if that would exceed its limit.
     pub(crate) fn take_many(self: &Arc<Self>, caller: K, count: usize) -> Option<Share<K>> {
         let mut taken = self.taken();
         let number = taken.entry(caller.clone()).or_default();
         let wanted = number.saturating_add(count);
         if wanted > self.most {
-            // One that has none and may have none leaves no trace.
+            // A caller that has none and may have none must not leave an entry.
             if *number == 0 {
                 taken.remove(&caller);
             }
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(places.take([None, token(1)]).unwrap_err(), Full::Caller, "the token");
         assert_eq!(places.take_many(2, [None, token(2)]).unwrap_err(), Full::All);
         drop(of_token);
-        // What was refused has kept nothing either.
+        // A refused request has kept nothing either.
         assert_eq!((places.taken(), places.callers.taken().len()), (0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The order engine, seen from the starter: every call bounded in time, every answer a business
+//! The starter's client of Temporal: every call has a timeout, and every result is a business
 //! answer or a [`Problem`].
 
 mod problem;
@@ -32,74 +32,75 @@ use workflows::refund::{self, RefundSaga, RefundStart};
 
 use crate::error::{OrProblem, Problem};
 
-/// By which Temporal knows a starter.
+/// The client identity in Temporal.
 const PROGRAM: &str = "ordersaga-starter";
 
-/// How long calls to Temporal took, by what was asked and whether it was answered.
+/// Histogram of the duration of calls to Temporal, labelled by operation and whether it was
+/// answered.
 const CALL_SECONDS: &str = "ordersaga_temporal_call_seconds";
 
-/// What is asked of Temporal.
+/// The operations.
 const CALLS: [&str; 6] = ["launch", "cancel", "pay", "review", "resolve", "check"];
 
-/// Longer than any healthy answer takes, shorter than a caller's patience.
+/// Longer than a healthy response takes, shorter than a caller's timeout.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A cancel is answered by a worker, which may be busy with the order. After this long the request
-/// is kept for the next worker.
+/// A cancellation is answered by a worker, which may be busy with the order. After this time the
+/// request is left as a signal for the next worker.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The order engine, over a connection that may be shared with a worker in the same process.
+/// A client of Temporal, over a connection that may be shared with a worker in the same process.
 #[derive(Clone, Debug)]
 pub struct Temporal(runtime::temporal::Temporal);
 
-/// What an order's workflow is started with.
+/// The input of an order's workflow, and its search attributes.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
-    /// The workflow's own input.
+    /// The workflow's input.
     pub(crate) start: OrderStart,
-    /// Whose order it is, for those who search.
+    /// The customer, as a search attribute.
     pub(crate) customer_id: CustomerId,
-    /// What it comes to, for those who search.
+    /// The total, as a search attribute.
     pub(crate) total: Money,
-    /// Where it goes, for the summary.
+    /// The destination country, for the summary.
     pub(crate) country: CountryCode,
-    /// Whether the order's workflow was lost: a closed one may have its id.
+    /// Whether the order's workflow was lost: then a closed workflow may have the same id.
     pub(crate) is_recovery: bool,
 }
 
 /// Why an order's workflow was not started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotLaunched {
-    /// Temporal does not answer, or does not let the starter start anything.
+    /// Temporal does not answer, or refuses to start any workflow.
     #[error("Temporal does not start workflows: {0}")]
     Unavailable(String),
-    /// Temporal finds fault with this order.
+    /// Temporal refuses this order.
     #[error("Temporal refused the order: {0}")]
     Refused(String),
 }
 
-/// What became of a request to cancel an order.
+/// The outcome of a request to cancel an order.
 #[derive(Debug)]
 pub(crate) enum Cancelled {
-    /// The saga decided.
+    /// The workflow decided.
     Answered(CancelDecision),
-    /// No worker has answered. The request is in the order's history, and the worker that carries
-    /// the order on decides about it first.
+    /// No worker has answered. The request is in the workflow's history as a signal, and the next
+    /// worker decides about it first.
     Kept,
-    /// The saga refused: the parcel is handed over, or the order ended as it was asked.
+    /// The workflow refused: the parcel is handed over, or the order ended at the same time.
     Refused,
-    /// No saga of this order is open.
+    /// The order has no open workflow.
     NotOpen,
 }
 
-/// What became of a person's decision.
+/// The outcome of an operator's decision.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// The order acts on it.
+    /// The workflow accepted it.
     Yes,
-    /// The order does not wait for it, for this reason.
+    /// The order does not wait for this decision, for this reason.
     Refused(String),
-    /// No saga of this order is open.
+    /// The order has no open workflow.
     NotOpen,
 }
 
@@ -114,19 +115,19 @@ impl From<runtime::temporal::Temporal> for Temporal {
 }
 
 impl Temporal {
-    /// A connection of the starter's own to the cluster that the SDK's settings name.
+    /// A separate connection to the cluster in the SDK's settings.
     pub fn from_env() -> Result<Self, BadSettings> {
         runtime::temporal::Temporal::from_env(PROGRAM).map(Self::alone)
     }
 
-    /// A connection of the starter's own to a given cluster.
+    /// A separate connection to the given cluster.
     #[must_use]
     pub fn at(connection: ConnectionOptions, client: ClientOptions) -> Self {
         Self::alone(runtime::temporal::Temporal::at(connection, client, PROGRAM))
     }
 
     fn alone(connection: runtime::temporal::Temporal) -> Self {
-        // Two quick repeats ride out a lost connection; beyond that the caller is told.
+        // Two quick retries cover a lost connection; after that the caller gets an error.
         let retry = RetryOptions::builder()
             .initial_interval(Duration::from_millis(50))
             .max_retries(3)
@@ -137,9 +138,9 @@ impl Temporal {
 
     /// Starts the order's workflow, unless it was started before.
     ///
-    /// **Repeats.** The workflow's id is made of the order's id, and a second start is refused,
-    /// whether the first is under way or over. Of an order whose workflow was lost, only a second
-    /// one under way is refused.
+    /// **Repeats.** Idempotent: the workflow's id is derived from the order's id, and a second
+    /// start is refused whether the first workflow is running or closed. In a recovery, only a
+    /// running one prevents the start.
     pub(crate) async fn launch(&self, launch: &Launch) -> Result<(), NotLaunched> {
         timed("launch", Box::pin(self.launch_untimed(launch))).await
     }
@@ -171,11 +172,11 @@ impl Temporal {
         timed("launch", Box::pin(in_time(Box::pin(launch)))).await
     }
 
-    /// Cancels the order, if it is not too late. When no worker answers, the request is left as a
-    /// signal, which Temporal keeps until there is one.
+    /// Cancels the order, if it is not too late. If no worker answers, the request is left as a
+    /// signal, which Temporal keeps until there is a worker.
     ///
-    /// **Repeats.** A request that arrives twice, as update and as signal, is one. However often an
-    /// order is cancelled that no worker carries on, one signal is left.
+    /// **Repeats.** Idempotent: a request that arrives both as an update and as a signal counts
+    /// once. Repeated cancellations without a worker leave a single signal.
     pub(crate) async fn cancel(
         &self,
         order_id: OrderId,
@@ -201,7 +202,7 @@ impl Temporal {
             }
             Ok(Err(WorkflowUpdateError::Failed(_))) => Ok(Cancelled::Refused),
             Ok(Err(WorkflowUpdateError::NotFound(_))) => Ok(Cancelled::NotOpen),
-            // Nobody decided in time.
+            // No decision within the timeout.
             Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => {
                 self.keep_request(&saga, &request).await
             }
@@ -227,13 +228,13 @@ impl Temporal {
         }
     }
 
-    /// Tells the order that another payment method is on record. When no worker answers, the news is
-    /// left as a signal, which Temporal keeps until there is one.
+    /// Notifies the order's workflow that another payment method was recorded. If no worker
+    /// answers, the notification is left as a signal, which Temporal keeps until there is a worker.
     ///
-    /// **Repeats.** The order looks at its record once more.
+    /// **Repeats.** The workflow reads the database once more.
     ///
-    /// **Errors.** Temporal does not answer. The order finds the method on record all the same, when
-    /// its time to be paid is over at the latest.
+    /// **Errors.** Temporal does not answer. The workflow finds the method in the database all the
+    /// same, at the latest when the time to pay is over.
     pub(crate) async fn pay(
         &self,
         order_id: OrderId,
@@ -253,11 +254,11 @@ impl Temporal {
         let (saga, attempt) = (saga_of(client, order_id), replaced.attempt);
         let update = saga.execute_update(OrderSaga::pay, replaced, options);
         match timeout(CANCEL_TIMEOUT, Box::pin(update)).await {
-            // Refused or not found: it has come to know of the method, or to its end, by itself.
+            // Refused or not found: the workflow has found the method by itself, or has ended.
             Ok(Ok(()) | Err(WorkflowUpdateError::Failed(_) | WorkflowUpdateError::NotFound(_))) => {
                 return Ok(());
             }
-            // Nobody answered in time.
+            // No answer within the timeout.
             Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => {}
             Ok(Err(error)) => return Err(Problem::internal(DOING, &error)),
         }
@@ -273,12 +274,12 @@ impl Temporal {
         }
     }
 
-    /// Tells the order that a decision about it is on record, as [`Temporal::pay`] tells it of a
-    /// payment.
+    /// Notifies the order's workflow that a review decision was recorded, as [`Temporal::pay`] does
+    /// for a payment.
     ///
-    /// **Repeats.** The order looks at its record once more.
+    /// **Repeats.** The workflow reads the database once more.
     ///
-    /// **Errors.** Temporal does not answer. The order finds the decision all the same, at the
+    /// **Errors.** Temporal does not answer. The workflow finds the decision all the same, at the
     /// review's deadline at the latest.
     pub(crate) async fn review(
         &self,
@@ -295,11 +296,11 @@ impl Temporal {
         let saga = saga_of(client, order_id);
         let update = saga.execute_update(OrderSaga::review, reviewed.clone(), options);
         match timeout(CANCEL_TIMEOUT, Box::pin(update)).await {
-            // Refused or not found: it has come to know of the decision, or to its end, by itself.
+            // Refused or not found: the workflow has found the decision by itself, or has ended.
             Ok(Ok(()) | Err(WorkflowUpdateError::Failed(_) | WorkflowUpdateError::NotFound(_))) => {
                 return Ok(());
             }
-            // Nobody answered in time.
+            // No answer within the timeout.
             Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => {}
             Ok(Err(error)) => return Err(Problem::internal(DOING, &error)),
         }
@@ -314,12 +315,12 @@ impl Temporal {
         }
     }
 
-    /// Tells the order what a person has decided.
+    /// Sends an operator's decision to the order's workflow.
     ///
-    /// **Repeats.** The decision names the occurrence that it decides about, so it decides once.
+    /// **Repeats.** Idempotent: the decision names the occurrence that it is about.
     ///
-    /// **Errors.** No worker answers in time. It is not left as a signal, so it is not known whether
-    /// the next worker takes it: the caller looks at the order before deciding again. Deciding
+    /// **Errors.** No worker answers in time. The decision is not left as a signal, so whether it
+    /// was accepted is unknown: the caller should read the order before deciding again. Deciding
     /// twice is harmless, because a decision names its occurrence.
     pub(crate) async fn resolve(
         &self,
@@ -342,7 +343,7 @@ impl Temporal {
         taken(within(DECIDING, CALL_TIMEOUT, Box::pin(tell)).await?)
     }
 
-    /// Tells a refund what a person has decided; as [`Temporal::resolve`].
+    /// Sends an operator's decision to a refund's workflow; as [`Temporal::resolve`].
     pub(crate) async fn resolve_refund(
         &self,
         refund: RefundId,
@@ -365,7 +366,7 @@ impl Temporal {
         taken(within(DECIDING, CALL_TIMEOUT, Box::pin(tell)).await?)
     }
 
-    /// Whether Temporal answers and knows the namespace.
+    /// Checks that Temporal answers and knows the namespace.
     pub(crate) async fn check(&self) -> Result<(), Problem> {
         const DOING: &str = "asking whether Temporal is ready";
         let namespace = self.0.namespace().to_owned();
@@ -398,7 +399,7 @@ impl Temporal {
     }
 }
 
-/// Begins the time of every call, so that the first failure is a rise.
+/// Registers the series of every operation, so that the first failure shows as an increase.
 pub(crate) fn describe_metrics() {
     describe_histogram!(CALL_SECONDS, "Time of the API's calls to Temporal, answered or not");
     for call in CALLS {
@@ -408,7 +409,7 @@ pub(crate) fn describe_metrics() {
     }
 }
 
-/// The answer, counted with the time that it took. That the order's saga refuses is an answer.
+/// Awaits a call and records its duration. A refusal by the workflow counts as an answer.
 async fn timed<T, E>(
     call: &'static str,
     answer: impl Future<Output = Result<T, E>>,
@@ -431,7 +432,7 @@ async fn within<T>(
     }
 }
 
-/// What became of the start of a workflow; one that was started before is as good.
+/// The outcome of starting a workflow; one that was started before counts as success.
 fn launched<T>(started: Result<T, WorkflowStartError>) -> Result<(), NotLaunched> {
     match started {
         Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(()),
@@ -453,7 +454,7 @@ async fn in_time(start: impl Future<Output = Result<(), NotLaunched>>) -> Result
 
 const DECIDING: &str = "telling an order a decision";
 
-/// What became of a decision.
+/// The outcome of a decision.
 fn taken(told: Result<(), WorkflowUpdateError>) -> Result<Taken, Problem> {
     match told {
         Ok(()) => Ok(Taken::Yes),
@@ -464,7 +465,7 @@ fn taken(told: Result<(), WorkflowUpdateError>) -> Result<Taken, Problem> {
     }
 }
 
-/// The workflow by its definition: unlike its state, that can be named on any thread.
+/// The workflow's definition, which unlike its state is `Send`.
 type Saga = <OrderSaga as HasWorkflowDefinition>::Run;
 type Refund = <RefundSaga as HasWorkflowDefinition>::Run;
 
@@ -472,7 +473,8 @@ fn saga_of(client: &Client, order_id: OrderId) -> WorkflowHandle<Client, Saga> {
     client.get_workflow_handle(order_id.workflow_id())
 }
 
-/// A signal that a run of the workflow has once: Temporal drops another one of this name.
+/// Options of a signal that a workflow run receives at most once: Temporal deduplicates by the
+/// request id.
 fn once(name: String) -> WorkflowSignalOptions {
     WorkflowSignalOptions::builder().request_id(name).build()
 }
@@ -500,7 +502,7 @@ fn start_options(launch: &Launch) -> WorkflowStartOptions {
         .id_reuse_policy(reuse(launch.is_recovery))
         .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
         .task_timeout(saga::WORKFLOW_TASK_TIMEOUT)
-        // Takes effect where a worker of this process shares the connection.
+        // Takes effect if a worker of this process shares the connection.
         .enable_eager_workflow_start(true)
         .search_attributes(search_attributes_at_start(&launch.customer_id, launch.total))
         .static_summary(static_summary(launch.total, launch.country))

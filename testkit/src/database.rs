@@ -1,4 +1,4 @@
-//! The database of one test, as the programs use it, and the errors that it may give them.
+//! The database of one test, with the programs' roles, and errors for it to return.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -11,15 +11,15 @@ use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::postgres::types::PgInterval;
 
-/// The same database, with this role's rights alone.
+/// The same database, with only this role's rights.
 #[must_use]
 pub fn as_role(owner: &PgPool, role: &str) -> PgPool {
     let options = PgConnectOptions::clone(&owner.connect_options());
     owner.options().clone().connect_lazy_with(options.options([("role", role)]))
 }
 
-/// Puts an order on record as the starter does, with this event of its placing; it is still to be
-/// launched. Whether it is new, and the fingerprint on record.
+/// Records an order as the starter does, with this placement event; its launch is pending. Returns
+/// whether it is new, and the recorded fingerprint.
 pub async fn place(
     db: &PgPool,
     order: &Order,
@@ -44,8 +44,8 @@ pub async fn place(
     (placed.is_new, placed.recorded_fingerprint)
 }
 
-/// One SQLSTATE of each class that a statement can fail with, and whether the same statement
-/// succeeds once the database is back, or an operator has put it right.
+/// One SQLSTATE of each class, and whether the same statement succeeds once the database is back,
+/// or an operator has repaired it.
 ///
 /// **Source.** PostgreSQL's appendix of error codes.
 pub const SQLSTATES: [(&str, bool); 46] = [
@@ -97,7 +97,7 @@ pub const SQLSTATES: [(&str, bool); 46] = [
     ("XX000", false),
 ];
 
-/// What is said of a statement that the database refuses with this SQLSTATE.
+/// The error of a statement that the database rejects with this SQLSTATE.
 #[must_use]
 pub fn refused(sqlstate: &'static str) -> sqlx::Error {
     sqlx::Error::Database(Box::new(Refused(sqlstate)))

@@ -1,5 +1,5 @@
-//! What the tests of several crates share: a Temporal server for one test, an order, its placing,
-//! and a program's rights in the database, with the errors that it gives.
+//! Shared by the tests of several crates: a Temporal server per test, a valid order and its
+//! placement, and database pools with a program's rights, with the errors that they may return.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! An order with which nothing is wrong.
+//! A valid order.
 
 use chrono::DateTime;
 use domain::{
@@ -12,7 +12,7 @@ pub fn pounds(amount: &str) -> Money {
     Money::new(amount.parse().unwrap(), Currency::GBP).unwrap()
 }
 
-/// An article, bought for so many percent of its price.
+/// An article at this price, whose cost is a percentage of the price.
 #[must_use]
 pub fn priced(sku: &str, unit_price: &str, cost_percent: u32) -> PricedSku {
     let unit_price = pounds(unit_price);
@@ -20,7 +20,7 @@ pub fn priced(sku: &str, unit_price: &str, cost_percent: u32) -> PricedSku {
     PricedSku { sku: Sku::parse(sku).unwrap(), unit_price, unit_cost }
 }
 
-/// What tax and delivery cost in Britain, where alone these orders go.
+/// Tax and shipping rates for Great Britain, where all these orders go.
 #[must_use]
 pub fn british_rates() -> RateTable {
     let mut rates = RateTable::default();
@@ -29,7 +29,7 @@ pub fn british_rates() -> RateTable {
     rates
 }
 
-/// An order for this basket: of a customer of the data, to Britain, paid with a good card.
+/// An order for this basket: to Great Britain, with a valid card.
 #[must_use]
 pub fn order_of(order_id: OrderId, basket: &[(PricedSku, Quantity)]) -> Order {
     let PriceList { lines, totals, cost_of_goods } =

@@ -1,4 +1,4 @@
-//! A Temporal server that nobody else uses, set up as `temporal/` says.
+//! A Temporal server for one test, set up as described in `temporal/`.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::{env, mem};
@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 /// A server that runs until it is shut down.
 pub type Server = WorkflowEnvironment<LocalServer>;
 
-/// Starts a server, and says where it listens: host and port.
+/// Starts a server, and returns its address: host and port.
 pub async fn server() -> (Server, String) {
     let cli = env::var("TEMPORAL_CLI")
         .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
@@ -24,16 +24,16 @@ pub async fn server() -> (Server, String) {
             .build();
         match WorkflowEnvironment::start_local(options).await {
             Ok(server) => return (server, format!("127.0.0.1:{port}")),
-            // On a machine with a lot to do, the SDK's five seconds are not always enough. A
-            // server that never comes up is ended by whoever runs the test.
-            Err(error) => tracing::warn!(%error, "another try to start Temporal"),
+            // On a busy machine, the SDK's five seconds are not always enough. If the server never
+            // comes up, the test runner's timeout ends the test.
+            Err(error) => tracing::warn!(%error, "retrying to start Temporal"),
         }
     }
 }
 
-/// A port that nobody else is given while this process runs: two tests that were given the same one
-/// would share a server, which goes away with the first of them. Temporal can listen there all the
-/// same: this socket does not listen, and both allow their address to be used again.
+/// A port that no other test gets while this process runs: two tests with the same port would share
+/// a server, which stops with the first of them. Temporal can still listen on it: this socket does
+/// not listen, and both sockets allow address reuse.
 fn port() -> u16 {
     let held = TcpSocket::new_v4().unwrap();
     held.set_reuseaddr(true).unwrap();
@@ -52,7 +52,7 @@ fn arguments() -> Vec<String> {
             format!("{name}={}", kind.split_whitespace().next()?),
         ])
     });
-    // A name in one line, its value in the next.
+    // One line with a name, followed by one with its value.
     let settings = include_str!("../../temporal/dynamic-config.yaml").lines();
     let settings: Vec<_> =
         settings.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();

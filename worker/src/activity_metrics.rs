@@ -13,14 +13,14 @@ use workflows::{PROCESSES, contract_of};
 /// How long one attempt at a step took, by step and result; its count is the number of attempts.
 const STEP_SECONDS: &str = "ordersaga_step_seconds";
 
-/// Undos that were done.
+/// /// Completed undos.
 const UNDOS: &str = "ordersaga_undos_total";
 
 /// Bugs and violated invariants. Any increase is an alarm.
 const BROKEN_FAULTS: &str = "ordersaga_broken_faults_total";
 
-/// Answers of parties that made no sense. The step is tried again for a while; an increase that goes
-/// on is an alarm.
+/// Invalid answers by parties. The step is retried for a while; a count that keeps rising is an
+/// alarm.
 const INVALID_ANSWERS: &str = "ordersaga_invalid_answers_total";
 
 /// Counts every attempt at every activity, on its way in and out.
@@ -52,12 +52,12 @@ impl ActivityInboundInterceptor for ActivityMetrics {
     }
 }
 
-/// Begins every count at zero, so that the first alarm is a rise and not a beginning.
+/// Initialises every counter to zero, so that Prometheus sees the first alarm as an increase.
 pub fn begin() {
-    describe_histogram!(STEP_SECONDS, "Time that one attempt at a step took, by what came of it");
-    describe_counter!(UNDOS, "Undos that were done");
+    describe_histogram!(STEP_SECONDS, "Duration of one attempt at a step, by result");
+    describe_counter!(UNDOS, "Completed undos");
     describe_counter!(BROKEN_FAULTS, "Bugs and violated invariants: each is an alarm");
-    describe_counter!(INVALID_ANSWERS, "Answers of parties that made no sense");
+    describe_counter!(INVALID_ANSWERS, "Invalid answers by parties");
     activities::orders::begin_to_count();
     for contract in PROCESSES.iter().flat_map(|process| process.contracts) {
         counter!(BROKEN_FAULTS, "step" => contract.name).absolute(0);
@@ -84,7 +84,7 @@ fn name_of(error: &ActivityError) -> &'static str {
         },
         ActivityError::Cancelled { .. } => "cancelled",
         ActivityError::WillCompleteAsync => "asynchronous",
-        // The SDK may learn of more ways to end.
+        // The SDK may add outcomes.
         _ => "unclassified",
     }
 }

@@ -1,5 +1,5 @@
-//! Bank transfers, as an operator deals with them: the shop's account, orders that are told that
-//! their money has come, and the file of a payment list.
+//! Bank transfers for operators: the shop's account, signals to orders whose money has arrived, and
+//! payment-list files.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -27,7 +27,7 @@ pub struct AccountArgs {
     pub bank_holder: Option<String>,
 }
 
-/// There is no account to transfer to.
+/// The shop's bank account is not configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("BANK_IBAN and BANK_HOLDER name the shop's account, and are not set")]
 pub struct NoAccount;
@@ -41,14 +41,14 @@ impl AccountArgs {
     }
 }
 
-/// Why orders have not been told.
+/// Why orders could not be notified.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTold {
     /// The database.
     #[error("the records of bank transfers could not be read or written")]
     Database(#[from] sqlx::Error),
     /// Temporal.
-    #[error("order {order} could not be told: {why}")]
+    #[error("order {order} could not be notified: {why}")]
     Temporal {
         /// Which order.
         order: OrderId,
@@ -57,12 +57,12 @@ pub enum NotTold {
     },
 }
 
-/// Tells every order whose money has come that it has, as any provider does; how many. One that has
-/// ended needs to hear of nothing.
+/// Signals every order whose transfer has arrived, and returns how many were signalled. An order
+/// that has already ended is skipped.
 ///
-/// **Errors.** Those that were not told are told by the next call; and they look by themselves when
-/// their time is over.
-/// **Repeats.** An order that is told twice looks twice.
+/// **Errors.** Orders that were not reached are signalled by the next call; they also check by
+/// themselves when their deadline passes.
+/// **Repeats.** A second signal only makes the order check again.
 pub async fn tell_news(pool: &PgPool, client: &Client) -> Result<usize, NotTold> {
     let mut told = Vec::new();
     for order in import::news(pool).await? {
@@ -89,11 +89,11 @@ async fn tell(client: &Client, order: OrderId) -> Result<(), String> {
     }
 }
 
-/// Why there is no file of a payment list.
+/// Why a payment-list file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum NoList {
-    /// Something is there already: a list that was not handed to the bank yet, perhaps.
-    #[error("{} is there already", .0.display())]
+    /// The file exists: it may be a list that has not yet been handed to the bank.
+    #[error("{} already exists", .0.display())]
     IsThere(PathBuf),
     /// The database.
     #[error("the payment list could not be made")]
@@ -103,9 +103,9 @@ pub enum NoList {
     File(#[from] io::Error),
 }
 
-/// Writes the next payment list to a new file. None: there is nothing to pay out.
+/// Writes the next payment list to a new file. Returns `None` if there is nothing to pay out.
 ///
-/// **Repeats.** Until its file was written in full once, the same list.
+/// **Repeats.** Returns the same list until its file has been written in full once.
 pub async fn export(
     pool: &PgPool,
     account: &BankAccount,
@@ -118,7 +118,8 @@ pub async fn export(
     Ok(Some(list))
 }
 
-/// Writes a payment list of before to a new file, as it was. None: there is no such list.
+/// Writes an earlier payment list, unchanged, to a new file. Returns `None` if there is no such
+/// list.
 pub async fn export_again(
     pool: &PgPool,
     message_id: &str,
@@ -135,7 +136,7 @@ fn is_free(path: &Path) -> Result<(), NoList> {
     if fs::symlink_metadata(path).is_ok() { Err(NoList::IsThere(path.to_owned())) } else { Ok(()) }
 }
 
-/// The file is there whole, or not at all.
+/// Writes the file atomically: in full, or not at all.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let partial = path.with_file_name(format!(".{name}.{}.partial", process::id()));

@@ -1,5 +1,5 @@
-//! Reads a supplier's list: a CSV file with the columns `sku`, `name` and `unit_price_gbp`, the
-//! last one naming the currency that all its prices are in.
+//! Reads a supplier's price list: a CSV file with the columns `sku`, `name` and, for example,
+//! `unit_price_gbp`, whose suffix is the currency of all its prices.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,25 +11,25 @@ use csv::StringRecord;
 use domain::{Currency, IdError, Money, MoneyError, Sku, line_of_text, written_amount};
 use rust_decimal::Decimal;
 
-/// What a price column is called, before its currency.
+/// Prefix of the price column, before the currency.
 const PRICE: &str = "unit_price_";
 
-/// The longest name of an article, in characters; the same that the API takes.
+/// Maximum length of an article's name, in characters; the same limit as in the API.
 const NAME_LENGTH_MAX: usize = 200;
 
-/// Why a list cannot be read. Nothing of it is taken in.
+/// Why a price list cannot be read. Nothing is imported from it.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableList {
-    /// No file, or no CSV.
+    /// The file is missing, or is not CSV.
     #[error("the list cannot be read")]
     Csv(#[from] csv::Error),
-    /// The first line does not name the three columns.
+    /// The header does not name the three columns.
     #[error("the list's first line must name `sku`, `name` and `unit_price_` with a currency")]
     Columns,
-    /// A line that is no article.
-    #[error("line {line} of the list is no article")]
+    /// A line is not a valid article.
+    #[error("line {line} of the list is not an article")]
     Line {
-        /// Counted from 1, the names of the columns included.
+        /// Counted from 1, including the header.
         line: u64,
         /// What is wrong with it.
         source: NotAnArticle,
@@ -39,26 +39,26 @@ pub enum UnreadableList {
 /// What is wrong with a line.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAnArticle {
-    /// Its number.
+    /// The SKU is invalid.
     #[error(transparent)]
     Sku(#[from] IdError),
-    /// Its name, which could not be shown, or not even be stored.
-    #[error("the name is no text of 1 to {NAME_LENGTH_MAX} characters on one line")]
+    /// The name cannot be displayed or stored.
+    #[error("the name is not a text of 1 to {NAME_LENGTH_MAX} characters on one line")]
     Name,
-    /// Its price, which is no number.
-    #[error("the price is no decimal number")]
+    /// The price is not a number.
+    #[error("the price is not a decimal number")]
     Price,
-    /// Its price, which is no amount of money.
+    /// The price is not a valid amount of money.
     #[error(transparent)]
     Money(#[from] MoneyError),
 }
 
-/// Reads a share in per cent, written as the amounts of a list are.
+/// Parses a percentage, written like the amounts in a price list.
 ///
-/// **Errors.** It is no such number, in words for whoever wrote it.
+/// **Errors.** Not a valid percentage; the message is for the person who wrote it.
 pub fn percent(text: &str) -> Result<Decimal, &'static str> {
     let percent = written_amount(text).filter(|percent| !percent.is_sign_negative());
-    percent.ok_or("a share is written in digits, with a point between them if need be")
+    percent.ok_or("a percentage is written in digits, with a decimal point if needed")
 }
 
 struct Columns {
@@ -68,12 +68,12 @@ struct Columns {
     currency: Currency,
 }
 
-/// Reads the whole list, or says which line is wrong.
+/// Reads the whole list, or returns an error that names the invalid line.
 pub fn read(path: &Path) -> Result<Vec<Article>, UnreadableList> {
     articles(File::open(path).map_err(csv::Error::from)?)
 }
 
-/// The same, from the file's content.
+/// Reads a list from the content of a file.
 pub fn articles(content: impl Read) -> Result<Vec<Article>, UnreadableList> {
     let mut list = csv::Reader::from_reader(content);
     let columns = Columns::of(list.headers()?).ok_or(UnreadableList::Columns)?;
@@ -106,7 +106,7 @@ impl Columns {
     }
 }
 
-/// In the form in which the API takes one and searches for it.
+/// Normalises a name to the form that the API stores and searches for.
 fn name(text: &str) -> Result<String, NotAnArticle> {
     line_of_text(text, NAME_LENGTH_MAX).map_err(|_not_a_line| NotAnArticle::Name)
 }
@@ -145,7 +145,7 @@ mod tests {
             let list = format!("sku,name,unit_price_gbp\nA,{name},1\n");
             assert_eq!(names(&list).unwrap(), ["caf\u{e9}"]);
         }
-        // As many characters as the API takes, however many they are decomposed.
+        // The API counts characters after composing them, so decomposed ones must not count double.
         let most = "\u{e9}".repeat(NAME_LENGTH_MAX);
         let decomposed = "e\u{301}".repeat(NAME_LENGTH_MAX);
         let list = format!("sku,name,unit_price_gbp\nA,{decomposed},1\n");

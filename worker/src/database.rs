@@ -13,34 +13,35 @@ pub struct DatabaseArgs {
     /// The shop's database, as the worker's role: postgres://user:password@host:port/name
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// The most connections of the worker to the database at once: so many for single statements,
-    /// and as many again for transactions
+    /// The most connections of each of the worker's two pools: for single statements and for
+    /// transactions
     #[arg(long, env = "WORKER_DATABASE_CONNECTIONS", default_value_t = 6)]
     pub worker_database_connections: u32,
 }
 
 impl DatabaseArgs {
-    /// The worker's connections, made at the first use. No order holds one for long.
+    /// The worker's pools, which connect at the first use. No order holds a connection for long.
     pub fn database(&self) -> Result<Database, BadUrl> {
         self.limited().lazy(&self.database_url).map(Database::of)
     }
 
-    /// Connections for a party that is a sandbox, which keeps its records in the same database.
+    /// The pools of a sandbox, which keeps its records in the same database.
     pub fn sandbox_database(&self) -> Result<Database, BadUrl> {
         let settings = PoolSettings { program: SANDBOXES, ..self.limited() };
         settings.lazy(&self.database_url).map(Database::of)
     }
 
     const fn limited(&self) -> PoolSettings {
-        // Within the ten seconds of a patient attempt: one that is given up leaves no statement
-        // behind that keeps its connection.
+        // Below the ten seconds of a patient attempt, so that an abandoned attempt leaves no
+        // statement running on its connection.
         let statement_timeout = Some(Duration::from_secs(8));
-        // Within the three seconds of a quick try: what is locked for longer is tried again.
+        // Below the three seconds of a quick attempt: after a longer lock wait, the step is
+        // retried.
         let lock_timeout = Some(Duration::from_secs(1));
         PoolSettings { statement_timeout, lock_timeout, ..self.unlimited() }
     }
 
-    /// A pool for what reads the whole database, and may take as long as that takes.
+    /// A pool for commands that read the whole database, without time limits.
     pub fn unlimited_pool(&self) -> Result<PgPool, BadUrl> {
         self.unlimited().lazy(&self.database_url)
     }
@@ -49,17 +50,19 @@ impl DatabaseArgs {
         PoolSettings {
             program: "ordersaga-worker",
             connections: self.worker_database_connections,
-            // A step's quick try has three seconds; what waits longer is better tried again.
+            // A quick attempt has three seconds; if no connection is free by then, the step is
+            // better retried.
             acquire_timeout: Duration::from_secs(3),
             statement_timeout: None,
             lock_timeout: None,
-            // A step that meets a connection which has gone is tried again, as for a party that is away.
+            // A step that gets a dead connection is retried, as for an unavailable party.
             test_before_acquire: false,
         }
     }
 }
 
-/// What every order needs. The tests, which run with the worker's rights alone, show the rest.
+/// The rights that every order needs. The tests run with only the worker's rights and cover the
+/// rest.
 const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Update, object: "orders.orders" },
     Right { privilege: Privilege::Insert, object: "orders.order_events" },
@@ -85,14 +88,14 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Execute, object: "payments.record_outside_refund" },
 ];
 
-/// Whether the worker can work with the database.
+/// Checks whether the worker can work with the database.
 #[must_use]
 pub fn schema_gate() -> SchemaGate {
     SchemaGate::new(RIGHTS)
 }
 
-/// Passes the gate after a connection made for this check alone: its error says what is wrong,
-/// where the pool would only report a timeout.
+/// Checks the gate on a dedicated connection: its error says what is wrong, whereas the pool would
+/// only report a timeout.
 pub async fn reach(pool: &PgPool, gate: &SchemaGate) -> Result<SchemaState, SchemaFault> {
     let options = pool.connect_options();
     options.connect().await?.close().await?;

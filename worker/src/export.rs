@@ -1,15 +1,16 @@
-//! The shop's books for programs that others have written: an hledger journal or a beancount file.
+//! Exports the shop's books for independent accounting programs: an hledger journal or a beancount
+//! file.
 //!
-//! Whoever doubts the shop's own arithmetic has another program do it. Every transaction is written
-//! with its entries exactly as they are on record; after them comes, for each account and currency,
-//! the balance that the shop adds up by itself, which the other program compares with its own sum.
+//! This lets another program verify the shop's arithmetic. Every transaction is written with its
+//! entries exactly as recorded. The end of the file states the balance that the shop computes for
+//! each account and currency, and the other program checks it against its own sum.
 //!
-//! In both languages a debit is an amount above zero and a credit one below. Amounts have at least
-//! their currency's decimals, and all of one currency equally many, because either program allows
-//! for half of the last decimal that it sees.
+//! In both formats a debit is a positive amount and a credit a negative one. Amounts have at least
+//! their currency's decimals, and all amounts of a currency have the same number of decimals,
+//! because either program tolerates half a unit of the last decimal that it sees.
 //!
-//! The books are read in one transaction that sees a single moment, and row by row, so an export of
-//! many orders takes no more memory than one of few. The same books give the same text.
+//! The books are read row by row in one repeatable-read transaction, so memory use does not depend
+//! on the number of orders. The same books produce the same text.
 
 mod accounts;
 mod beancount;
@@ -25,7 +26,7 @@ use sqlx::PgPool;
 use books::{Books, Transaction};
 pub use file::export_into;
 
-/// The language that the books are written in.
+/// The format of the export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// An hledger journal: `hledger -f FILE check --strict`
@@ -41,7 +42,7 @@ pub struct Exported {
     pub transactions: usize,
     /// Their entries.
     pub entries: usize,
-    /// The balances to compare with, one for each account and currency.
+    /// The balance assertions, one for each account and currency.
     pub balances: usize,
 }
 
@@ -51,19 +52,21 @@ pub enum ExportError {
     /// The database.
     #[error("the books could not be read")]
     Database(#[from] sqlx::Error),
-    /// Wherever they were to go.
+    /// The output.
     #[error("the books could not be written")]
     Output(#[from] io::Error),
-    /// An entry on an account that nobody looks at.
-    #[error("entries are on {0}, which is no account; `ordersaga prove` shows what else is wrong")]
+    /// An entry is on an unknown account.
+    #[error(
+        "entries are on {0}, which is not an account; `ordersaga prove` shows what else is wrong"
+    )]
     NoAccount(String),
-    /// The target is a folder or a device, which nothing may take the place of.
-    #[error("{} is no file; without one, the books go to standard output", .0.display())]
+    /// The target is a folder or a device, which must not be replaced.
+    #[error("{} is not a file; without one, the books go to standard output", .0.display())]
     NotAFile(PathBuf),
 }
 
 impl Format {
-    /// What stands before the first transaction.
+    /// Writes the header, before the first transaction.
     fn opening(self, books: &Books, out: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Hledger => hledger::opening(books, out),
@@ -78,7 +81,7 @@ impl Format {
         }
     }
 
-    /// The balances, after the last transaction.
+    /// Writes the balance assertions, after the last transaction.
     fn closing(self, books: &Books, out: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Hledger => hledger::closing(books, out),
@@ -87,7 +90,7 @@ impl Format {
     }
 }
 
-/// Writes the books. `told` is told after each transaction how many were written.
+/// Writes the books. Calls `told` after each transaction with the number written so far.
 pub async fn export(
     pool: &PgPool,
     format: Format,
@@ -123,7 +126,7 @@ mod tests {
 
     const ORDER: Uuid = Uuid::from_u128(1);
 
-    /// A transaction of `account amount currency, …`, on the second day.
+    /// A transaction on the second day, from `account amount currency, …`.
     fn booked(number: i64, key: &str, entries: &str) -> Transaction {
         let entry = |text: &str| {
             let Balance { account, currency, amount } = balance(text);
@@ -148,7 +151,7 @@ mod tests {
         }
     }
 
-    /// Goods come in and are worth more or less, and an order's payment is taken back.
+    /// Goods are received and revalued, and an order's payment is reversed.
     fn transactions() -> [Transaction; 5] {
         let posted = format!("{ORDER}:post-entries:1");
         let reversal = format!("{posted}:reversal");

@@ -1,4 +1,4 @@
-//! Periodic tasks that do not depend on any order.
+//! Periodic maintenance, independent of any single order.
 
 use std::time::Duration;
 
@@ -8,47 +8,47 @@ use sqlx::postgres::types::PgInterval;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How often reservations whose time is up are given back.
+/// How often expired reservations are released.
 const RESERVATIONS_EVERY: Duration = Duration::from_secs(30);
 
-/// How many expired reservations one round gives back.
+/// The maximum number of expired reservations released per round.
 const EXPIRED_AT_ONCE: i64 = 500;
 
-/// How often what is kept only for a time is removed.
+/// How often data past its retention is deleted.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
-/// How many rows of each kind are removed at once, so that nothing is locked for long; and how often
-/// that is done in one round, as long as there is more.
+/// Batch size per kind of row, so that locks are short; and the maximum number of batches in one
+/// round while rows remain.
 const REMOVED_AT_ONCE: i32 = 5_000;
 const AT_ONCE_IN_A_ROUND: usize = 20;
 
-/// How long what is not needed for ever is kept.
+/// Retention periods.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Retention {
-    /// Days for which a message stays in the outbox after every sink has had it
+    /// Days to keep a message in the outbox after every sink has delivered it
     #[arg(long, env = "WORKER_OUTBOX_DAYS", default_value_t = 7)]
     pub outbox_days: u16,
-    /// Days that the idempotency records of an order's steps are kept after the order has ended
+    /// Days to keep the idempotency records of an order's steps after the order has ended
     #[arg(long, env = "WORKER_IDEMPOTENCY_DAYS", default_value_t = 90,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub idempotency_days: u16,
-    /// Days that an event of the payment provider is kept after it was applied; longer than the
-    /// provider lists it
+    /// Days to keep an event of the payment provider after it was applied; longer than the provider
+    /// lists it
     #[arg(long, env = "WORKER_PROVIDER_EVENT_DAYS", default_value_t = 90,
         value_parser = clap::value_parser!(u16).range(31..))]
     pub provider_event_days: u16,
 }
 
-/// How many rows of what a round has removed.
+/// The number of rows of one kind that a round has deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// What they were, in the plural.
+    /// The kind of row, in the plural.
     pub what: String,
     /// How many.
     pub rows: i64,
 }
 
-/// Gives expired reservations back and removes what is kept only for a time, until `stop`.
+/// Releases expired reservations and deletes data past its retention, until `stop`.
 pub async fn run(pool: PgPool, retention: Retention, stop: CancellationToken) {
     let mut reservations = tokio::time::interval(RESERVATIONS_EVERY);
     let mut sweeps = tokio::time::interval(SWEEP_EVERY);
@@ -69,7 +69,10 @@ async fn expire_reservations(pool: &PgPool) {
         Ok(0) => {}
         Ok(released) => info!(released, "expired reservations were given back"),
         Err(error) => {
-            warn!(error = chain(&error), "expired reservations wait for the next round");
+            warn!(
+                error = chain(&error),
+                "expired reservations could not be released; the next round retries"
+            );
         }
     }
 }
@@ -80,7 +83,7 @@ async fn sweep_all(pool: &PgPool, retention: Retention) {
             Ok(removed) if removed.iter().any(|one| one.rows >= REMOVED_AT_ONCE.into()) => {}
             Ok(_all_that_was_due) => return,
             Err(error) => {
-                warn!(error = chain(&error), "the sweep waits for its next round");
+                warn!(error = chain(&error), "the sweep failed; the next round retries");
                 return;
             }
         }
@@ -92,14 +95,17 @@ async fn sweep_inbox(pool: &PgPool, kept_days: u16) {
         Ok(0) => {}
         Ok(rows) => info!(rows, "events of the payment provider were removed"),
         Err(error) => {
-            warn!(error = chain(&error), "events of the payment provider wait to be removed");
+            warn!(
+                error = chain(&error),
+                "events of the payment provider could not be removed; the next round retries"
+            );
         }
     }
 }
 
-/// Removes what is kept only for a time, and says in the log and in the answer how much of what.
+/// Deletes data past its retention; logs and returns the number of rows of each kind.
 ///
-/// **Repeats.** Any number of copies may run: each row is removed by one of them.
+/// **Repeats.** Safe to run concurrently: each row is deleted by one caller.
 pub async fn sweep(pool: &PgPool, retention: Retention) -> Result<Vec<Removed>, sqlx::Error> {
     let days = |days: u16| PgInterval { months: 0, days: days.into(), microseconds: 0 };
     let removed = sqlx::query_as!(

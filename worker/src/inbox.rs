@@ -1,6 +1,5 @@
-//! Applies what the payment provider tells by itself, and reads its list of events as the second way
-//! to learn of them. Where the provider tells nothing by itself, as the sandbox does, there is
-//! nothing to do.
+//! Applies the payment provider's events from the inbox, and polls its list of events as a second
+//! source besides webhooks. A provider without events, such as the sandbox, needs neither.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,34 +23,34 @@ use workflows::refund::RefundSaga;
 
 use crate::recover::{Workflow, workflow_called};
 
-/// How often it is looked whether an event is due.
+/// How often the inbox is checked for due events.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How many events a worker takes at once. Those that it has not come to within two minutes,
-/// another one takes as well.
+/// How many events a worker leases at once. If it has not processed an event within two minutes,
+/// another worker may lease it.
 const BATCH: i64 = 32;
 
-/// How many of them are looked at at the same time.
+/// How many of them are processed concurrently.
 const AT_ONCE: usize = 8;
 
 /// Longer than any healthy answer of Temporal takes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What applies events.
+/// Applies events.
 pub struct Inbox {
     /// The shop's database.
     pub pool: PgPool,
-    /// The provider that tells of them.
+    /// The provider that the events come from.
     pub provider: Arc<dyn EventSource>,
-    /// Who is told.
+    /// The processes to notify.
     pub processes: Arc<dyn Processes>,
-    /// How often the provider's list of events is read, by all workers together.
+    /// How often the provider's list of events is polled, by all workers together.
     pub poll_every: Duration,
 }
 
 impl Inbox {
-    /// Applies events and reads the provider's list, until `stop`. An event that is being applied is
-    /// dropped where it stands, and another worker takes it.
+    /// Applies events and polls the provider's list, until `stop`. Stopping drops an event in
+    /// progress; another worker takes it once its lease has expired.
     pub async fn run(self, stop: CancellationToken) {
         let both = async { tokio::join!(self.apply(), self.poll()) };
         stop.run_until_cancelled(both).await;
@@ -67,12 +66,15 @@ impl Inbox {
         }
     }
 
-    /// Applies the events that are due, as many as are taken at once; whether there may be more.
+    /// Applies one batch of due events. Returns whether there may be more.
     pub async fn apply_due(&self) -> bool {
         let taken = match inbox::take(&self.pool, BATCH).await {
             Ok(taken) => taken,
             Err(error) => {
-                warn!(error = chain(&error), "events of the payment provider wait");
+                warn!(
+                    error = chain(&error),
+                    "events of the payment provider could not be read; retrying"
+                );
                 return false;
             }
         };
@@ -88,10 +90,12 @@ impl Inbox {
         match handled {
             Ok(Outcome::Applied) => info!(id, event_type, "an event of the provider is applied"),
             Ok(Outcome::Ignored) => {}
-            Ok(Outcome::NotYet(why)) => info!(id, event_type, why, "an event waits"),
+            Ok(Outcome::NotYet(why)) => {
+                info!(id, event_type, why, "an event cannot be applied yet")
+            }
             Err(error) => {
                 let error = chain(&error);
-                warn!(id, event_type, error, "what became of an event could not be recorded");
+                warn!(id, event_type, error, "the outcome of an event could not be recorded");
             }
         }
     }
@@ -106,14 +110,17 @@ impl Inbox {
                 Ok(None | Some(0)) => {}
                 Ok(Some(new)) => info!(new, "events were listed that no webhook had brought"),
                 Err(error) => {
-                    warn!(error = chain(&error), "the provider's list of events waits");
+                    warn!(
+                        error = chain(&error),
+                        "the provider's list of events could not be read; retrying"
+                    );
                 }
             }
         }
     }
 }
 
-/// The processes of orders and refunds, by way of Temporal.
+/// Signals the workflows of orders and refunds in Temporal.
 pub struct TemporalProcesses {
     /// The connection.
     pub client: Client,
@@ -122,7 +129,7 @@ pub struct TemporalProcesses {
 type Order = <OrderSaga as HasWorkflowDefinition>::Run;
 type Refund = <RefundSaga as HasWorkflowDefinition>::Run;
 
-/// Why a process was not reached.
+/// Why a workflow could not be signalled.
 #[derive(Debug, thiserror::Error)]
 enum NotReached {
     #[error("Temporal does not answer within {} s", CALL_TIMEOUT.as_secs())]
@@ -141,7 +148,7 @@ impl Processes for TemporalProcesses {
         let News { event_id, reference, status } = news;
         let (reference, status) = (reference.clone(), (*status).to_owned());
         let payload = signal_payload(&PartyUpdate { reference, status })?;
-        // Temporal drops another signal of this name.
+        // Temporal ignores a second signal with the same request id.
         let options = WorkflowSignalOptions::builder().request_id(event_id.clone()).build();
         let told = match process {
             Process::Order(order) => {
@@ -158,7 +165,7 @@ impl Processes for TemporalProcesses {
             }
         };
         match told {
-            // It has ended, or was never launched and will ask by itself.
+            // It has ended, or has not been launched and will ask by itself.
             Ok(Ok(()) | Err(WorkflowInteractionError::NotFound(_))) => Ok(()),
             Ok(Err(error)) => Err(NotReached::Temporal(error.to_string()).into()),
             Err(_elapsed) => Err(NotReached::NoAnswer.into()),

@@ -1,26 +1,25 @@
 //! The worker: runs orders' workflows and activities, and checks the invariants.
 //!
-//! A library, so that the program `ordersaga`, a test or a benchmark can serve the very same
-//! queues.
+//! A library, so that the program `ordersaga`, tests and benchmarks run the same code.
 //!
 //! | module | in the shop |
 //! |---|---|
-//! | [`run`] | serves the task queues until it is told to stop |
-//! | [`ops`] | what an operator and a load balancer ask it: `/health`, `/ready`, `/metrics` |
-//! | [`parties`] | obeys operators' stops of a party, and tells how each party stands |
-//! | [`inbox`] | applies what the payment provider tells by itself |
-//! | [`payment`] | who takes the customers' money, by the settings |
-//! | [`bank`] | the shop's account for bank transfers, news for its orders, payment lists |
-//! | [`catalogue_file`] | reads a supplier's list |
-//! | [`recover`] | launches orders anew whose workflow is lost |
-//! | [`order_metrics`] | counts the orders that have not ended, and the messages not published |
-//! | [`housekeeping`] | gives expired reservations back, and removes what is kept only for a time |
-//! | [`replay`] | shows that today's code still understands yesterday's orders |
-//! | [`prove`] | shows that the invariants hold |
-//! | [`rebuild`] | compares orders' rows with what their events tell |
-//! | [`reconcile`] | keeps the schedule by which provider and shop are compared |
-//! | [`export`] | writes the books for other accounting programs, which check them anew |
-//! | [`release`] | has every order end on the release that it began on |
+//! | [`run`] | serves the task queues until shutdown |
+//! | [`ops`] | the operations endpoints `/health`, `/ready`, `/metrics` |
+//! | [`parties`] | stops calls to a party when an operator says so, and reports the state of each party |
+//! | [`inbox`] | applies the payment provider's events |
+//! | [`payment`] | chooses the payment provider by the settings |
+//! | [`bank`] | bank transfers: the shop's account, signals to its orders, payment lists |
+//! | [`catalogue_file`] | reads a supplier's price list |
+//! | [`recover`] | relaunches orders whose workflow is lost |
+//! | [`order_metrics`] | counts open orders and undelivered messages |
+//! | [`housekeeping`] | releases expired reservations, and deletes data past its retention |
+//! | [`replay`] | replays recorded histories against the current workflows |
+//! | [`prove`] | checks the invariants |
+//! | [`rebuild`] | compares orders' rows with their events |
+//! | [`reconcile`] | maintains the schedule of reconciliations with the provider |
+//! | [`export`] | exports the books for other accounting programs, which verify them |
+//! | [`release`] | pins every order to the release that it began on |
 //! | [`database`], [`telemetry`] | the worker's database, and the SDK's runtime with all metrics |
 
 pub mod activity_metrics;

@@ -2,8 +2,8 @@
 //!
 //! | path | answers |
 //! |---|---|
-//! | `/health` | 200 while the process lives: restart it if this stops |
-//! | `/ready` | 200 when Postgres and Temporal answer, the schema and the role's rights are as they have to be, and every queue is polled, else 503; what is missing |
+//! | `/health` | 200 while the process is alive: restart it otherwise |
+//! | `/ready` | 200 if Postgres and Temporal answer, the schema version and the role's rights fit, and every queue is polled; else 503 and what is missing |
 //! | `/metrics` | the worker's own metrics and the SDK's, in Prometheus' text format |
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,14 +28,14 @@ use tracing::warn;
 
 use crate::telemetry::Metrics;
 
-/// How many queues are polled, and how many are to be.
+/// The number of queues that are polled, and the number that should be.
 const QUEUES_POLLED: &str = "ordersaga_queues_polled";
 const QUEUES_WANTED: &str = "ordersaga_queues_wanted";
 
-/// A probe that takes longer is answered with no.
+/// The timeout of a probe, after which it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What there is to be asked about.
+/// The state behind the operations endpoints.
 #[derive(Clone)]
 pub struct Ops {
     metrics: Metrics,
@@ -45,18 +45,18 @@ pub struct Ops {
     parties: Arc<OnceLock<Parties>>,
 }
 
-/// Whom the worker depends on, once it has found them.
+/// The services that the worker depends on, once connected.
 #[derive(Clone)]
 pub struct Parties {
     /// Postgres.
     pub pool: PgPool,
-    /// Whether the worker can work with that database.
+    /// Checks whether the worker can work with that database.
     pub gate: SchemaGate,
     /// Temporal.
     pub client: Client,
 }
 
-/// A queue that is polled for as long as this is kept.
+/// A queue counts as polled until this is dropped.
 #[derive(Debug)]
 pub struct Polling(Arc<AtomicUsize>);
 
@@ -67,7 +67,7 @@ impl Drop for Polling {
 }
 
 impl Ops {
-    /// Nothing is found or polled yet; `wanted` queues are to be.
+    /// Nothing is connected or polled yet; `wanted` is the number of queues to poll.
     #[must_use]
     pub fn new(metrics: Metrics, pools: [PoolWatch; 2], wanted: usize) -> Self {
         describe_gauge!(QUEUES_POLLED, "Task queues that this worker polls");
@@ -75,13 +75,13 @@ impl Ops {
         Self { metrics, pools, wanted, polling: Arc::default(), parties: Arc::default() }
     }
 
-    /// The parties have been found.
+    /// Records the connected services.
     pub fn found(&self, parties: Parties) {
-        // Found once is found; a second time would be the same ones.
+        // A second call would bring the same ones.
         self.parties.get_or_init(|| parties);
     }
 
-    /// One more queue is polled.
+    /// Counts one more queue as polled.
     #[must_use]
     pub fn polls(&self) -> Polling {
         self.polling.fetch_add(1, Ordering::Relaxed);

@@ -1,10 +1,8 @@
-//! Counts what stands open: orders that have not ended, disputes, orders that wait for a review,
-//! messages that somebody has still to hear of, events of the payment provider that are not applied, and
-//! differences between provider and shop.
+//! Gauges of what is open: orders, disputes, orders that wait for a review, undelivered messages,
+//! unapplied events of the payment provider, and differences between provider and shop.
 //!
-//! The worker counts, because its role may read both; the starter has no right to the outbox. Every
-//! worker that carries orders does so and says the same, so take the largest number of them, not
-//! their sum.
+//! The worker counts because its role may read all of this; the starter has no right to the outbox.
+//! Every worker that serves orders reports the same numbers, so take their maximum, not their sum.
 
 mod outbox;
 
@@ -20,59 +18,59 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Orders that have not ended, by what they wait for.
+/// Open orders, by what they wait for.
 const OPEN: &str = "ordersaga_open_orders";
 
-/// How long ago the oldest of them was placed.
+/// The age of the oldest of them.
 const OPEN_OLDEST: &str = "ordersaga_open_orders_oldest_seconds";
 
-/// How long the order that has waited longest for a person has done so.
+/// The longest time that an order has waited for a person.
 const ATTENTION_OLDEST: &str = "ordersaga_attention_oldest_seconds";
 
-/// Disputes that are not decided; those of them that wait for the shop's answer, and until when the
-/// first of these can be answered.
+/// Undecided disputes; those that wait for the shop's answer; and the earliest deadline for an
+/// answer.
 const DISPUTES: &str = "ordersaga_disputes_open";
 const TO_ANSWER: &str = "ordersaga_disputes_to_answer";
 const ANSWER_DUE: &str = "ordersaga_dispute_due_timestamp_seconds";
 
-/// Events of the payment provider that are not applied, and how long the oldest of them has waited.
+/// Unapplied events of the payment provider, and the age of the oldest.
 const EVENTS: &str = "ordersaga_provider_events_open";
 const EVENTS_OLDEST: &str = "ordersaga_provider_events_oldest_seconds";
 
-/// Orders that wait for a review, and when the first of them is decided without one.
+/// Orders that wait for a review, and the earliest deadline after which the rules decide.
 const REVIEWS: &str = "ordersaga_reviews_waiting";
 const REVIEW_DUE: &str = "ordersaga_review_due_timestamp_seconds";
 
-/// Differences between provider and shop that stand open, how long the oldest of them is known, and
-/// when the two were last compared.
+/// Open differences between provider and shop, the age of the oldest, and the time of the last
+/// comparison.
 const DIFFERENCES: &str = "ordersaga_differences_open";
 const DIFFERENCES_OLDEST: &str = "ordersaga_differences_oldest_seconds";
 const RECONCILED_AT: &str = "ordersaga_reconciled_timestamp_seconds";
 
-/// When all of this was last counted. Older numbers say nothing of today.
+/// When all of this was last counted. Older values are stale.
 const COUNTED_AT: &str = "ordersaga_counted_timestamp_seconds";
 
 /// How often it is counted.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
-/// How many orders, and how many messages, are looked at: the oldest orders, and any messages. If
-/// there are more, this is the number that is shown, so that counting costs little on the very day
-/// on which everything waits.
+/// The maximum number of orders, and of messages, that are counted: the oldest orders, and any
+/// messages. Larger backlogs show as this number, so that counting stays cheap when everything is
+/// waiting.
 pub const COUNTED_MAX: i64 = 10_000;
 
-/// What an order that has not ended may wait for.
+/// What an open order may wait for.
 pub const STATES: [&str; 4] = ["under-way", "awaiting-customer", "unwinding", "needs-attention"];
 
-/// What stands open at one moment.
+/// What is open at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Open {
-    /// The orders, by what they wait for: one of [`STATES`]. A state without orders is left out.
+    /// The orders by state, which is one of [`STATES`]. A state without orders is left out.
     pub orders: Vec<OpenOrders>,
     /// The disputes.
     pub disputes: Disputes,
     /// The messages.
     pub outbox: Outbox,
-    /// The payment provider's events.
+    /// The payment provider's unapplied events.
     pub events: Events,
     /// The reviews.
     pub reviews: Reviews,
@@ -80,36 +78,36 @@ pub struct Open {
     pub differences: Differences,
 }
 
-/// Orders that wait for the same.
+/// Open orders in the same state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenOrders {
     /// One of [`STATES`]. An order that waits for its launch, or in its cancel window, is under way.
     pub state: String,
     /// How many there are.
     pub orders: i64,
-    /// How many seconds ago the oldest of them was placed.
+    /// The age of the oldest of them, in seconds.
     pub oldest_seconds: f64,
-    /// How many seconds one of them has waited for a person, if they do.
+    /// The longest time that one of them has waited for a person, in seconds.
     pub attention_seconds: Option<f64>,
 }
 
-/// Disputes that are not decided.
+/// Undecided disputes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Disputes {
     /// How many there are.
     pub open: i64,
     /// How many of them wait for the shop's answer.
     pub to_answer: i64,
-    /// Until when the first of them can be answered, in seconds since 1970; none if none has a time.
+    /// The earliest deadline for an answer, in Unix seconds; `None` if none has a deadline.
     pub due_at: Option<f64>,
 }
 
-/// Events of the payment provider that are not applied.
+/// Unapplied events of the payment provider.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Events {
     /// How many.
     pub open: i64,
-    /// How many seconds ago the oldest of them was received.
+    /// The age of the oldest of them since it was received, in seconds.
     pub oldest_seconds: Option<f64>,
 }
 
@@ -118,23 +116,23 @@ pub struct Events {
 pub struct Reviews {
     /// How many.
     pub waiting: i64,
-    /// When the first of them is decided without one, in seconds since 1970.
+    /// The earliest deadline after which the rules decide, in Unix seconds.
     pub due_at: Option<f64>,
 }
 
-/// Differences between provider and shop that nobody has settled.
+/// Unsettled differences between provider and shop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Differences {
     /// How many.
     pub open: i64,
-    /// How many seconds ago the oldest of them was found.
+    /// The age of the oldest of them since it was found, in seconds.
     pub oldest_seconds: Option<f64>,
-    /// When a comparison last came to its end, in seconds since 1970; none if none ever did.
+    /// When a comparison last completed, in Unix seconds; `None` if none ever did.
     pub compared_at: Option<f64>,
 }
 
-/// Counts until `stop`. While the database does not answer, the last numbers stand, and so does the
-/// time at which they were true.
+/// Counts periodically until `stop`. While the database does not answer, the last numbers and their
+/// timestamp stay.
 pub async fn run(pool: PgPool, stop: CancellationToken) {
     describe();
     let mut due = interval(COUNT_EVERY);
@@ -148,8 +146,8 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
     }
 }
 
-/// Counts once. No statement reads an order that has ended and waits for nobody or, but for the
-/// latest, a message that is published.
+/// Counts once. No statement reads ended orders that wait for nobody or, except for the latest one,
+/// published messages.
 pub async fn read(pool: &PgPool) -> sqlx::Result<Open> {
     let orders = sqlx::query_as!(
         OpenOrders,
@@ -288,18 +286,18 @@ fn show(
 
 fn describe() {
     describe_gauge!(OPEN, "Orders that have not ended, by what they wait for; 10000 at most");
-    describe_gauge!(OPEN_OLDEST, "How long ago the oldest of them was placed");
-    describe_gauge!(ATTENTION_OLDEST, "How long an order has waited for a person");
+    describe_gauge!(OPEN_OLDEST, "Age of the oldest open order");
+    describe_gauge!(ATTENTION_OLDEST, "Longest time that an order has waited for a person");
     describe_gauge!(DISPUTES, "Disputes that customers' banks have not decided");
     describe_gauge!(TO_ANSWER, "Disputes that wait for the shop's answer");
-    describe_gauge!(ANSWER_DUE, "Until when the first of them can be answered; 0 if none waits");
+    describe_gauge!(ANSWER_DUE, "Earliest deadline for the shop's answer; 0 if none waits");
     outbox::describe();
     describe_gauge!(EVENTS, "Events of the payment provider that are not applied; 10000 at most");
-    describe_gauge!(EVENTS_OLDEST, "How long the oldest of them has waited");
+    describe_gauge!(EVENTS_OLDEST, "Age of the oldest unapplied event");
     describe_gauge!(REVIEWS, "Orders that wait for a review");
-    describe_gauge!(REVIEW_DUE, "When the rules decide the first of them; 0 if none waits");
-    describe_gauge!(DIFFERENCES, "Where provider and shop differ, and nobody has settled it");
-    describe_gauge!(DIFFERENCES_OLDEST, "How long the oldest of that is known");
-    describe_gauge!(RECONCILED_AT, "When the two were last compared; 0 if they never were");
+    describe_gauge!(REVIEW_DUE, "Earliest deadline of a review; 0 if none waits");
+    describe_gauge!(DIFFERENCES, "Unsettled differences between provider and shop");
+    describe_gauge!(DIFFERENCES_OLDEST, "Age of the oldest unsettled difference");
+    describe_gauge!(RECONCILED_AT, "Time of the last reconciliation; 0 if there was none");
     describe_gauge!(COUNTED_AT, "When open orders and unpublished messages were last counted");
 }

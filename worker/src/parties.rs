@@ -1,5 +1,5 @@
-//! The parties that are not the shop's own, as one worker deals with them: an operator's stop is
-//! obeyed, and operators are told how it stands.
+//! Outside parties as one worker sees them: applies an operator's decision to stop a party, and
+//! reports the state of each party to operators.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// How often the worker looks which parties are stopped, and whether there is something to tell.
+/// How often the worker checks which parties are stopped, and whether a state has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it says how a party stands although nothing has changed: it still lives.
+/// How often it reports an unchanged state, as a heartbeat.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// How long a worker that ends waits for its last word to be taken.
+/// How long a stopping worker waits for its final report to be written.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The worker's breakers, one for each party. Clones share them.
+/// The worker's circuit breakers, one for each party. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Breakers {
-    /// Before the payment provider.
+    /// In front of the payment provider.
     pub provider: Arc<Breaker>,
-    /// Before the carrier.
+    /// In front of the carrier.
     pub carrier: Arc<Breaker>,
 }
 
@@ -49,20 +49,20 @@ impl Breakers {
     }
 }
 
-/// Obeys operators' stops and tells how each party stands, until `stop`. While the database does
-/// not answer, all stays as it is.
+/// Applies operators' stops and reports each party's state, until `stop`. While the database does
+/// not answer, nothing changes.
 pub async fn run(db: PgPool, breakers: Breakers, stop: CancellationToken) {
     let mut report = Report { db, breakers, worker: process_name(), told: BTreeMap::new() };
     stop.run_until_cancelled(report.keep_up()).await;
     report.end().await;
 }
 
-/// What one worker says, under its name.
+/// The reports of one worker, under its name.
 struct Report {
     db: PgPool,
     breakers: Breakers,
     worker: String,
-    /// What is on record of each party, and since when.
+    /// The last reported state of each party, and when it was reported.
     told: BTreeMap<Party, (Standing, Instant)>,
 }
 
@@ -76,7 +76,7 @@ impl Report {
             if let Err(error) = self.look_and_tell().await {
                 warn!(
                     error = chain(&error),
-                    "cannot check which parties are stopped, nor tell how they stand"
+                    "cannot check which parties are stopped, nor report their state"
                 );
             }
         }
@@ -112,8 +112,8 @@ impl Report {
         Ok(())
     }
 
-    /// Puts on record how the party stands, and removes what was said of it by workers that are
-    /// gone. Rows that another worker removes at this moment are left to it.
+    /// Records the party's state, and deletes reports of workers that are gone. Rows that another
+    /// worker is deleting are skipped.
     async fn tell(&self, party: Party, standing: &Standing) -> sqlx::Result<()> {
         sqlx::query!(
             r#"
@@ -149,17 +149,21 @@ impl Report {
         Ok(())
     }
 
-    /// A worker that ends says nothing any more. If this cannot be put on record, others remove
-    /// what it has said.
+    /// Deletes this worker's reports on shutdown. If that fails, other workers delete them.
     async fn end(&self) {
         let words =
             sqlx::query!("delete from operations.party_standings where worker = $1", self.worker);
         match timeout(FAREWELL, words.execute(&self.db)).await {
             Ok(Ok(_removed)) => {}
             Ok(Err(error)) => {
-                warn!(error = chain(&error), "what this worker said of the parties stays for now");
+                warn!(
+                    error = chain(&error),
+                    "this worker's reports on parties could not be deleted; other workers will"
+                );
             }
-            Err(_elapsed) => warn!("what this worker said of the parties stays for now"),
+            Err(_elapsed) => {
+                warn!("this worker's reports on parties could not be deleted; other workers will")
+            }
         }
     }
 }

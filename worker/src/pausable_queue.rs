@@ -1,11 +1,12 @@
 //! Polls one task queue until shutdown or pause.
 //!
-//! The queue `orders` is never paused here: while it is, orders are not launched, and those under way
-//! come to their end, so that none of them loses time.
+//! The queue `orders` is never paused here: pausing it stops launches instead, and orders in
+//! progress run to completion, so that none of them loses time.
 //!
-//! The SDK keeps a token of every activity that a worker has ever begun (1.1.1:
-//! `task_tokens_to_cancels`), so that a worker's memory grows with all that it does. A worker that has
-//! begun very many is *worn*: another takes its place, and it ends once it has finished what it has.
+//! The SDK keeps a token of every activity that a worker has ever started (1.1.1:
+//! `task_tokens_to_cancels`), so a worker's memory grows without bound. After [`WORN_AFTER`]
+//! activities a worker is *worn*: a new one replaces it, and it stops once its running tasks have
+//! finished.
 
 use std::mem;
 use std::pin::{Pin, pin};
@@ -30,16 +31,16 @@ use crate::run::RunError;
 /// How often the worker checks whether its queue is paused.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// After how many activities a worker is worn. Each leaves some 300 bytes behind.
+/// The number of activities after which a worker is replaced. Each leaks about 300 bytes.
 pub const WORN_AFTER: u32 = 500_000;
 
-/// Counts what a worker does, of which it has to be told as an interceptor.
+/// Counts a worker's activities; register it as an interceptor.
 #[derive(Clone, Debug)]
 pub struct Wear(Arc<Count>);
 
 #[derive(Debug)]
 struct Count {
-    /// Activities until it is worn.
+    /// Activities left until the worker is replaced.
     left: AtomicU32,
     worn: Notify,
 }
@@ -49,7 +50,7 @@ impl Wear {
         Self(Arc::new(Count { left: AtomicU32::new(activities), worn: Notify::new() }))
     }
 
-    /// Waits until the worker is worn. It is so once.
+    /// Waits until the worker has to be replaced. Resolves once.
     async fn out(&self) {
         self.0.worn.notified().await;
     }
@@ -68,9 +69,8 @@ impl ActivityInboundInterceptor for Wear {
     }
 }
 
-/// Serves a queue until `stop`. While the queue is paused, nothing is taken from it: its worker
-/// finishes what it has and ends, and another is made when the line goes on. `served` is told
-/// whenever that changes.
+/// Serves a queue until `stop`. While the queue is paused, its worker finishes its running tasks
+/// and stops; a new worker is made on resumption. Calls `served` on every change.
 pub async fn serve(
     db: &PgPool,
     queue: Queue,
@@ -81,7 +81,7 @@ pub async fn serve(
     serve_by(WORN_AFTER, db, queue, make, served, stop).await
 }
 
-/// The same, by workers that are worn after so many activities.
+/// Like [`serve`], but replaces a worker after `worn_after` activities.
 pub async fn serve_by(
     worn_after: u32,
     db: &PgPool,
@@ -117,7 +117,7 @@ struct Running {
     ended: Ended,
 }
 
-/// Ends with the worker.
+/// Resolves when the worker has stopped.
 type Ended = Pin<Box<dyn Future<Output = Result<(), WorkerRunError>>>>;
 
 impl Running {
@@ -127,9 +127,10 @@ impl Running {
     }
 }
 
-/// Has one worker after the other poll until `pause`, and then until all of them have finished what
-/// they have. A worn one stops polling in the moment in which the next begins: the SDK lets a
-/// connection have one that polls a queue, and one that shuts down is none.
+/// Replaces worn workers until `pause`, and then waits until all of them have finished their
+/// running tasks. A worn worker stops polling at the moment that its successor starts: the SDK
+/// allows one polling worker per connection and queue, and does not count one that is shutting
+/// down.
 async fn renewed<P>(
     mut polls: Running,
     make: &impl Fn() -> Result<Running, RunError>,
@@ -146,7 +147,7 @@ async fn renewed<P>(
             }
             Some(ended) = finishing.next() => ended.map_err(stopped)?,
             () = polls.wear.out() => {
-                info!(queue = queue.name(), "the worker is worn: another takes its place");
+                info!(queue = queue.name(), "the worker is worn: a new one replaces it");
                 (polls.shut_down)();
                 finishing.push(mem::replace(&mut polls, make()?).ended);
             }
@@ -163,8 +164,8 @@ async fn renewed<P>(
     Ok(())
 }
 
-/// Waits until the queue is paused, or is not. While the database does not answer, all stays as
-/// it is.
+/// Waits until the queue is paused, or resumed. While the database does not answer, nothing
+/// changes.
 async fn until(db: &PgPool, queue: Queue, paused: bool) {
     let mut due = tokio::time::interval(LOOK_EVERY);
     let mut told = false;
@@ -174,7 +175,7 @@ async fn until(db: &PgPool, queue: Queue, paused: bool) {
             Ok(is_paused) if is_paused == paused => return,
             Ok(is_paused) => {
                 if is_paused && !told {
-                    info!(queue = queue.name(), "the queue is paused by a person's decision");
+                    info!(queue = queue.name(), "an operator has paused the queue");
                     told = true;
                 }
             }

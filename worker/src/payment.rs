@@ -1,4 +1,4 @@
-//! Who takes the customers' money: the sandbox, Stripe with the shop's own account, or the shop's
+//! Chooses the payment provider: the sandbox, Stripe with the shop's own account, or the shop's
 //! bank.
 
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub struct PaymentArgs {
     /// The URL of Stripe's API
     #[arg(long, env = "STRIPE_API_URL", default_value = STRIPE_API_URL)]
     pub stripe_api_url: Url,
-    /// Where customers come back to once they have approved a payment at their bank; without it, a
-    /// payment that has to be approved is declined
+    /// URL to which customers return after approving a payment at their bank; without it, a payment
+    /// that needs approval is declined
     #[arg(long, env = "STRIPE_RETURN_URL")]
     pub stripe_return_url: Option<Url>,
-    /// Every how many seconds the workers together read Stripe's list of events, besides its
+    /// Seconds between two polls of Stripe's list of events, by all workers together, besides its
     /// webhooks
     #[arg(long, env = "STRIPE_POLL_SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u32).range(5..=3_600))]
@@ -51,28 +51,28 @@ pub struct PaymentArgs {
     pub bank: AccountArgs,
 }
 
-/// Why nobody can take the customers' money.
+/// Why there is no usable payment provider.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentError {
-    /// The provider's records.
+    /// The sandbox provider's database.
     #[error("DATABASE_URL")]
     Database(#[from] BadUrl),
-    /// Stripe is to take it, and no key is given.
+    /// Stripe is selected without a key.
     #[error("PAYMENT_PROVIDER is stripe, and STRIPE_API_KEY is not set")]
     NoKey,
-    /// Customers are to transfer it, and there is no account.
+    /// Bank transfer is selected without an account.
     #[error("PAYMENT_PROVIDER is bank-transfer")]
     Bank(#[from] NoAccount),
-    /// Stripe cannot be called.
+    /// The settings for Stripe are invalid.
     #[error("the settings for Stripe")]
     Stripe(#[from] UnusableSettings),
 }
 
 impl PaymentArgs {
-    /// The provider, behind its breaker; `records` makes the connections of one that keeps its
-    /// records in the shop's database.
+    /// The provider, behind its circuit breaker; `records` makes the pools of a provider that keeps
+    /// its records in the shop's database.
     ///
-    /// **Errors.** The provider cannot be called with these settings. A key is not repeated.
+    /// **Errors.** The settings are unusable. The error never contains a key.
     pub fn provider(
         &self,
         records: impl FnOnce() -> Result<Database, BadUrl>,
@@ -87,12 +87,12 @@ impl PaymentArgs {
                 let settings = self.stripe()?;
                 let mode = settings.api_key.mode()?.name();
                 let provider = StripeProvider::new(&settings)?;
-                info!(mode, at = %settings.api_url, "Stripe takes the customers' money");
+                info!(mode, at = %settings.api_url, "Stripe is the payment provider");
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
             ProviderName::BankTransfer => {
                 let account = self.bank.account()?;
-                info!(iban = %account.iban, "customers transfer their money to the shop's account");
+                info!(iban = %account.iban, "customers pay by bank transfer to the shop's account");
                 let provider =
                     BankTransferProvider::new(records()?.transactions().clone(), account);
                 Ok(Arc::new(Guarded::new(provider, breaker)))
@@ -100,7 +100,7 @@ impl PaymentArgs {
         }
     }
 
-    /// The same provider as one that tells by itself what happens there, if it does.
+    /// The same provider as a source of events, if it has any.
     ///
     /// **Errors.** As for [`PaymentArgs::provider`].
     pub fn event_source(
@@ -116,7 +116,7 @@ impl PaymentArgs {
         }
     }
 
-    /// How often its list of events is read.
+    /// How often its list of events is polled.
     #[must_use]
     pub fn poll_every(&self) -> Duration {
         Duration::from_secs(self.stripe_poll_seconds.into())

@@ -1,11 +1,11 @@
-//! Shows that the invariants hold: reads everything there is to read, and says of each promise
-//! how many things it looked at and which of them break it.
+//! Checks the invariants: reads all data and reports, for each promise, how many things were
+//! checked and which of them violate it.
 //!
-//! All that the database can show is read in one transaction that sees a single moment, so a
-//! shop that is taking orders can be judged too. What need not hold at any moment (what the
-//! provider has just done, and the shop has not yet written down) is judged for orders at rest:
-//! those that have ended. Where a person has decided to go on without a step or its undo, the order
-//! is left out of the checks that this step makes true, and of no others, and is counted.
+//! Everything in the database is read in one repeatable-read transaction, so the checks can run
+//! while the shop takes orders. What need not hold at every moment (the provider has acted, and the
+//! shop has not recorded it yet) is checked only for orders at rest: those that have ended. If a
+//! person has decided to skip a step or its undo, the order is exempt from the checks that this
+//! step makes true, and only from those; the exemptions are counted.
 
 mod books;
 mod consumed;
@@ -35,45 +35,45 @@ pub use logs::{look_at_logs, secrets_of};
 pub use table::{PROMISE_COLUMN, table};
 pub(crate) use under_way::of_every_process;
 
-/// What was found about one promise.
+/// The result of checking one promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The invariant's name in the design: `I1`.
+    /// The invariant's name in the design, such as `I1`.
     pub invariant: &'static str,
     /// The promise.
     pub promise: &'static str,
-    /// What was looked at, in the plural: `transactions`.
+    /// What was checked, in the plural: `transactions`.
     pub things: &'static str,
-    /// How many of them.
+    /// How many of them were checked.
     pub looked_at: u64,
-    /// What came of it.
+    /// The result.
     pub verdict: Verdict,
-    /// What the reader should know besides, such as what was left out.
+    /// Additional information, such as what was left out.
     pub remark: Option<String>,
 }
 
-/// What came of looking at a promise.
+/// The result of checking a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It holds for everything that was looked at.
+    /// It holds for everything that was checked.
     Holds,
-    /// There was nothing to look at, which shows nothing.
+    /// There was nothing to check, so nothing is shown.
     Nothing,
     /// It does not hold.
     Broken {
-        /// How many times.
+        /// The number of violations.
         times: u64,
-        /// Up to five of them; of orders on which Postgres and Temporal disagree, all.
+        /// Up to five examples; for orders on which Postgres and Temporal disagree, all of them.
         examples: Vec<String>,
     },
-    /// This check cannot show it, for this reason.
+    /// The check could not be made, for this reason.
     NotShown(&'static str),
 }
 
-/// How many examples of a broken promise are shown. The queries know it as `[1:5]`.
+/// The maximum number of examples of a violation. The queries repeat it as `[1:5]`.
 const EXAMPLES: usize = 5;
 
-/// Why the promises could not be looked at.
+/// Why the promises could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
     /// The database.
@@ -82,7 +82,7 @@ pub enum ProveError {
     /// Temporal.
     #[error("Temporal could not be read: {0}")]
     Temporal(String),
-    /// A file that was named.
+    /// A file given by the caller.
     #[error("{} could not be read", .path.display())]
     File {
         /// Which.
@@ -92,7 +92,7 @@ pub enum ProveError {
     },
 }
 
-/// What a check's query tells.
+/// The result of a check's query.
 struct Seen {
     looked_at: i64,
     violations: i64,
@@ -100,7 +100,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// All that is wrong, not examples alone: each is an order to be settled.
+    /// Keeps all violations instead of examples, because each is an order to be settled.
     fn all(looked_at: i64, complaints: Vec<String>) -> Self {
         let violations = i64::try_from(complaints.len()).unwrap_or(i64::MAX);
         Self { looked_at, violations, examples: complaints }
@@ -113,12 +113,12 @@ impl Seen {
     }
 }
 
-/// What persons have decided to go on without: a step or its undo, of one order. A decision exempts
-/// the checks that this step makes true, and nothing else of the order.
+/// Steps, or their undos, that a person has decided to skip for one order. A decision exempts the
+/// order only from the checks that this step makes true.
 struct Skipped(Vec<(Uuid, StepName)>);
 
 impl Finding {
-    /// Whether the promise is known not to hold.
+    /// Whether the promise is violated.
     #[must_use]
     pub const fn is_broken(&self) -> bool {
         matches!(self.verdict, Verdict::Broken { .. })
@@ -181,7 +181,7 @@ impl Skipped {
     }
 }
 
-/// Looks at every promise. Without a client, those that need Temporal are not shown.
+/// Checks every promise. Without a client, those that need Temporal are reported as not shown.
 pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding>, ProveError> {
     let mut moment = pool.begin_with("begin isolation level repeatable read, read only").await?;
     let db = &mut *moment;
@@ -216,14 +216,14 @@ pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding
     Ok(findings)
 }
 
-/// Puts what was looked at besides in the place where it was not shown.
+/// Replaces the finding that was "not shown" with a later result for the same promise.
 pub fn put_in_place(findings: &mut [Finding], shown: Finding) {
     if let Some(place) = findings.iter_mut().find(|finding| finding.promise == shown.promise) {
         *place = shown;
     }
 }
 
-/// Counts are never negative; one that is would be a bug worth seeing.
+/// Counts are never negative; a negative one is a bug and must be visible.
 fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }

@@ -1,14 +1,14 @@
-//! Tells orders' rows anew from their events, and compares them with the rows that are there, while
-//! orders come in.
+//! Recomputes orders' rows from their events and compares them with the stored rows, while orders
+//! come in.
 //!
-//! A batch is one statement, so a row and its events are from one moment, whoever records meanwhile;
-//! nothing is locked, and nothing is written. The rule is the one by which rows are kept up to date
-//! (`orders.standing_after`), so a difference says that a row was changed past it, that an event was,
-//! or that the rule is another than when the row was written.
+//! A batch is one statement, so a row and its events come from the same snapshot despite concurrent
+//! writes; nothing is locked or written. It uses the function that maintains the rows
+//! (`orders.standing_after`), so a difference means that a row was changed directly, that an event
+//! was, or that the function has changed since the row was written.
 //!
-//! Putting a row right is a decision about that one order: [`repair`] does it under the order's lock,
-//! for a reason that goes on record. There is no way to have all of them put right at once, because a
-//! row that is wrong has a cause, and programs may have decided by it.
+//! Repairing a row is a decision about that one order: [`repair`] does it under the order's lock
+//! and records the reason. There is no bulk repair, because a wrong row has a cause, and programs
+//! may have acted on it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,24 +18,24 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// How many orders are compared in one statement: some hundred milliseconds of work.
+/// The number of orders compared in one statement, which takes a few hundred milliseconds.
 const BATCH: i64 = 500;
 
-/// The column that a row and its events cannot disagree about, unless one of them is missing.
+/// The column in which a row and its events can only differ if one of them is missing.
 const KEY: &str = "order_id";
 
-/// How much of a value is shown.
+/// The maximum length of a value in the output.
 const SHOWN_MAX: usize = 200;
 
-/// A comparison of all orders, as far as it has come.
+/// The progress of a comparison of all orders.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    /// The last order that was looked at.
+    /// The last order that was compared.
     after: Uuid,
     looked_at: u64,
 }
 
-/// Where an order's row is not what its events tell.
+/// A difference between an order's row and its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The order.
@@ -47,32 +47,31 @@ pub struct Difference {
 /// What is wrong with an order's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// A column holds something else. Nothing is a null.
+    /// A column has another value. `None` is null.
     Column {
         /// The column's name.
         name: String,
-        /// What the row holds.
+        /// The stored value.
         kept: Option<String>,
-        /// What the events tell.
+        /// The value derived from the events.
         told: Option<String>,
     },
     /// There are events, and no row.
     NoRow,
-    /// There is a row, and no event of its placing.
+    /// There is a row, and no event of its placement.
     NeverPlaced,
 }
 
 impl Comparison {
-    /// How many orders were looked at until now.
+    /// The number of orders compared so far.
     #[must_use]
     pub const fn looked_at(&self) -> u64 {
         self.looked_at
     }
 
-    /// Compares the next orders; nothing once there are none left.
+    /// Compares the next batch of orders; `None` when none are left.
     ///
-    /// Orders are taken by their ids, so one that is placed meanwhile is looked at if its id comes
-    /// later.
+    /// Orders are taken by id, so one that is placed meanwhile is compared if its id comes later.
     pub async fn next(&mut self, db: &PgPool) -> Result<Option<Vec<Difference>>, sqlx::Error> {
         let rows = sqlx::query!(
             r#"
@@ -129,7 +128,7 @@ impl fmt::Display for Difference {
         };
         match &self.wrong {
             Wrong::Column { name, kept, told } => {
-                write!(f, "{order}  {name} is {}, and its events tell {}", shown(kept), shown(told))
+                write!(f, "{order}  {name} is {}, and its events say {}", shown(kept), shown(told))
             }
             Wrong::NoRow => write!(f, "{order}  has events and no row"),
             Wrong::NeverPlaced => write!(f, "{order}  has a row and was never placed"),
@@ -137,11 +136,11 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Makes an order's row what its events tell, as this person wants it for this reason; answers which
-/// columns were wrong. Nothing, if the row or the event of its placing is missing: what is not on
-/// record cannot be told.
+/// Replaces an order's row with the state derived from its events, on behalf of this person and for
+/// this reason; returns the columns that were wrong. `None` if the row or the event of its
+/// placement is missing: then the state cannot be derived.
 ///
-/// **Repeats.** A row that is right is left as it is, and nothing goes on record.
+/// **Repeats.** A correct row is left unchanged, and nothing is recorded.
 pub async fn repair(
     owner: &PgPool,
     order: OrderId,

@@ -1,5 +1,5 @@
-//! Provider and shop compared: by a schedule in Temporal, which workers keep as their settings say, or
-//! when a person asks for it.
+//! Reconciliation of provider and shop: scheduled in Temporal according to the workers' settings,
+//! or requested by a person.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -20,23 +20,23 @@ use workflows::reconcile::{Hint, ReconcileStart, Reconciliation, WORKFLOW_ID_PRE
 
 use crate::waiting::until_there;
 
-/// The schedule's id in Temporal. There is one for all workers.
+/// The schedule's id in Temporal. All workers share one schedule.
 pub const SCHEDULE_ID: &str = "ordersaga-reconcile";
 
-/// When provider and shop are compared, and how far back.
+/// When provider and shop are reconciled, and how far back.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct ScheduleArgs {
     /// How often provider and shop are compared, such as 24h; without it, only `ordersaga reconcile`
     /// compares them
     #[arg(long, env = "RECONCILE_EVERY")]
     pub reconcile_every: Option<Every>,
-    /// For how many days back they are compared
+    /// Number of past days to compare
     #[arg(long, env = "RECONCILE_DAYS", default_value_t = 30,
         value_parser = clap::value_parser!(u32).range(1..=365))]
     pub reconcile_days: u32,
 }
 
-/// A pause between two runs: a whole number of minutes, hours or days.
+/// An interval: a whole number of minutes, hours or days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Every(pub Duration);
 
@@ -59,7 +59,7 @@ impl FromStr for Every {
     }
 }
 
-/// A day in UTC: its first moment.
+/// A day in UTC, as its first moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Day(DateTime<Utc>);
 
@@ -77,7 +77,7 @@ impl FromStr for Day {
 #[error("the range ends before it begins")]
 pub struct EmptyRange;
 
-/// What a person asks to be compared. Nobody else has asked for it by this name.
+/// A reconciliation requested by a person, under a unique name.
 ///
 /// **Errors.** [`EmptyRange`].
 pub fn asked(from: Option<Day>, to: Option<Day>, days: u32) -> Result<Asked, EmptyRange> {
@@ -88,9 +88,10 @@ pub fn asked(from: Option<Day>, to: Option<Day>, days: u32) -> Result<Asked, Emp
     Ok(Asked { name: format!("by hand:{}", Uuid::now_v7()), from, to, days })
 }
 
-/// Puts the schedule into Temporal, or brings it up to date, once Temporal answers.
+/// Creates or updates the schedule once Temporal answers.
 ///
-/// **Repeats.** There is one schedule, whichever worker comes first; the last one's settings count.
+/// **Repeats.** There is one schedule, whichever worker creates it; the last writer's settings
+/// apply.
 pub async fn keep_schedule(client: Client, Every(every): Every, days: u32) {
     let put = move || put(client.clone(), every, days);
     until_there("the schedule of reconciliations", put).await;
@@ -105,7 +106,7 @@ async fn put(client: Client, every: Duration, days: u32) -> Result<(), ScheduleE
     let options = CreateScheduleOptions::builder()
         .action(action.clone())
         .spec(spec.clone())
-        // One that takes longer than the pause is let come to its end.
+        // If a run takes longer than the interval, the next one is skipped.
         .overlap_policy(ScheduleOverlapPolicy::Skip)
         .build();
     match client.create_schedule(SCHEDULE_ID, options).await {
@@ -121,14 +122,14 @@ async fn put(client: Client, every: Duration, days: u32) -> Result<(), ScheduleE
         RpcOptions::default(),
     );
     match updated.await {
-        // Another worker brings it up to date at this moment.
+        // Another worker is updating it at the same moment.
         Err(ScheduleError::Rpc(status)) if status.code() == Code::FailedPrecondition => Ok(()),
         updated => updated,
     }
 }
 
-/// Tells workflows that what they wait for is decided; how many heard it. One that has ended meanwhile
-/// need not hear it.
+/// Signals workflows that what they wait for has been decided; returns how many were reached. A
+/// workflow that has ended meanwhile is skipped.
 ///
 /// **Errors.** Temporal does not answer.
 pub async fn tell(client: &Client, hints: &[Hint]) -> Result<usize, WorkflowInteractionError> {
@@ -136,7 +137,7 @@ pub async fn tell(client: &Client, hints: &[Hint]) -> Result<usize, WorkflowInte
     let mut told: usize = 0;
     for hint in hints {
         let Ok(update) = signal_payload(&hint.update()) else { continue };
-        // A refund listens to the same signal.
+        // A refund handles the same signal.
         let workflow: WorkflowHandle<Client, Run> =
             client.get_workflow_handle(hint.workflow_id.clone());
         let options = WorkflowSignalOptions::default();

@@ -1,15 +1,15 @@
-//! Launches again the orders whose workflow is lost, or is ahead of the record.
+//! Relaunches orders whose workflow is lost, or is ahead of the record.
 //!
-//! A step's key makes its repeat harmless. So an order that has not ended on record and has no open
-//! workflow is put back among those that wait to be launched: its new run repeats every step, meets
-//! what was done, and goes on from there.
+//! Steps are idempotent by their key. An order that is open on record and has no open workflow is
+//! therefore queued for launch again: the new run repeats every step, finds what was already done,
+//! and continues from there.
 //!
-//! Where the record lacks what a workflow has done, Postgres was set back behind Temporal. An open
-//! run is ended then, and the order is launched anew: asking the parties again by the same keys
-//! tells the record what they did. If the workflow was unwinding, or had ended the order, the record
-//! is told of that ending first, so that nothing is done again that was undone. A refund that nothing
-//! carries is launched anew, too, and asks the provider what became of it. What a workflow has
-//! done for an order that is not on record at all cannot be settled here, and is named.
+//! If the record lacks what a workflow has done, Postgres was restored to a state behind Temporal.
+//! An open run is then terminated and the order is relaunched: calling the parties again with the
+//! same keys records what they did. If the workflow was unwinding, or had ended the order, that
+//! ending is recorded first, so that nothing that was undone is done again. A refund without a
+//! workflow is relaunched, too, and asks the provider for its state. What a workflow has done for
+//! an order that is not on record at all cannot be settled here, and is reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -34,34 +34,34 @@ use workflows::order::{OrderOutcome, OrderSaga, OrderView, UnwindingNote};
 
 use crate::prove::of_every_process;
 
-/// How many orders are looked at at once.
+/// How many orders are checked concurrently.
 const AT_ONCE: usize = 16;
 
-/// How often, and how long apart, an order is looked at that does not answer.
+/// How often an order whose workflow does not answer is checked, and the interval.
 const LOOKS: u32 = 3;
 const BETWEEN_LOOKS: Duration = saga::WORKFLOW_TASK_TIMEOUT;
 
-/// What the record is told instead of a workflow run's id.
+/// Recorded in place of a workflow run's id.
 const RUN: &str = "recover";
 
-/// What became of an order that was looked at.
+/// The result for one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovered {
     /// Its workflow was lost; it waits to be launched again.
     Relaunched(OrderId),
-    /// Its workflow had done what the record lacks; it waits to be launched again.
+    /// The record lacked what its workflow had done; it waits to be launched again.
     SetBack {
         /// The order.
         order: OrderId,
-        /// What the record lacked: steps by their names, and how the order ended or will end.
+        /// What the record lacked: names of steps, and how the order ended or will end.
         lacked: Vec<String>,
     },
     /// The workflow of an order's refund was lost; it waits to be launched again.
     RefundRelaunched(RefundId),
-    /// It has a workflow and is not on record: nothing can be rebuilt from a reference. Even a
-    /// workflow that has nothing to show may have had a run that charged, and was lost.
+    /// It has a workflow and is not on record: an order cannot be rebuilt from its id. Even if this
+    /// workflow has done nothing, an earlier run that is lost may have charged the customer.
     NotOnRecord(OrderId),
-    /// It could not be looked at; run `recover` again.
+    /// It could not be checked; run `recover` again.
     Unknown {
         /// The order.
         order: OrderId,
@@ -109,11 +109,11 @@ impl fmt::Display for Recovered {
     }
 }
 
-/// Looks at every order that has not ended, and at every workflow whose order is not on record;
-/// answers what it found amiss.
+/// Checks every open order, and every workflow whose order is not on record; returns what was
+/// wrong.
 ///
-/// **Repeats.** A second run, also at the same time or beside live traffic, finds the orders
-/// waiting for their launch and changes nothing.
+/// **Repeats.** A second run, even concurrently or beside live traffic, finds the orders waiting
+/// for their launch and changes nothing.
 pub async fn recover(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, RecoverError> {
     let open = sqlx::query!(
         r#"
@@ -132,8 +132,7 @@ pub async fn recover(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, R
     Ok(found)
 }
 
-/// Has refunds launched again that have not ended, that do not wait to be launched, and that no
-/// workflow carries.
+/// Relaunches open refunds that neither wait for their launch nor have a workflow.
 async fn refunds(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, RecoverError> {
     let mut found = Vec::new();
     for refund in open_refunds(pool).await? {
@@ -150,7 +149,7 @@ async fn refunds(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, Recov
     Ok(found)
 }
 
-/// Refunds that have not ended and do not wait to be launched, the oldest first.
+/// Open refunds that do not wait for their launch, the oldest first.
 pub(crate) async fn open_refunds(pool: &PgPool) -> Result<Vec<RefundId>, sqlx::Error> {
     let open = sqlx::query!(
         r#"
@@ -166,18 +165,18 @@ pub(crate) async fn open_refunds(pool: &PgPool) -> Result<Vec<RefundId>, sqlx::E
     .await?;
     let refunds = open.into_iter().map(|one| RefundId {
         order_id: OrderId::of(one.order_id),
-        // The database counts from 1.
+        // The database numbers refunds from 1.
         number: u32::try_from(one.number).unwrap_or_default(),
     });
     Ok(refunds.collect())
 }
 
-/// What Temporal has of a refund.
+/// The state of a refund's workflow in Temporal.
 pub(crate) async fn refund_workflow(client: &Client, refund: RefundId) -> Result<Workflow, String> {
     workflow_called(client, refund.workflow_id()).await
 }
 
-/// Puts a refund among those that wait to be launched again, if it has not ended meanwhile.
+/// Queues a refund for relaunch, unless it has ended meanwhile.
 async fn relaunch_refund(pool: &PgPool, refund: RefundId) -> Result<bool, sqlx::Error> {
     let put = sqlx::query!(
         "insert into orders.refund_launches (order_id, number, is_recovery)
@@ -192,8 +191,8 @@ async fn relaunch_refund(pool: &PgPool, refund: RefundId) -> Result<bool, sqlx::
     Ok(put.rows_affected() > 0)
 }
 
-/// Looks at each order; again at those that could not be looked at, because a workflow answers
-/// nothing while another worker takes over its task.
+/// Checks each order, and again those that could not be checked: a workflow does not answer while
+/// another worker takes over its task.
 async fn look_at_all(
     pool: &PgPool,
     client: &Client,
@@ -226,18 +225,18 @@ async fn look_at_all(
     Ok(all)
 }
 
-/// What Temporal has of an order.
+/// The state of a workflow in Temporal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workflow {
     Missing,
     Running,
-    /// It came to its own end.
+    /// It completed or failed by itself.
     Ended,
-    /// Somebody ended it, or its time limit did.
+    /// It was terminated, cancelled or timed out.
     CutShort,
 }
 
-/// Looks at an order that has not ended, and `waits` for its launch or was launched.
+/// Checks an open order; `waits` says whether it still waits for its launch.
 async fn look_at(
     pool: &PgPool,
     client: &Client,
@@ -270,7 +269,7 @@ pub(crate) async fn workflow_of(client: &Client, order: OrderId) -> Result<Workf
     workflow_called(client, order.workflow_id()).await
 }
 
-/// What Temporal has under a workflow's id.
+/// The state of the workflow with this id.
 pub(crate) async fn workflow_called(client: &Client, id: String) -> Result<Workflow, String> {
     let workflow = client.get_workflow_handle::<UntypedWorkflow>(id);
     match workflow.describe(WorkflowDescribeOptions::default()).await {
@@ -295,7 +294,7 @@ fn saga_of(client: &Client, order: OrderId) -> WorkflowHandle<Client, Run> {
     client.get_workflow_handle(order.workflow_id())
 }
 
-/// Puts an order among those that wait to be launched again, if it has not ended meanwhile.
+/// Queues an order for relaunch, unless it has ended meanwhile.
 async fn relaunch(pool: &PgPool, order: OrderId) -> Result<bool, sqlx::Error> {
     let put = sqlx::query!(
         "insert into orders.launches (order_id, placed_at, is_recovery)
@@ -310,17 +309,17 @@ async fn relaunch(pool: &PgPool, order: OrderId) -> Result<bool, sqlx::Error> {
     Ok(put.rows_affected() > 0)
 }
 
-/// What a workflow knows and the record does not.
+/// What a workflow has done and the record lacks.
 #[derive(Debug)]
 pub(crate) struct Behind {
     pub(crate) lacked: Vec<String>,
-    /// How the workflow ends the order, unless by completing it.
+    /// How the workflow ends the order, unless it completes it.
     ending: Option<Ending>,
 }
 
-/// What an open workflow knows and the record does not.
+/// What an open workflow has done and the record lacks.
 ///
-/// The workflow is asked first: what it does in between is on record by then.
+/// The workflow is queried first: what it does in between is on record by the time that is read.
 pub(crate) async fn behind_running(
     pool: &PgPool,
     client: &Client,
@@ -378,12 +377,12 @@ async fn view_of(client: &Client, order: OrderId) -> Result<Option<OrderView>, W
     }
 }
 
-/// How a workflow has ended the order, of which the record knows nothing.
+/// How an ended workflow has ended the order, which the record lacks.
 async fn behind_ended(client: &Client, order: OrderId) -> Result<Option<Behind>, RecoverError> {
     let result = saga_of(client, order).get_result(WorkflowGetResultOptions::default()).await;
     let (name, ending) = match result {
         Ok(OrderOutcome { status, .. }) => (status.name(), ending_of(status)),
-        // The run knows how it ended the order, unless it failed for want of the order's record.
+        // The run knows how it ended the order, unless it failed because the order has no record.
         Err(WorkflowGetResultError::Failed(_)) => {
             let view = view_of(client, order).await;
             let view = view.map_err(|error| RecoverError::Temporal(error.to_string()))?;
@@ -403,8 +402,8 @@ fn ending_of(status: OrderStatus) -> Option<Ending> {
     }
 }
 
-/// Ends the run that knows more than the record, and launches the order anew; nothing if the order
-/// has ended on record meanwhile, as it does beside live traffic.
+/// Terminates the run that is ahead of the record, and relaunches the order. Returns `None` if the
+/// order has ended on record meanwhile, as happens beside live traffic.
 async fn set_back(
     pool: &PgPool,
     client: &Client,
@@ -430,8 +429,8 @@ async fn set_back(
     Ok(relaunch(pool, order).await?.then_some(Recovered::SetBack { order, lacked }))
 }
 
-/// Puts on record that an order's record may lack what its lost run has asked a party for, so that
-/// undos ask for it.
+/// Records that this order's record may lack calls that its lost run made to a party, so that undos
+/// ask the party.
 async fn note_set_back(pool: &PgPool, order: OrderId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into orders.set_back (order_id) values ($1) on conflict do nothing",
@@ -442,7 +441,7 @@ async fn note_set_back(pool: &PgPool, order: OrderId) -> Result<(), sqlx::Error>
     Ok(())
 }
 
-/// Orders that have a workflow, and that the database does not have.
+/// Orders that have a workflow and are not in the database.
 async fn not_on_record(pool: &PgPool, client: &Client) -> Result<Vec<OrderId>, RecoverError> {
     let orders: BTreeSet<_> = client
         .list_workflows(of_every_process(), WorkflowListOptions::default())

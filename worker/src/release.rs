@@ -1,10 +1,10 @@
-//! Which release a worker is. Temporal hands an order's tasks only to workers of the release that
-//! the order began on, so a new release may carry orders out differently while the old one sees
-//! its own orders off.
+//! A worker's release (Temporal worker versioning). Temporal gives an order's tasks only to workers
+//! of the release that the order began on, so a new release may change the process while the old
+//! one completes its own orders.
 //!
-//! The behaviour is *pinned*, not *auto-upgrade*: an order that has gone on to a newer release could
-//! not come back to the older one when the deploy is taken back, as the older one does not know
-//! the newer one's patches.
+//! The behaviour is *pinned*, not *auto-upgrade*: an order that was upgraded to a newer release
+//! could not return to the older one after a rollback, because the older one does not know the
+//! newer one's patches.
 
 use runtime::chain;
 use temporalio_client::tonic::{Code, IntoRequest as _, Status};
@@ -15,11 +15,11 @@ use temporalio_common::worker::{
 };
 use tracing::{info, warn};
 
-/// What a worker says to Temporal about the release that it is.
+/// The release that a worker reports to Temporal.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Release {
-    /// The deployment whose releases follow each other; an order then ends on the release that it
-    /// began on
+    /// The deployment that this release belongs to; an order then ends on the release that it began
+    /// on
     #[arg(long, env = "WORKER_DEPLOYMENT", required = false, requires = "build_id")]
     pub deployment: String,
     /// The name of this release, such as its version and commit
@@ -39,7 +39,7 @@ impl Release {
             .build()
     }
 
-    /// Tells the log whether new orders go to this release, and else how to have them come.
+    /// Logs whether new orders go to this release, and if not, how to change that.
     pub(crate) async fn tell_whether_it_takes_orders(self, client: Client) {
         let Self { deployment, build_id } = &self;
         match current(&client, deployment).await {
@@ -47,7 +47,7 @@ impl Release {
             Ok(current) => warn!(
                 build_id,
                 current = current.as_deref().unwrap_or("none"),
-                "takes no new orders until somebody says `temporal worker deployment \
+                "takes no new orders until an operator runs `temporal worker deployment \
                  set-current-version --deployment-name {deployment} --build-id {build_id}`"
             ),
             Err(error) => {
@@ -57,7 +57,7 @@ impl Release {
     }
 }
 
-/// The build id of the release that new orders go to, if they go to one of this deployment.
+/// The build id of the release that new orders go to, if it belongs to this deployment.
 async fn current(client: &Client, deployment: &str) -> Result<Option<String>, Status> {
     let request = DescribeWorkerDeploymentRequest {
         namespace: client.namespace(),
@@ -71,7 +71,7 @@ async fn current(client: &Client, deployment: &str) -> Result<Option<String>, St
             .and_then(|info| info.routing_config)
             .and_then(|routing| routing.current_deployment_version)
             .map(|version| version.build_id)),
-        // It comes into being with its first worker.
+        // A deployment is created by its first worker.
         Err(status) if status.code() == Code::NotFound => Ok(None),
         Err(status) => Err(status),
     }

@@ -1,8 +1,8 @@
 //! Replays recorded histories against the current workflows.
 //!
-//! A worker that picks up a running order replays its history; code that asks for other things
-//! than the history tells of cannot go on with it. So recorded histories are replayed before a
-//! change reaches a running shop.
+//! A worker that picks up a running order replays its history; code whose commands differ from
+//! those in the history cannot continue. So recorded histories are replayed before a change reaches
+//! a running shop.
 
 mod history;
 
@@ -24,31 +24,31 @@ use temporalio_sdk::workflow_replayer::{
 
 pub use history::NotAHistory;
 
-/// The longest history that is read, in bytes of JSON. Temporal ends a workflow whose history is
-/// longer than 50 MB, and the SDK's JSON takes up to four bytes for one.
+/// The maximum size of a history, in bytes of JSON. Temporal terminates a workflow whose history
+/// exceeds 50 MB, and the SDK's JSON takes up to four bytes for one.
 pub const HISTORY_MAX: u64 = 256 * 1024 * 1024;
 
-/// How long the SDK may take over a history. It replays the longest in seconds, and waits for ever
-/// for what it finds incomplete.
+/// The time limit for one history. The SDK replays the longest in seconds, and waits forever for
+/// one that it finds incomplete.
 const REPLAY_MAX: Duration = Duration::from_mins(5);
 
-/// What came of replaying one history.
+/// The result of replaying one history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Whose history it is.
     pub workflow_id: String,
-    /// How many events it has.
+    /// Its number of events.
     pub events: usize,
-    /// Where the code leaves the history, if it does.
+    /// Where the code diverges from the history, if it does.
     pub divergence: Option<Divergence>,
 }
 
-/// Where and how the code leaves a history.
+/// Where and how the code diverges from a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Divergence {
-    /// The first event that the code does not lead to, by number and type.
+    /// The first event that the code does not produce, by number and type.
     pub event: Option<(i64, EventType)>,
-    /// The SDK's words.
+    /// The SDK's message.
     pub why: String,
 }
 
@@ -60,13 +60,13 @@ pub enum ReplayError {
     File {
         /// Which.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A folder holds no history, which would otherwise pass for a success.
+    /// The folder holds no history, which would otherwise pass as success.
     #[error("{} holds no histories (*.json, *.jsonl, *.json.gz)", .0.display())]
     Empty(PathBuf),
-    /// It is something else, or cannot be replayed as it is.
+    /// It is not a history, or is not complete enough to replay.
     #[error("{} cannot be replayed: {source}", .path.display())]
     NotAHistory {
         /// Which.
@@ -74,7 +74,7 @@ pub enum ReplayError {
         /// What is wrong with it.
         source: NotAHistory,
     },
-    /// It is the history of a process that this worker does not run.
+    /// It is the history of a workflow type that this worker does not register.
     #[error("{} is the history of a workflow {kind:?}, which this worker does not have", .path.display())]
     UnknownWorkflow {
         /// Which.
@@ -82,12 +82,12 @@ pub enum ReplayError {
         /// The workflow's type.
         kind: String,
     },
-    /// The SDK cannot replay anything.
+    /// The SDK's replayer failed.
     #[error("{} could not be replayed: {why}", .path.display())]
     Replayer {
         /// Which.
         path: PathBuf,
-        /// What the SDK says.
+        /// The SDK's message.
         why: String,
     },
 }
@@ -114,10 +114,10 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a history's file name ends with.
+/// File name extensions of histories.
 const ENDINGS: [&str; 4] = [".json", ".jsonl", ".json.gz", ".jsonl.gz"];
 
-/// The histories that a path stands for: itself, or a folder's files in order of name.
+/// The histories at a path: the file itself, or a folder's files in order of name.
 pub fn histories(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -136,8 +136,8 @@ pub fn histories(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
     if files.is_empty() { Err(ReplayError::Empty(path.to_owned())) } else { Ok(files) }
 }
 
-/// Reads a history from either JSON, for the fuzz targets. Looking whether it can be replayed comes
-/// to an end, whatever it is.
+/// Reads a history in either JSON format, for the fuzz targets. The check whether it can be
+/// replayed terminates for any input.
 #[cfg(fuzzing)]
 pub fn read(json: &[u8]) -> Result<History, NotAHistory> {
     let history = history::read(json)?;
@@ -145,14 +145,14 @@ pub fn read(json: &[u8]) -> Result<History, NotAHistory> {
     Ok(history)
 }
 
-/// Replays the history in a file, written by the SDK or by `temporal workflow show --output
-/// json`, against the workflows as they are now.
+/// Replays the history in a file, written by the SDK or by `temporal workflow show --output json`,
+/// against the current workflows.
 pub fn replay_file(path: &Path) -> Result<Outcome, ReplayError> {
     let file = File::open(path);
     replay_from(path, file.map_err(|source| ReplayError::File { path: path.to_owned(), source })?)
 }
 
-/// The same with a history that comes from elsewhere; `path` is what that is called.
+/// Like [`replay_file`], with a history from another source; `path` names it in errors.
 pub fn replay_from(path: &Path, source: impl Read) -> Result<Outcome, ReplayError> {
     let json = history::bytes_of(source, HISTORY_MAX)
         .map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
@@ -162,8 +162,8 @@ pub fn replay_from(path: &Path, source: impl Read) -> Result<Outcome, ReplayErro
     let failed = |why| ReplayError::Replayer { path: path.to_owned(), why };
     let known = replayer().map_err(|error| failed(error.to_string()))?.options().workflows();
     let kind = type_of(&history);
-    // The SDK would take a history that it knows nothing of for one that it follows, up to the
-    // point where a workflow task has been completed.
+    // The SDK accepts a history of an unknown workflow type as replayed, up to the first completed
+    // workflow task.
     if !known.workflow_definitions().any(|workflow| workflow.workflow_type == kind) {
         return Err(ReplayError::UnknownWorkflow { path: path.to_owned(), kind });
     }
@@ -180,10 +180,11 @@ fn type_of(history: &History) -> String {
     }
 }
 
-/// Replays a history against the workflows as they are now.
+/// Replays a history against the current workflows.
 ///
-/// The SDK's replayer stays on the thread it was made on, so it gets one of its own, and the
-/// caller may be anywhere, also inside a runtime. A thread on which it waits for ever is left behind.
+/// The SDK's replayer cannot leave the thread it was made on, so it gets a thread of its own, and
+/// the caller may be anywhere, also inside a runtime. A thread on which the replayer waits forever
+/// is abandoned.
 fn replay(history: History) -> Result<Outcome, String> {
     let (done, outcome) = mpsc::channel();
     thread::spawn(move || {
@@ -192,12 +193,12 @@ fn replay(history: History) -> Result<Outcome, String> {
             Ok(runtime) => runtime.block_on(replay_here(history)),
             Err(error) => Err(error.to_string()),
         };
-        // Nobody waits for it any more if its time was up.
+        // After a timeout nobody receives the result.
         done.send(replayed).ok();
     });
     outcome.recv_timeout(REPLAY_MAX).unwrap_or_else(|error| {
         Err(match error {
-            RecvTimeoutError::Timeout => "the SDK comes to no end with it".to_owned(),
+            RecvTimeoutError::Timeout => "the SDK did not finish in time".to_owned(),
             RecvTimeoutError::Disconnected => "the workflow's code panicked".to_owned(),
         })
     })
@@ -229,9 +230,9 @@ async fn failure_of(
     }
 }
 
-/// The shortest beginning of the history that fails already ends with the event that the code
-/// does not lead to. The SDK's message names that event only sometimes, and it waits for ever for a
-/// first workflow task.
+/// The shortest prefix of the history that fails ends with the event that the code does not
+/// produce. The SDK's message names that event only sometimes, and it waits forever for a first
+/// workflow task.
 async fn first_diverging(
     replayer: &WorkflowReplayer,
     history: &History,

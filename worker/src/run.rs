@@ -1,4 +1,4 @@
-//! Serves the task queues until it is told to stop.
+//! Serves the task queues until shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,13 +42,13 @@ use crate::release::Release;
 use crate::telemetry::Telemetry;
 use crate::waiting::until_there;
 
-/// How often the worker checks whether it has become too old for its database.
+/// How often the worker checks whether the database's schema has become too new for it.
 const SCHEMA_CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// How a worker serves one queue.
+/// The settings for one queue.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Settings {
-    /// The release that the worker says it is.
+    /// The release that the worker reports.
     #[command(flatten)]
     pub release: Option<Release>,
     /// Concurrent workflow tasks
@@ -63,18 +63,17 @@ pub struct Settings {
     /// Orders cached in memory between their workflow tasks
     #[arg(long, env = "WORKER_CACHED_ORDERS", default_value_t = Self::DEFAULT.cached_orders)]
     pub cached_orders: usize,
-    /// Requests open at once for orders that no worker has in memory, as many as the queue has
-    /// partitions or more; without it and the next one, as the SDK has it: 1
+    /// Concurrent polls for workflow tasks of orders that no worker has cached, at least as many as
+    /// the queue has partitions; SDK default if neither this nor the next one is set: 1
     #[arg(long, env = "WORKER_FRESH_POLLERS", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub fresh_pollers: Option<u16>,
-    /// Requests open at once for orders that this worker has in memory; without it, as the SDK has
-    /// it: 4
+    /// Concurrent polls for workflow tasks of orders that this worker has cached; SDK default: 4
     #[arg(long, env = "WORKER_CACHED_POLLERS", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub cached_pollers: Option<u16>,
-    /// Requests open at once for patient steps, for each queue; without it, as the SDK has it: 5
+    /// Concurrent polls for patient steps, for each queue; SDK default: 5
     #[arg(long, env = "WORKER_STEP_POLLERS", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub step_pollers: Option<u16>,
-    /// Seconds that running tasks may still take once the worker is told to stop
+    /// Seconds that running tasks may still take after a shutdown signal
     #[arg(long, env = "WORKER_GRACE_SECONDS", default_value_t = Self::DEFAULT.grace_seconds)]
     pub grace_seconds: u32,
 }
@@ -82,7 +81,7 @@ pub struct Settings {
 impl Settings {
     const DEFAULT: Self = Self {
         release: None,
-        // What waits here waits with its time limit running; what waits in Temporal does not.
+        // Tasks that wait here use up their time limit; those that wait in Temporal do not.
         workflow_tasks: 50,
         local_steps: 500,
         patient_steps: 200,
@@ -93,16 +92,16 @@ impl Settings {
         grace_seconds: 10,
     };
 
-    /// As many of each kind as the SDK has by itself.
+    /// The SDK's defaults.
     const FRESH_POLLERS: u16 = 1;
     const CACHED_POLLERS: u16 = 4;
 
-    /// Cached orders wait in a queue of this worker's own. If the worker dies, Temporal gives
-    /// them to another only after this long.
+    /// Tasks of cached orders go to this worker's own (sticky) queue. If the worker dies, Temporal
+    /// gives them to another one only after this timeout.
     const STICKY: Duration = Duration::from_secs(2);
 
-    /// How many requests for workflow tasks are open at most, and which share of them is for orders
-    /// that no worker has in memory; nothing if the SDK decides.
+    /// The maximum number of concurrent polls for workflow tasks, and the share of them for orders
+    /// that no worker has cached; `None` leaves both to the SDK.
     fn workflow_pollers(&self) -> Option<(usize, f32)> {
         if self.fresh_pollers.is_none() && self.cached_pollers.is_none() {
             return None;
@@ -123,7 +122,7 @@ impl Settings {
     }
 }
 
-/// The share that the SDK makes this part of the whole by, which it rounds down.
+/// The share from which the SDK computes this part of the whole, rounding down.
 #[expect(clippy::float_arithmetic, reason = "the SDK asks for a share, where it means a number")]
 fn share(part: u16, whole: u16) -> f32 {
     (f32::from(part) + 0.5) / f32::from(whole)
@@ -151,53 +150,53 @@ pub struct RunArgs {
     /// Seconds for which goods stay reserved for an order that does not ship
     #[arg(long, env = "WORKER_RESERVATION_SECONDS", default_value_t = 86_400)]
     pub reservation_seconds: u32,
-    /// Seconds for which a party whose answers make no sense is asked again, before that counts as
-    /// broken; 0: at once
+    /// Seconds for which a party is retried that gives invalid answers, before it counts as broken;
+    /// 0: not retried
     #[arg(long, env = "WORKER_INVALID_ANSWER_SECONDS", default_value_t = 300,
         value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub invalid_answer_seconds: u32,
-    /// When provider and shop are compared.
+    /// When provider and shop are reconciled.
     #[command(flatten)]
     pub reconciliation: ScheduleArgs,
-    /// How long what is not needed for ever is kept.
+    /// Retention periods.
     #[command(flatten)]
     pub retention: Retention,
-    /// How each queue is served.
+    /// The settings for each queue.
     #[command(flatten)]
     pub settings: Settings,
-    /// Where the database is.
+    /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,
 }
 
-/// Why the worker cannot run, or does not run any more.
+/// Why the worker cannot start, or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// `DATABASE_URL` cannot be used.
     #[error("DATABASE_URL")]
     Database(#[from] BadUrl),
-    /// Nobody can take the customers' money.
+    /// There is no usable payment provider.
     #[error(transparent)]
     Payment(#[from] PaymentError),
     /// A migration excludes programs as old as this one.
-    #[error("the worker must not go on with this database")]
+    #[error("the worker cannot continue with this database")]
     Schema(#[source] SchemaFault),
-    /// Somebody else listens there.
+    /// The address is in use, or cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A workflow is registered twice.
     #[error("a workflow cannot be registered")]
     Workflow(#[from] WorkflowRegistrationError),
     /// The SDK refuses the settings.
-    #[error("a worker cannot be made")]
+    #[error("a worker cannot be created")]
     Create(#[from] WorkerCreateError),
-    /// A queue is not served any more.
-    #[error("queue {queue} is not served any more")]
+    /// A queue is no longer served.
+    #[error("queue {queue} is no longer served")]
     Stopped {
         /// Which.
         queue: &'static str,
@@ -205,7 +204,7 @@ pub enum RunError {
         source: WorkerRunError,
     },
     /// A queue's thread panicked.
-    #[error("a queue's thread came to a bad end")]
+    #[error("a queue's thread panicked")]
     Thread(#[from] JoinError),
 }
 
@@ -216,8 +215,8 @@ fn queue(name: &str) -> Result<Queue, String> {
     })
 }
 
-/// Makes the worker of one queue. Every attempt at an activity passes `watch` on its way in and
-/// out.
+/// Makes the worker of one queue. `watch` intercepts every attempt at an activity, before and
+/// after.
 pub fn build_worker(
     runtime: &Runtime,
     client: Client,
@@ -230,7 +229,7 @@ pub fn build_worker(
     Ok(Worker::new(runtime, client, worker_options(queue, activities, settings, watch, wear)?)?)
 }
 
-/// What makes the worker of one queue: the activities, and on `orders` the workflows too.
+/// The options of one queue's worker: the activities, and on `orders` also the workflows.
 pub fn worker_options(
     queue: Queue,
     activities: &Activities,
@@ -266,10 +265,9 @@ pub fn worker_options(
     Ok(options)
 }
 
-/// Serves the queues until `stop`, and then until what is under way has finished.
+/// Serves the queues until `stop`, and then until running tasks have finished.
 ///
-/// `temporal` has to be counted by `telemetry`'s meter; in a process with several programs they
-/// share it.
+/// `temporal` has to be counted by `telemetry`'s meter; several programs in one process share both.
 pub async fn run(
     args: RunArgs,
     temporal: &Temporal,
@@ -278,7 +276,7 @@ pub async fn run(
 ) -> Result<(), RunError> {
     activity_metrics::begin();
     let database = args.database.database()?;
-    // Settings that cannot be used are told at once.
+    // Fail on invalid settings before waiting for any server.
     let breakers = Breakers::default();
     let activities = args.activities(&database, &breakers)?;
     let events = args.payment.event_source(Arc::clone(&breakers.provider))?;
@@ -333,8 +331,8 @@ pub async fn run(
 }
 
 impl RunArgs {
-    /// The provider and the carrier are parties of their own, and get connections of their own.
-    /// While one of them is away or stopped, it is not called.
+    /// Provider and carrier get separate connections, so that they fail independently. While one of
+    /// them is unavailable or stopped, it is not called.
     fn activities(&self, db: &Database, breakers: &Breakers) -> Result<Activities, RunError> {
         let party = || self.database.sandbox_database();
         let provider = self.payment.provider(party, Arc::clone(&breakers.provider))?;
@@ -352,7 +350,7 @@ impl RunArgs {
     }
 }
 
-/// Has provider and shop compared every now and then, if the settings say so.
+/// Schedules reconciliations, if the settings ask for them.
 fn keep_schedule(
     ScheduleArgs { reconcile_every, reconcile_days }: ScheduleArgs,
     client: &Client,
@@ -369,7 +367,7 @@ fn keep_schedule(
     });
 }
 
-/// Says what the shop has to allow for with a party.
+/// Logs the limits of a party.
 fn tell_of(party: Party, Capabilities { may_lag, keys_last, cannot }: Capabilities) {
     info!(party = party.name(), ?may_lag, ?keys_last, ?cannot, "the party can be called");
 }
@@ -394,8 +392,8 @@ async fn serve_ops(
     Ok(())
 }
 
-/// Waits for the parties. A database that is behind may be migrated at this moment; one that is too
-/// far ahead stays so, as far as this program goes.
+/// Waits for Postgres and Temporal. A schema that is too old may be migrated at this moment; one
+/// that is too new is an error, because waiting cannot change it.
 async fn find(pool: PgPool, temporal: &Temporal) -> Result<Parties, RunError> {
     let at = format!("Temporal at {}", temporal.address());
     let gate = database::schema_gate();
@@ -412,8 +410,8 @@ async fn find(pool: PgPool, temporal: &Temporal) -> Result<Parties, RunError> {
 }
 
 /// Waits until `stop`, or until a migration excludes programs as old as this one: such a worker
-/// would write what later releases do not expect. Other faults of the database are told by
-/// `/ready`, and by the steps that they strike.
+/// would write what later releases do not expect. `/ready`, and the steps that fail, report all
+/// other faults of the database.
 async fn until_too_old(
     pool: PgPool,
     gate: SchemaGate,
@@ -428,8 +426,8 @@ async fn until_too_old(
     Ok(())
 }
 
-/// Gives a queue's worker a thread of its own: its workflows all run there, and what they ask for runs
-/// on the process's other threads.
+/// Gives a queue's worker a thread of its own, which runs all its workflows; activities run on the
+/// process's other threads.
 fn serve(
     served: &mut JoinSet<Result<(), RunError>>,
     make: impl Fn(Wear) -> Result<Worker, RunError> + Send + 'static,
@@ -445,7 +443,7 @@ fn serve(
     });
 }
 
-/// One queue that fails takes the others with it, in order: a supervisor starts all anew.
+/// If one queue fails, all are shut down in order, so that a supervisor restarts the process.
 async fn until_all_ended(
     mut served: JoinSet<Result<(), RunError>>,
     stop: &CancellationToken,

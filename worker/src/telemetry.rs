@@ -1,4 +1,4 @@
-//! The SDK's runtime, and everything that is counted: the process's own metrics and the SDK's.
+//! The SDK's runtime and all metrics: the process's own and the SDK's.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use temporalio_common::telemetry::{
 use temporalio_sdk::runtime::RuntimeOptions;
 use temporalio_sdk::{Runtime, RuntimeError};
 
-/// Why nothing can be counted.
+/// Why telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The SDK's metrics, which it serves on a local port of its own.
+    /// The SDK's metrics endpoint, on a local port.
     #[error("the SDK's metrics cannot be served locally: {0}")]
     Sdk(String),
-    /// The HTTP client that fetches them from there.
+    /// The HTTP client that reads from it.
     #[error("no HTTP client for the SDK's metrics")]
     Client(#[from] reqwest::Error),
     /// The SDK's runtime.
@@ -27,17 +27,17 @@ pub enum TelemetryError {
     Runtime(#[from] RuntimeError),
 }
 
-/// The SDK's runtime, and where its metrics and the process's own are read.
+/// The SDK's runtime, and access to its metrics and the process's own.
 pub struct Telemetry {
-    /// What workers are built on.
+    /// The runtime that workers are built on.
     pub runtime: Runtime,
-    /// Counts a client's calls.
+    /// Counts calls to the Temporal server.
     pub client_meter: Option<TemporalMeter>,
-    /// Everything that is counted.
+    /// All metrics.
     pub metrics: Metrics,
 }
 
-/// Everything that is counted, as one page for Prometheus.
+/// All metrics, as one page for Prometheus.
 #[derive(Clone)]
 pub struct Metrics {
     sdk: SocketAddr,
@@ -45,14 +45,15 @@ pub struct Metrics {
 }
 
 impl Telemetry {
-    /// Starts counting. Once in a process: the SDK's runtime belongs to it.
+    /// Starts the metrics and the runtime. Call it once per process, because the SDK's runtime is
+    /// global.
     pub fn start() -> Result<Self, TelemetryError> {
         tokio::spawn(upkeep(recorder()));
-        // The SDK keeps its registry to itself and serves it over HTTP; it gets a port that
-        // only this machine sees, and the worker's page passes it on.
+        // The SDK does not expose its registry and serves it over HTTP only. It gets a port on the
+        // loopback interface, and the worker's page includes its output.
         let options = PrometheusExporterOptions::builder()
             .socket_addr((Ipv4Addr::LOCALHOST, 0).into())
-            // Named like all other series: a counter ends in `_total`, a time in `_seconds`.
+            // Consistent with all other series: counters end in `_total`, durations in `_seconds`.
             .counters_total_suffix(true)
             .unit_suffix(true)
             .use_seconds_for_durations(true)
@@ -60,7 +61,7 @@ impl Telemetry {
         let sdk = start_prometheus_metric_exporter(options)
             .map_err(|error| TelemetryError::Sdk(error.to_string()))?;
         let meter: Arc<dyn CoreMeter> = sdk.meter;
-        // No logger of the SDK's own: without one its events go where the process's logs go.
+        // No logger for the SDK: without one its events go to the process's log.
         let counted = || TelemetryOptions::builder().metrics(Arc::clone(&meter)).build();
         let client_meter = telemetry_init(counted())
             .map_err(|error| TelemetryError::Sdk(error.to_string()))?

@@ -6,11 +6,11 @@ use std::time::Duration;
 use runtime::chain;
 use tracing::{info, warn};
 
-/// A compose file or a cluster starts everything at once; nobody is late after half a second.
+/// A compose file or a cluster starts everything at once, so the first retry comes soon.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Asks a party until it answers, and says in the log what it is waiting for.
+/// Retries a call until the party answers, and logs what it is waiting for.
 pub async fn until_there<T, E>(party: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T
 where
     E: Error,

@@ -1,5 +1,5 @@
 //! Orders that wait for a bank transfer, against a real Temporal server and a real database: paid
-//! by a file, called off meanwhile, or waiting in vain.
+//! by a bank file, cancelled meanwhile, or never paid.
 
 #![expect(
     clippy::default_trait_access,
@@ -30,7 +30,7 @@ async fn open(db: PgPool) -> Shop {
     Shop::open_with(Code { bank: Some(account()), ..Code::default() }, db).await
 }
 
-/// An order whose customer has so many seconds to transfer the money.
+/// An order whose customer has this many seconds to pay.
 fn to_be_paid_within(seconds: u32) -> Order {
     let mut order = order();
     order.terms.approval_seconds = seconds;
@@ -44,7 +44,7 @@ async fn until_its_the_customers_turn(shop: &Shop, handle: &OrderHandle) {
     shop.until_view(handle, waits).await;
 }
 
-/// What has become of a transfer of a share of the order's total, in hundredths.
+/// The result of importing a transfer of a share of the order's total, in hundredths.
 async fn transfers(shop: &Shop, order: &Order, name: &str, percent: u32) -> Became {
     let amount = order.totals.total.percent(percent.into()).unwrap().amount();
     let imported = take_in(&shop.db, &transfer(name, amount, &reference(order))).await;
@@ -77,7 +77,7 @@ async fn an_order_that_waits_for_its_money_is_paid_by_a_file_and_ships(db: PgPoo
     shop.close().await;
 }
 
-/// What the proof says of a promise about the bank's records.
+/// The verdict of `prove` on a promise about the bank's records.
 async fn proven(shop: &Shop, promise: &str) -> Verdict {
     let findings = prove(&shop.db, None).await.unwrap();
     let found = findings.iter().find(|finding| finding.promise == promise);

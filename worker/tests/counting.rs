@@ -1,4 +1,4 @@
-//! What stands open is counted, and only that.
+//! The metrics count everything that is open, and nothing else.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 
@@ -17,7 +17,7 @@ async fn change(db: &PgPool, statement: String) {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(db).await.unwrap();
 }
 
-/// An order that was placed so many seconds ago, of whose row this has become.
+/// An order placed this many seconds ago, whose row is then changed by `assignments`.
 async fn placed(db: &PgPool, seconds_ago: u32, assignments: &str) -> Order {
     let order = order();
     put_on_record(db, &order, &json!(order.placed())).await;
@@ -52,7 +52,7 @@ async fn open_orders_are_counted_by_what_they_wait_for(owner: PgPool) {
     let orders = read(&db).await.unwrap().orders;
     let of = |state: &str| orders.iter().find(|found| found.state == state).unwrap();
     let is = |found: &OpenOrders, count: i64, oldest: u64| {
-        // The test may take its time, but not so long as to be mistaken for another order.
+        // The test may be slow, but not so slow that an age fits another order.
         assert_eq!(found.orders, count, "{found:?}");
         let age = Duration::from_secs_f64(found.oldest_seconds);
         let oldest = Duration::from_secs(oldest);
@@ -234,7 +234,7 @@ async fn where_messages_go_to_sinks_the_one_that_is_furthest_behind_is_counted(o
     assert_eq!(outbox.published_at, Some(1_700_000_000.0));
     assert!((3_000.0..3_900.0).contains(&outbox.oldest_seconds.unwrap()), "{outbox:?}");
 
-    // What an operator has paused is nobody's delay.
+    // A paused sink is not late.
     for sink in ["kafka", "mail"] {
         let pause = format!("select outbox.pause('{sink}', true, 'eve', 'maintenance')");
         change(&owner, pause).await;

@@ -1,5 +1,5 @@
-//! A release is deployed while orders are under way, taken back, and orders are moved by hand. The
-//! releases differ in their commands, so that neither can go on with an order of the other.
+//! A release is deployed while orders are in progress, rolled back, and orders are moved by hand.
+//! The releases differ in their commands, so that neither can continue an order of the other.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,11 +37,11 @@ use workflows::order::OrderSaga;
 
 const DEPLOYMENT: &str = "orders";
 
-/// The release before, and the one that is deployed.
+/// The previous release, and the deployed one.
 const BEFORE: &str = "before";
 const AFTER: &str = "after";
 
-/// The later release begins every order with a command that the earlier one does not know.
+/// The later release begins every order with a command that the earlier one does not have.
 struct BeginsWithATimer;
 
 impl WorkflowInterceptor for BeginsWithATimer {
@@ -72,19 +72,19 @@ fn deploy(shop: &Shop, build_id: &str) -> Workers {
     serve_as(code, &shop.db, &shop.client, shop.faults.clone(), queues)
 }
 
-/// What an operator types.
+/// Runs the `temporal` CLI, as an operator would.
 async fn temporal(shop: &Shop, arguments: &[&str]) -> Output {
     let mut command = Command::new(env::var("TEMPORAL_CLI").unwrap());
     command.args(arguments).args(["--address", &shop.server_address()]).stdin(Stdio::null());
     command.output().await.unwrap()
 }
 
-/// From now on new orders go to this release. It is refused until all its workers are there.
+/// Directs new orders to this release. Rejected until all its workers are polling.
 async fn make_current(shop: &Shop, build_id: &str) {
     let release = ["--deployment-name", DEPLOYMENT, "--build-id", build_id, "--yes"];
     let said = [&["worker", "deployment", "set-current-version"], &release[..]].concat();
     while !temporal(shop, &said).await.status.success() {}
-    // The server tells its queues one after the other.
+    // The server propagates the change to its queues one by one.
     while !is_told(&shop.client, build_id).await {
         tokio::task::yield_now().await;
     }
@@ -97,7 +97,7 @@ async fn is_told(client: &Client, build_id: &str) -> bool {
     };
     let mut service = client.connection().workflow_service();
     let answer = match service.describe_worker_deployment(request.into_request()).await {
-        // The server lets itself be asked for this only so many times a second.
+        // The server limits the rate of this call.
         Err(status) if status.code() == tonic::Code::ResourceExhausted => return false,
         answer => answer.unwrap(),
     };
@@ -107,7 +107,7 @@ async fn is_told(client: &Client, build_id: &str) -> bool {
         && told.routing_config_update_state() == RoutingConfigUpdateState::Completed
 }
 
-/// The releases that completed a workflow task of the run, in order and without repeats.
+/// The releases that completed a workflow task of the run, in order and without repetition.
 async fn carried_by(run: &OrderHandle) -> Vec<String> {
     let events = history(run).await.events.into_iter();
     let mut releases: Vec<_> = events
@@ -122,7 +122,7 @@ async fn carried_by(run: &OrderHandle) -> Vec<String> {
     releases
 }
 
-/// What became of the run's failed workflow tasks.
+/// The causes of the run's failed workflow tasks.
 async fn failed_tasks(run: &OrderHandle) -> Vec<String> {
     let events = history(run).await.events.into_iter();
     let failed = events.filter_map(|event| match event.attributes {
@@ -146,7 +146,7 @@ async fn waits_for_a_person(shop: &Shop) -> (Order, OrderHandle) {
     (order, run)
 }
 
-/// A person decides that it is tried again, now that it goes right.
+/// A person retries it, and it succeeds.
 async fn decide(shop: &Shop, (order, run): &(Order, OrderHandle)) {
     shop.faults.heal(order.order_id, "RefundPayment");
     shop.resolve(run, Decision::Retry).await;
@@ -154,7 +154,7 @@ async fn decide(shop: &Shop, (order, run): &(Order, OrderHandle)) {
     shop.assert_clean_slate(order.order_id).await;
 }
 
-/// An order at every place where a deploy can find one.
+/// One order in every state that a deploy can meet.
 struct Orders {
     release: &'static str,
     completed: OrderHandle,
@@ -164,7 +164,7 @@ struct Orders {
 }
 
 impl Orders {
-    /// Begins them on the release that new orders go to at this moment.
+    /// Begins them on the release that new orders currently go to.
     async fn begin(shop: &Shop, release: &'static str) -> Self {
         let completed = shop.place(&order()).await;
         assert_eq!(ended(&completed).await, OrderStatus::Completed);
@@ -191,7 +191,7 @@ impl Orders {
         }
     }
 
-    /// Has them all end, each on the release that it began on.
+    /// Lets all of them end, each on the release that it began on.
     async fn end(&self, shop: &Shop) {
         cancel(&self.in_its_window, "changed my mind", &Gate::default()).await.unwrap();
         let cancelled = OrderStatus::Cancelled { reason: "changed my mind".to_owned() };
@@ -211,7 +211,7 @@ impl Orders {
     }
 }
 
-/// The timers that an order has started once its cancel window has begun.
+/// The timers of an order that has begun its cancel window.
 fn timers(release: &str) -> usize {
     if release == AFTER { 2 } else { 1 }
 }
@@ -228,7 +228,7 @@ async fn orders_end_on_the_release_that_they_began_on(db: PgPool) {
     make_current(&shop, AFTER).await;
     let second = Orders::begin(&shop, AFTER).await;
 
-    // A machine of the old release is started anew, and has its orders' histories to go by alone.
+    // The old release's worker restarts, and has only its orders' histories.
     before.stop().await;
     let before = deploy(&shop, BEFORE);
 
@@ -261,13 +261,14 @@ async fn an_order_that_waits_for_long_is_moved_to_another_release(db: PgPool) {
         ["--versioning-override-build-id", AFTER],
     ]
     .concat();
-    // Its history is of the other release's commands: there it cannot go on, and nothing is lost.
+    // The other release's commands do not match its history: it cannot continue there, and nothing
+    // is lost.
     said(&shop, &["workflow", "update-options"], &to).await;
     run.signal(OrderSaga::resolve_signal, unreadable(), Default::default()).await.unwrap();
     until_in_history(&run, EventType::WorkflowTaskFailed, 1).await;
     assert!(failed_tasks(&run).await[0].contains("NonDeterministic"));
 
-    // Begun anew there, it finds all that was done, and waits for the same decision.
+    // After a reset there, it finds all that was done, and waits for the same decision.
     let reset = ["workflow", "reset", "with-workflow-update-options"];
     let why = ["--type", "FirstWorkflowTask", "--reason", "its release goes out of service"];
     said(&shop, &[&reset[..], &why].concat(), &to).await;
@@ -280,7 +281,7 @@ async fn an_order_that_waits_for_long_is_moved_to_another_release(db: PgPool) {
     shop.close().await;
 }
 
-/// An operator says this, and it is done.
+/// Runs an operator's command and asserts that it succeeds.
 async fn said(shop: &Shop, command: &[&str], options: &[&str]) {
     let done = temporal(shop, &[command, options].concat()).await;
     assert!(done.status.success(), "{done:?}");

@@ -1,4 +1,4 @@
-//! The exported books are what is on record, and add up by sums that know nothing of the exporter.
+//! The exported books equal the record, and their sums are verified independently of the exporter.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 
@@ -14,7 +14,7 @@ use worker::export::{ExportError, Exported, Format, export, export_into};
 
 const FORMATS: [Format; 2] = [Format::Hledger, Format::Beancount];
 
-/// Goods come in, an order is paid and unwound, and the goods' worth changes in two currencies.
+/// Goods are received, an order is paid and unwound, and goods are revalued in two currencies.
 const BOOKED: &str = "
     with booked as (
         insert into ledger.transactions (key) values ('goods-received:85123A')
@@ -60,7 +60,7 @@ const BOOKED: &str = "
 
 const EXPORTED: Exported = Exported { transactions: 4, entries: 10, balances: 8 };
 
-/// What the accounts come to by then, debits above zero.
+/// The resulting balances, debits positive.
 const BALANCES: [(&str, &str, &str); 8] = [
     ("payment-clearing", "GBP", "0.00"),
     ("inventory", "GBP", "100.00"),
@@ -87,19 +87,19 @@ const LATER: &str = "
 /// Amounts by account and currency.
 type Amounts = BTreeMap<(String, String), Decimal>;
 
-/// What an export says.
+/// The content of an export.
 #[derive(Debug, Default)]
 struct Books {
-    /// What each transaction comes to, by currency.
+    /// The sum of each transaction, by currency.
     transactions: Vec<BTreeMap<String, Decimal>>,
     /// The sums of the entries.
     sums: Amounts,
-    /// The balances that the shop gives for comparison.
+    /// The balances that the shop states.
     balances: Amounts,
 }
 
 impl Books {
-    /// As much of either language as the exporter writes.
+    /// Parses the subset of both formats that the exporter writes.
     fn read(text: &str) -> Self {
         let mut books = Self::default();
         for line in text.lines() {
@@ -122,7 +122,7 @@ impl Books {
         books
     }
 
-    /// What transactions are out of balance by.
+    /// The imbalances of transactions.
     fn differences(&self) -> Vec<String> {
         let totals = self.transactions.iter().flatten();
         let off = totals.filter(|(_, total)| !total.is_zero());
@@ -190,7 +190,7 @@ async fn a_cent_that_is_off_is_exported_as_it_is(owner: PgPool) {
     }
 }
 
-/// Takes what is written, and has more booked, and committed, before it takes the first of it.
+/// A writer that commits another booking before it accepts the first output.
 struct Meddler {
     text: Vec<u8>,
     shop: Option<PgConnectOptions>,
@@ -199,7 +199,7 @@ struct Meddler {
 impl Write for Meddler {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         if let Some(shop) = self.shop.take() {
-            // This thread is the export's.
+            // This thread belongs to the export.
             let booking = thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.unwrap().block_on(async {

@@ -1,4 +1,4 @@
-//! What a later release may add, and what a large order may not.
+//! Additions by a later release are accepted, and large orders keep their histories small.
 
 #![expect(
     clippy::unwrap_used,
@@ -35,8 +35,8 @@ use workflows::order::{
     PaymentReplaced, Resolution, ResolvedNote, Reviewed, UnwindingNote, signal_payload,
 };
 
-/// The same as a later release writes it: every object has another field. An amount of money is
-/// complete as it is.
+/// The same value as a later release would write it: every object has an additional field. An
+/// amount of money never gets one.
 fn written_later(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
@@ -133,7 +133,7 @@ async fn launched_later(shop: &Shop, order: &domain::Order) -> OrderHandle {
     WorkflowHandle::new(shop.client.clone(), handle.info().clone())
 }
 
-/// What the order's steps have answered, as a later release would have kept it.
+/// Changes the recorded outcomes of the order's steps to those of a later release.
 async fn answered_later(db: &PgPool, order: Uuid) {
     let answers: Vec<(String, Value)> = sqlx::query_as(
         "select step, outcome from orders.step_keys where order_id = $1 and outcome is not null",
@@ -143,7 +143,7 @@ async fn answered_later(db: &PgPool, order: Uuid) {
     .await
     .unwrap();
     for (step, mut outcome) in answers {
-        // Which way it went is told by the name of the only field.
+        // The only field's name says which outcome it is.
         for answer in outcome.as_object_mut().unwrap().values_mut() {
             *answer = written_later(answer.take());
         }
@@ -168,7 +168,7 @@ async fn orders_under_way_survive_a_release_that_adds_a_field_to_everything(db: 
     answered_later(&shop.db, order.order_id.uuid()).await;
     held.let_go();
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
-    // Another run is answered by what is on record alone.
+    // Another run gets its answers from the record alone.
     answered_later(&shop.db, order.order_id.uuid()).await;
     let completed = EventType::WorkflowTaskCompleted;
     let events = history(&handle).await.events;
@@ -178,7 +178,7 @@ async fn orders_under_way_survive_a_release_that_adds_a_field_to_everything(db: 
     shop.close().await;
 }
 
-/// How many bytes the history of an order of so many lines has.
+/// The size in bytes of the history of an order with this many lines.
 async fn bytes_of_history(shop: &Shop, lines: usize) -> usize {
     let handle = shop.place(&order_of(lines, "tok_visa")).await;
     assert_eq!(ended(&handle).await, OrderStatus::Completed);

@@ -1,4 +1,4 @@
-//! A queue or a party is stopped and resumed by a person's decision.
+//! An operator pauses and resumes a queue, or stops and resumes a party.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 
@@ -33,7 +33,7 @@ async fn a_step_on_a_paused_queue_waits_and_goes_on(db: PgPool) {
     shop.until_served(Queue::Fulfilment, false).await;
     let mut order = order();
     order.terms.patience_seconds = None;
-    // Three quick tries fail; the patient one waits on the paused queue.
+    // Three quick attempts fail; the patient one waits on the paused queue.
     shop.faults.plan(order.order_id, "ShipOrder", Fault::Unavailable(3));
     let handle = shop.place(&order).await;
     shop.until_event(order.order_id, "payment.authorised").await;
@@ -43,7 +43,7 @@ async fn a_step_on_a_paused_queue_waits_and_goes_on(db: PgPool) {
     shop.close().await;
 }
 
-/// While `orders` is paused, orders are not launched; those that are under way come to their end.
+/// While `orders` is paused, orders are not launched; those in progress run to their end.
 #[sqlx::test(migrator = "runtime::schema::MIGRATIONS")]
 async fn an_order_that_is_under_way_does_not_stand_still_with_the_queue_of_orders(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -56,7 +56,7 @@ async fn an_order_that_is_under_way_does_not_stand_still_with_the_queue_of_order
     shop.close().await;
 }
 
-/// How each worker deals with each party, by its own word.
+/// Each worker's reported state of each party.
 async fn standings(db: &PgPool) -> Vec<(String, String)> {
     let rows = sqlx::query!("select party, state from operations.party_standings order by party")
         .fetch_all(db)
@@ -65,7 +65,7 @@ async fn standings(db: &PgPool) -> Vec<(String, String)> {
     rows.into_iter().map(|row| (row.party, row.state)).collect()
 }
 
-/// Waits until the only worker says so of the carrier and of the provider.
+/// Waits until the only worker reports these states of carrier and provider.
 async fn until_told(db: &PgPool, carrier: &str, provider: &str) {
     let told = [("carrier", carrier), ("payment-provider", provider)];
     let told = told.map(|(party, state)| (party.to_owned(), state.to_owned()));
@@ -83,7 +83,7 @@ async fn a_worker_obeys_a_stop_and_says_how_it_deals_with_each_party(db: PgPool)
     .execute(&db)
     .await
     .unwrap();
-    // Said by a worker that was killed.
+    // A report of a killed worker.
     sqlx::query!(
         "insert into operations.party_standings values
              ('carrier', '1@gone', 'left-alone', now(), null, now() - interval '2 minutes')"

@@ -1,5 +1,5 @@
-//! A check that cannot fail shows nothing. Here every promise that `worker prove` looks at is
-//! broken by hand, in a shop that is otherwise in order, and must be found broken.
+//! A check that cannot fail shows nothing. Here every promise that `ordersaga prove` checks is
+//! violated by hand, in a shop that is otherwise consistent, and the check must find it.
 
 #![expect(
     clippy::unwrap_used,
@@ -40,7 +40,7 @@ const SHIPPED: Uuid = Uuid::from_u128(1);
 const REJECTED: Uuid = Uuid::from_u128(2);
 const ADDRESS: Uuid = Uuid::from_u128(3);
 
-/// A shop with an order that shipped, to an address, and was delivered, and one that was charged and
+/// A shop with one order that was shipped to an address and delivered, and one that was charged and
 /// unwound.
 async fn trade(db: &PgPool) {
     let articles: Vec<_> = order()
@@ -105,7 +105,7 @@ async fn trade(db: &PgPool) {
     assert_eq!(delivering.fetch_one(db).await.unwrap(), "recorded");
 }
 
-/// The customer's bank takes what an order was paid with, for a fee, and gives it back.
+/// The customer's bank takes the order's payment back, for a fee, and returns it.
 async fn dispute_and_win(db: &PgPool, order: &Order) {
     let payment_reference = sqlx::query_scalar!(
         "select provider_reference from payments.charges where order_id = $1",
@@ -137,7 +137,7 @@ async fn dispute_and_win(db: &PgPool, order: &Order) {
     }
 }
 
-/// A tenth of what an order was paid with is given back.
+/// A refund of a tenth of the payment.
 async fn give_back_a_part(hands: &Activities, order: &Order) {
     let amount = order.totals.total.percent(10.into()).unwrap();
     let left = Left::of(&order.lines, &order.totals, &[]).unwrap();
@@ -181,7 +181,7 @@ fn find<'a>(findings: &'a [Finding], promise: &str) -> &'a Finding {
     findings.iter().find(|finding| finding.promise == promise).expect("a check of this promise")
 }
 
-/// What holds in a shop in order is found broken once it is.
+/// A promise that holds in a consistent shop is found broken after the violation.
 async fn is_found(db: &PgPool, promise: &str, violation: &'static str) {
     trade(db).await;
     let before = prove(db, None).await.unwrap();
@@ -627,7 +627,7 @@ async fn an_empty_shop_shows_nothing(db: PgPool) {
     }
 }
 
-/// A shop whose provider keeps its records elsewhere.
+/// A shop with an external provider.
 async fn trade_elsewhere(db: &PgPool) {
     trade(db).await;
     sqlx::raw_sql(
@@ -656,7 +656,7 @@ async fn a_provider_elsewhere_is_judged_by_the_last_comparison_and_not_by_an_old
     let Verdict::NotShown(why) = find(&never, STANDS).verdict else { panic!("{never:?}") };
     assert!(why.contains("run `ordersaga reconcile`"), "{why}");
 
-    // One that was given up says nothing.
+    // A comparison that was given up shows nothing.
     let given_up = compared(
         &db,
         "insert into finance.runs (request, covers_from, covers_to, state, finished_at)
@@ -674,7 +674,7 @@ async fn a_provider_elsewhere_is_judged_by_the_last_comparison_and_not_by_an_old
     assert_eq!((&found.verdict, found.looked_at), (&Verdict::Holds, 2));
     let remark = found.remark.as_deref().unwrap();
     assert!(remark.contains("2 payments that were taken are in no range"), "{remark}");
-    // From which comparison it is.
+    // The remark names the comparison.
     let told = sqlx::query_scalar::<_, String>(
         "select format('run %s of %s UTC over 2000-01-01 00:00 to %s', run_id,
              to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI'),
@@ -725,7 +725,7 @@ async fn a_difference_that_a_person_has_settled_breaks_nothing_and_is_counted(db
     assert!(remark.contains("1 differences were settled by a person"), "{remark}");
 }
 
-/// The order that was unwound was paid by way of another provider than the one that shipped.
+/// The unwound order was paid through another provider than the shipped one.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_shop_that_has_changed_its_provider_is_judged_by_the_records_of_both(db: PgPool) {
     const SAME: &str = "the provider's records and the shop's say the same, at rest";
@@ -802,7 +802,7 @@ async fn what_waits_behind_a_parked_message_has_overtaken_nothing(db: PgPool) {
     let overtaken = compared(&db, "delete from outbox.parked where sequence = 3");
     assert!(find(&overtaken.await, IN_ORDER).is_broken());
 
-    // The sink works through a backlog, and has had the first message of it alone.
+    // The sink works through a backlog, and has delivered only its first message.
     let backlog = compared(
         &db,
         "update outbox.progress set seen = '3:3:', reading = seen,
@@ -828,8 +828,8 @@ async fn mails_that_were_sent_as_their_policy_allows_or_wait_for_their_turn_are_
     db: PgPool,
 ) {
     trade(&db).await;
-    // One was sent twice, as it may be; one is parked; and one waits behind another of its order,
-    // which its server has put off for days.
+    // One was sent twice, as its policy allows; one is parked; and one waits behind another of its
+    // order, which its server has deferred for days.
     sqlx::raw_sql(
         "insert into mail.notifications
             (fact, template, channel, order_id, sequence, message_id, policy, state, why, deferrals,
@@ -904,7 +904,7 @@ async fn a_log_that_names_a_customer_or_holds_a_secret_is_found(db: PgPool) {
             panic!("{said}: {found:?}");
         };
         assert!(examples[0].starts_with("line 2 of ") && examples[0].contains("worker.log"));
-        // Whoever reads the verdict is not told what the log should not have said.
+        // The verdict does not repeat the private text.
         assert!(!examples[0].contains(&said[6..]), "{examples:?}");
     }
     let missing = look(logs.join("nothing.log")).await;

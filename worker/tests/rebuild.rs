@@ -1,4 +1,4 @@
-//! Orders' rows are what their events tell, whatever happens meanwhile; what is not is found.
+//! Orders' rows equal the fold of their events, despite concurrent changes; differences are found.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 
@@ -16,7 +16,7 @@ use testkit::as_role;
 use uuid::Uuid;
 use worker::rebuild::{Comparison, Difference, Wrong, repair};
 
-/// Puts so many orders on record, and what may happen to one of them.
+/// Records this many orders, with all kinds of events.
 async fn placed(db: &PgPool, orders: usize) -> Vec<OrderId> {
     let mut placed = Vec::new();
     for number in 1..=u128::try_from(orders).unwrap() {
@@ -41,7 +41,7 @@ async fn happens(db: impl PgExecutor<'_>, order: OrderId, event: &str, data: &Va
         .unwrap();
 }
 
-/// Compares all orders with the worker's rights; how many there were, and what differs.
+/// Compares all orders with the worker's rights; returns their number, and the differences.
 async fn compared(db: &PgPool) -> (u64, Vec<Difference>) {
     let (mut comparison, mut all) = (Comparison::default(), Vec::new());
     while let Some(found) = comparison.next(db).await.unwrap() {
@@ -54,7 +54,7 @@ async fn by_hand(db: &PgPool, statement: &str) {
     sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(db).await.unwrap();
 }
 
-/// A column of an order's row, and what it does not hold.
+/// A column of an order's row, and a wrong value.
 const CHANGES: [(&str, &str); 24] = [
     ("customer_id", "'somebody else'"),
     ("placed_at", "placed_at + interval '1 microsecond'"),
@@ -64,7 +64,7 @@ const CHANGES: [(&str, &str); 24] = [
     ("discount", "1"),
     ("shipping", "shipping + 1"),
     ("tax", "tax - 0.01"),
-    // The same amount, and not the same bytes.
+    // The same amount with different bytes.
     ("total", "total::text || '0'"),
     ("cost_of_goods", "0"),
     ("discount_code", "'TEN'"),
@@ -90,7 +90,7 @@ async fn whatever_column_is_changed_by_hand_is_found(db: PgPool) {
     assert_eq!(compared(&worker).await, (24, vec![]));
 
     for ((column, value), order) in CHANGES.iter().zip(&orders) {
-        // The number is given as text, so that its trailing zero is kept.
+        // The number is text, so that its trailing zero is kept.
         let value =
             if *column == "total" { format!("({value})::numeric") } else { (*value).to_owned() };
         by_hand(

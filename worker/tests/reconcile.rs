@@ -1,4 +1,5 @@
-//! Provider and shop compared by a workflow, against a real Temporal server and a real database.
+//! Reconciliation of provider and shop by a workflow, against a real Temporal server and a real
+//! database.
 
 #![expect(
     clippy::default_trait_access,
@@ -20,7 +21,7 @@ use worker::reconcile::{Every, SCHEDULE_ID, keep_schedule};
 use workflows::Queue;
 use workflows::reconcile::{ReconcileStart, Reconciled, Reconciliation};
 
-/// Starts one, as the schedule does, and waits for its end.
+/// Starts one like the schedule, and waits for its end.
 async fn reconciled(shop: &Shop, name: &str) -> Reconciled {
     let id = format!("reconcile-{name}");
     let options = WorkflowStartOptions::new(Queue::Orders.name(), id).build();
@@ -29,7 +30,7 @@ async fn reconciled(shop: &Shop, name: &str) -> Reconciled {
     run.get_result(WorkflowGetResultOptions::default()).await.unwrap()
 }
 
-/// What happened until now happened an hour ago.
+/// Moves everything that has happened one hour into the past.
 async fn an_hour_passes(shop: &Shop) {
     sqlx::raw_sql(
         "update sandbox_provider.payments set created_at = created_at - interval '1 hour';
@@ -88,7 +89,7 @@ async fn a_shop_whose_payments_are_paid_out_is_proved_to_be_in_order(db: PgPool)
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn there_is_one_schedule_and_it_follows_the_settings(db: PgPool) {
     let mut shop = Shop::open(db).await;
-    // Nobody carries out what the schedule starts.
+    // No worker executes what the schedule starts.
     shop.send_workers_home().await;
     for hours in [24, 24, 6] {
         let every = Every(Duration::from_hours(hours));

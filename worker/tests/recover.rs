@@ -1,4 +1,4 @@
-//! `recover` launches orders anew after a disaster, and each comes to its right end.
+//! `recover` relaunches orders after a disaster, and each ends correctly.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ fn patient_order() -> Order {
     order
 }
 
-/// As `ordersaga recover` runs: with the worker's rights alone.
+/// Runs like `ordersaga recover`: with only the worker's rights.
 async fn recovered(shop: &Shop) -> Vec<Recovered> {
     let db = shop.db_as_worker();
     let found = recover(&db, &shop.client).await.unwrap();
@@ -37,14 +37,14 @@ async fn recovered(shop: &Shop) -> Vec<Recovered> {
     found
 }
 
-/// What is found, whatever the order in which it is found.
+/// The results, in any order.
 async fn found(shop: &Shop) -> Vec<Recovered> {
     let mut found = recovered(shop).await;
     found.sort_by_key(ToString::to_string);
     found
 }
 
-/// The orders that wait to be launched again.
+/// The orders queued for relaunch.
 async fn to_be_launched_again(shop: &Shop) -> Vec<OrderId> {
     let ids = sqlx::query_scalar(
         "select order_id from orders.launches where is_recovery order by placed_at",
@@ -52,7 +52,7 @@ async fn to_be_launched_again(shop: &Shop) -> Vec<OrderId> {
     ids.fetch_all(&shop.db).await.unwrap().into_iter().map(OrderId::of).collect()
 }
 
-/// Launches an order as the launcher does.
+/// Launches an order like the launcher.
 async fn launched(shop: &Shop, order: &Order) -> OrderHandle {
     let is_unwinding = shop.on_record(order.order_id).await.unwrap().is_unwinding;
     let start = OrderStart { is_unwinding, ..OrderStart::of(order) };
@@ -63,7 +63,7 @@ async fn launched(shop: &Shop, order: &Order) -> OrderHandle {
     handle
 }
 
-/// The order does not wait for its launch any more.
+/// Asserts that the order no longer waits for its launch.
 async fn is_launched(shop: &Shop, order: &Order) {
     sqlx::query("delete from orders.launches where order_id = $1")
         .bind(order.order_id.uuid())
@@ -97,11 +97,11 @@ async fn whatever_a_lost_workflow_was_at_its_order_comes_to_its_right_end(db: Pg
     shop.put_on_record(&waiting).await;
     let handle = shop.place(&completed).await;
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
-    // It was launched, and Temporal knows nothing of it.
+    // It was launched, and Temporal has no workflow.
     shop.put_on_record(&forgotten).await;
     is_launched(&shop, &forgotten).await;
 
-    // Twice at once, and once more: each order is launched again once.
+    // Two concurrent runs, and one more: each order is relaunched once.
     let (first, second) = join(recovered(&shop), recovered(&shop)).await;
     assert_eq!(first.len().saturating_add(second.len()), 3, "{first:?} {second:?}");
     for order in [&in_window, &stuck, &forgotten] {
@@ -162,7 +162,7 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     let (in_window, completed, cancelled, unwinding) =
         (patient_order(), order(), patient_order(), patient_order());
     let (undone, taken) = (order(), order());
-    // On record, and about to be launched.
+    // Recorded, and about to be launched.
     for order in [&in_window, &completed, &undone, &taken] {
         shop.put_on_record(order).await;
     }
@@ -179,7 +179,7 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     shop.faults.plan(unwinding.order_id, "ReleaseStock", Fault::Broken(FOR_EVER));
     cancel(&to_unwind, "too slow", &Gate::default()).await.unwrap();
     shop.until_needs_attention(&to_unwind).await;
-    // Paid and given back; and paid, and not given back yet.
+    // Paid and refunded; and paid, and not refunded yet.
     shop.faults.plan(undone.order_id, "ShipOrder", Fault::Refused(refusal()));
     ended(&launched(&shop, &undone).await).await;
     shop.faults.plan(taken.order_id, "ShipOrder", Fault::Refused(refusal()));
@@ -189,7 +189,7 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     in_its_window(&shop, &forgotten).await;
 
     let shop = shop.set_back_to(backup).await;
-    // Its workflow finds no record, and a run of it that was lost may have done anything.
+    // Its workflow finds no record, and a lost run may have done anything.
     let forgotten_under_way = order();
     ended(&shop.launch(&forgotten_under_way, None).await).await;
     let proof = worker::prove::prove(&shop.db, Some(&shop.client)).await.unwrap();
@@ -233,8 +233,8 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
 
     assert_eq!(ended(&launched(&shop, &completed).await).await, OrderStatus::Completed);
     assert_eq!(shop.traces(completed.order_id).await, Traces::of_a_sale());
-    // Its request is repeated, and it is on record again; that it failed for want of the record
-    // is no end.
+    // After its request is repeated, it is on record again; its failure because of the missing
+    // record is not an end.
     shop.put_on_record(&forgotten_under_way).await;
     let failed = set_back(&forgotten_under_way, &["its end (failed)"]);
     assert!(found(&shop).await.contains(&failed));

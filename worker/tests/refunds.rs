@@ -1,5 +1,5 @@
-//! Refunds of completed orders against a real Temporal server and a real database: their whole life,
-//! answers that are lost, a provider that takes its time or does not give the money back.
+//! Refunds of completed orders against a real Temporal server and a real database: the normal
+//! course, lost answers, and a provider that is slow or does not make the refund.
 
 #![expect(
     clippy::default_trait_access,
@@ -32,7 +32,7 @@ use worker::recover::{Recovered, recover};
 use workflows::order::NEEDS_ATTENTION;
 use workflows::refund::RefundSaga;
 
-/// An order that is completed, and a refund on record of so many percent of what was paid.
+/// A completed order, and a recorded refund of this percentage of the payment.
 async fn refundable(shop: &Shop, percent: u32) -> (Order, RefundId) {
     let order = order();
     assert_eq!(ended(&shop.place(&order).await).await, OrderStatus::Completed);
@@ -40,9 +40,9 @@ async fn refundable(shop: &Shop, percent: u32) -> (Order, RefundId) {
     (order, refund)
 }
 
-/// What the refund says that it waits for. It is asked only once it is at rest: the SDK answers a
-/// query ahead of the workflow tasks, and an update that comes with the next one then has a place in
-/// the history that replay does not find.
+/// What the refund waits for. Queried only when it is idle: the SDK answers a query ahead of
+/// pending workflow tasks, and an update delivered with the next one is then recorded at a position
+/// in the history that replay does not reach.
 async fn until_waiting_for(handle: &RefundHandle) -> WaitingFor {
     loop {
         let described = handle.describe(WorkflowDescribeOptions::default()).await.unwrap();
@@ -61,7 +61,7 @@ async fn decide(handle: &RefundHandle, decision: Decision) {
     handle.execute_update(RefundSaga::resolve, resolution, Default::default()).await.unwrap();
 }
 
-/// Waits until the provider has a refund that is pending, and decides about it.
+/// Waits until the provider has a pending refund, and decides it.
 async fn provider_decides(shop: &Shop, state: &str) {
     loop {
         let decided = sqlx::query!(
@@ -181,7 +181,7 @@ async fn a_refund_that_a_person_gives_up_has_failed_and_another_may_take_its_pla
     shop.close().await;
 }
 
-/// The money of a refund that had succeeded comes back, and the refund is taken back.
+/// A completed refund fails later, and is reversed.
 async fn comes_back(shop: &Shop, refund: RefundId) {
     let failed = sqlx::query!(
         "update sandbox_provider.refunds set state = 'failed' from sandbox_provider.payments
@@ -247,7 +247,7 @@ async fn a_refund_hears_of_the_providers_news_once_for_each_event(db: PgPool) {
         processes.tell(Process::Refund(refund), &news).await.unwrap();
         processes.tell(Process::Order(refund.order_id), &news).await.unwrap();
     };
-    // Nobody is there to hear it yet.
+    // Nothing is there to receive it yet.
     told("evt_1").await;
     let gate = Gate::default();
     shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));

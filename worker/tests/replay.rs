@@ -1,6 +1,6 @@
-//! Yesterday's orders and today's code: every kind of end is on file as a history, and replays.
+//! Recorded histories and current code: a history of every kind of end is on file, and replays.
 //!
-//! `RECORD_HISTORIES=1 cargo test -p worker --test replay` writes the files anew. Do that only
+//! `RECORD_HISTORIES=1 cargo test -p worker --test replay` records the files again. Do that only
 //! for a change behind `patched`, and keep the old files as long as such orders may be open.
 
 #![expect(
@@ -27,7 +27,7 @@ use temporalio_client::{WorkflowCancelOptions, WorkflowTerminateOptions};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use worker::replay::replay_file;
 
-/// Every kind of end an order can come to, and how to bring it about.
+/// Every kind of end of an order, and how to cause it.
 const ENDS: [&str; 8] = [
     "completed",
     "completed-after-a-wait",
@@ -79,7 +79,7 @@ async fn come_to(shop: &Shop, end: &str) -> OrderHandle {
     handle
 }
 
-/// What `temporal workflow show --output json` prints of the workflow's last run, or of this one.
+/// The output of `temporal workflow show --output json` for the workflow's last run, or this one.
 fn shown_by_the_cli(server: &str, workflow: &str, run: Option<&str>) -> Vec<u8> {
     let cli = env::var("TEMPORAL_CLI").unwrap();
     let arguments = ["workflow", "show", "--output", "json", "--address", server, "-w", workflow];
@@ -111,7 +111,7 @@ async fn every_end_replays_as_the_sdk_writes_it_and_as_the_cli_prints_it(db: PgP
     shop.close().await;
 }
 
-/// What an operator has at hand when something is wrong.
+/// The histories that an operator has when something is wrong.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_history_that_is_open_reset_or_terminated_replays_as_the_cli_prints_it(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -152,9 +152,9 @@ fn the_histories_on_file_lead_to_the_same_commands_as_ever() {
     }
 }
 
-/// A timer of an order fires behind Temporal's request to cancel the order, and both reach the worker in
-/// one workflow task: its history, made of one in which the order was cancelled while its timer ran.
-/// The timer was not cancelled then, for it had fired.
+/// A timer of an order fires just before Temporal's request to cancel it, and one workflow task
+/// delivers both. This history is derived from one in which the order was cancelled while its timer
+/// ran; here the timer is not cancelled, because it has fired.
 fn cancelled_as_its_window_ended() -> serde_json::Value {
     let json = fs::read(on_file().join("cancelled.cli.json")).unwrap();
     let mut history: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -202,8 +202,8 @@ fn an_order_goes_on_that_is_cancelled_in_the_moment_in_which_its_window_ends() {
     assert!(outcome.divergence.is_none(), "{outcome}");
 }
 
-/// The history of a saga that charges before it reserves: what today's orders would look like
-/// to a saga whose steps were swapped.
+/// The history of a saga that charges before it reserves: it simulates current orders under a saga
+/// with swapped steps.
 #[test]
 fn a_saga_whose_steps_were_put_in_another_order_is_caught() {
     let json = fs::read(on_file().join("completed.cli.json")).unwrap();

@@ -1,5 +1,5 @@
-//! Histories as an operator has them at hand, replayed from files: what today's code follows, where
-//! it leaves a history, and what is no history at all. None is waited for.
+//! Histories in an operator's file formats: those that current code can replay, those that diverge,
+//! and files that are not histories. None makes the replayer hang.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,13 +17,12 @@ use serde_json::{Value, json};
 use temporalio_protos::temporal::api::enums::v1::EventType;
 use worker::replay::{Divergence, ReplayError, histories, replay_file};
 
-/// The history of an order that was completed, as the CLI prints it.
+/// The history of a completed order, as the CLI prints it.
 fn completed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories/completed.cli.json")
 }
 
-/// A history of an order that was completed, after somebody has meddled with it, in a file that goes
-/// with the test's own folder.
+/// A modified history of a completed order, as a file in the test's own folder.
 fn meddled(test: &str, meddle: impl FnOnce(&mut Vec<Value>)) -> PathBuf {
     let printed = fs::read(completed()).unwrap();
     let mut history: Value = serde_json::from_slice(&printed).unwrap();
@@ -75,16 +74,16 @@ fn a_divergence_says_what_to_do() {
     assert!(outcome.contains("`patched`"), "{outcome}");
 }
 
-/// An empty folder that goes with the test.
+/// An empty folder for the test.
 fn folder(test: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    // What an earlier run has left.
+    // Removes the results of an earlier run.
     fs::remove_dir_all(&folder).ok();
     fs::create_dir_all(&folder).unwrap();
     folder
 }
 
-/// The history's events with the short names for their types that older tools write.
+/// The history's events with the short type names of older tools.
 fn with_short_names(events: &[Value]) -> Value {
     let pascal = |name: &str| -> String {
         let words = name.strip_prefix("EVENT_TYPE_").unwrap().split('_');

@@ -1,5 +1,5 @@
-//! An operator resets a workflow to an earlier point of its history. Its new run meets what was done
-//! and what was decided: it ends as it would have, and nothing takes effect a second time.
+//! An operator resets a workflow to an earlier point of its history. The new run finds what was
+//! done and decided: it ends in the same way, and nothing takes effect a second time.
 
 mod support;
 
@@ -14,24 +14,24 @@ use support::{
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use workflows::order::CancelDecision;
 
-/// Where a run can be reset to.
+/// The points to which a run can be reset.
 async fn tasks(run: &OrderHandle) -> Vec<i64> {
     let completed = EventType::WorkflowTaskCompleted;
     let events = history(run).await.events.into_iter();
     events.filter(|event| event.event_type() == completed).map(|event| event.event_id).collect()
 }
 
-/// What must not change any more once an order has ended.
+/// What must not change once an order has ended.
 async fn done_for(shop: &Shop, order: &Order) -> (Traces, Vec<String>) {
     (shop.traces(order.order_id).await, shop.events_on_record(order.order_id).await)
 }
 
-/// Resets the run of an order that has ended to each of its tasks; answers how many there were.
+/// Resets the run of an ended order to each of its tasks; returns their number.
 async fn end_again(shop: &Shop, order: &Order, run: &OrderHandle, end: &OrderStatus) -> usize {
     let (tasks, before) = (tasks(run).await, done_for(shop, order).await);
     for task in &tasks {
         let again = reset(run, *task).await;
-        // A decision that the history had after this task may have to be made once more.
+        // A decision after this task in the history may have to be made again.
         let status = tokio::select! {
             status = ended(&again) => status,
             never = shop.retry_whatever_waits(&again) => never,
@@ -48,7 +48,7 @@ async fn a_completed_order_stays_completed(db: PgPool) {
     let mut order = order();
     order.terms.cancel_window_seconds = 2;
     order.terms.patience_seconds = None;
-    // A task of its own, even where the window is over by the time that it is reached.
+    // A separate task, even if the window is over when it is reached.
     shop.faults.plan(order.order_id, "ShipOrder", Fault::Unavailable(3));
     let handle = shop.place(&order).await;
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
@@ -83,7 +83,7 @@ async fn an_order_in_its_cancel_window_can_still_be_cancelled(db: PgPool) {
     until_in_history(&first, EventType::TimerStarted, 1).await;
     let before = done_for(&shop, &order).await;
     let second = reset(&first, tasks(&first).await[0]).await;
-    // Has gone as far as the window again.
+    // It has reached the window again.
     shop.until_view(&second, |view| view.steps.len() == 2).await;
     assert_eq!(done_for(&shop, &order).await, before);
     cancel(&second, "changed my mind", &Gate::default()).await.unwrap();
@@ -94,8 +94,8 @@ async fn an_order_in_its_cancel_window_can_still_be_cancelled(db: PgPool) {
     shop.close().await;
 }
 
-/// Though nothing goes wrong any more, the new run is refused whatever it would begin, and ends the
-/// order as the first run has noted.
+/// Although nothing fails any more, the new run is refused any new step, and ends the order as the
+/// first run has noted.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_being_unwound_ends_as_its_record_says(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -124,7 +124,7 @@ async fn an_order_that_is_being_unwound_ends_as_its_record_says(db: PgPool) {
     shop.close().await;
 }
 
-/// The refusal after which the order's refund is broken.
+/// The rejection after which the order's refund is broken.
 fn refusal() -> Rejection {
     Rejection::CardDeclined { decline_code: "as planned by the test".to_owned() }
 }
@@ -154,7 +154,7 @@ async fn an_order_that_waits_for_a_person_waits_again(db: PgPool) {
         };
         let second = reset(&first, task).await;
         let waits = shop.until_needs_attention(&second).await;
-        // What the record asks for is what the workflow waits for.
+        // The record asks for what the workflow waits for.
         let asked = shop.data_of(order.order_id, "order.attention-needed").await;
         let asked = asked.last().map(|last| (last["step"].clone(), last["occurrence"].clone()));
         assert_eq!(asked, Some((waits.step.clone().into(), waits.occurrence.into())));

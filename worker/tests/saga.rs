@@ -1,5 +1,5 @@
-//! The order saga against a real Temporal server and a real database: every outcome, and every
-//! step and undo of the contract table going wrong in every way.
+//! The order saga against a real Temporal server and a real database: every outcome, and every step
+//! and undo of the contract table with every kind of fault.
 
 #![expect(
     clippy::default_trait_access,
@@ -37,12 +37,12 @@ use workflows::order::{
     PaymentReplaced, Reviewed, signal_payload,
 };
 
-/// A refusal that no step gives by itself, so that it is known for the test's own.
+/// A rejection that no step returns by itself, so that it identifies the test.
 fn refusal() -> Rejection {
     Rejection::CardDeclined { decline_code: "as planned by the test".to_owned() }
 }
 
-/// What an order is answered whose step was given up.
+/// The status of an order whose step was given up.
 fn given_up(step: &Contract) -> OrderStatus {
     let step = step.step.parse().unwrap();
     OrderStatus::Rejected { rejection: Rejection::FulfilmentUnavailable { step } }
@@ -63,13 +63,13 @@ fn undo_of(step: &Contract) -> &'static Contract {
     CONTRACTS.iter().find(is_undo).expect("every step has an undo")
 }
 
-/// Every step past the point of no return.
+/// Every step after the point of no return.
 fn unstoppable() -> impl Iterator<Item = &'static Contract> {
     steps().filter(|step| step.patience.is_none())
 }
 
-/// Every undo, with a step after which it runs. What lies past the point of no return is undone
-/// where the last step before it never answers.
+/// Every undo, with a step whose failure triggers it. Steps after the point of no return are undone
+/// if the last step before it never answers.
 fn undos() -> impl Iterator<Item = (&'static Contract, &'static Contract)> {
     let (last, _) = pairs().last().expect("some step can be undone");
     pairs().chain(unstoppable().map(move |step| (last, undo_of(step))))
@@ -157,7 +157,7 @@ async fn a_step_that_is_broken_takes_everything_back_and_fails_the_order(db: PgP
     shop.close().await;
 }
 
-/// Three tries are quick; the fourth is patient, on the step's own queue.
+/// Three attempts are quick; the fourth is patient, on the step's own queue.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_completes(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -186,7 +186,7 @@ async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_completes(
     shop.close().await;
 }
 
-/// Whatever has taken effect behind the proxy that answers.
+/// Although everything took effect behind the proxy that answers.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_whose_parties_make_no_sense_for_a_while_completes(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -223,7 +223,7 @@ async fn an_undo_whose_party_makes_no_sense_for_a_while_needs_no_person(db: PgPo
     shop.close().await;
 }
 
-/// The same from the provider's own answer on, as the worker's setting has it.
+/// The same beginning with the provider's own answer, by the worker's setting.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_refund_is_made_once_the_providers_answers_make_sense_again(db: PgPool) {
     let mut shop = Shop::open(db).await;
@@ -247,8 +247,8 @@ async fn a_refund_is_made_once_the_providers_answers_make_sense_again(db: PgPool
     shop.close().await;
 }
 
-/// A worker that dies runs its open workflow task's local steps again, and must not find its
-/// own undos in the way of what they answered the first time.
+/// A killed worker's successor repeats the local activities of the open workflow task, and its
+/// undos must not conflict with the first results.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_was_done_is_in_the_history_before_anything_is_taken_back(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -421,7 +421,7 @@ async fn a_note_that_cannot_be_written_waits_for_a_decision_about_the_record(db:
         async move {
             let order = order();
             shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
-            // Has the notes about a person written, too.
+            // Causes the notes about a decision to be written, too.
             shop.faults.plan(order.order_id, "ReleaseStock", Fault::Broken(1));
             shop.faults.plan(order.order_id, note.name, Fault::Broken(1));
             let handle = shop.place(&order).await;
@@ -440,7 +440,7 @@ async fn a_note_that_cannot_be_written_waits_for_a_decision_about_the_record(db:
             };
             let expected = OrderStatus::Rejected { rejection: refusal() };
             assert_eq!(status, expected, "{} and {decision}", note.name);
-            // Who skips the last note leaves an order that its record takes for open.
+            // Skipping the last note leaves an order that is open on record.
             if !(note.name == "NoteEnd" && decision == Decision::Skip) {
                 let on_record = shop.status_on_record(order.order_id).await;
                 assert_eq!(on_record.as_deref(), Some("rejected"), "{} and {decision}", note.name);
@@ -452,8 +452,8 @@ async fn a_note_that_cannot_be_written_waits_for_a_decision_about_the_record(db:
     shop.close().await;
 }
 
-/// One cause breaks two undos. Two people, or one who clicks twice, decide at the same moment about
-/// the first; the second is still theirs to decide.
+/// One cause breaks two undos. Two people, or one who clicks twice, decide about the first at the
+/// same moment; the second still needs a decision.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_decision_about_one_undo_never_decides_the_next(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -464,7 +464,7 @@ async fn a_decision_about_one_undo_never_decides_the_next(db: PgPool) {
     let handle = shop.place(&order).await;
     let first = shop.until_needs_attention(&handle).await;
     let skip = decided(&first, Decision::Skip);
-    // Both ways at once, in one workflow task; later, they arrive when the second waits.
+    // Both ways at once, in one workflow task; or later, when the second waits.
     let payload = signal_payload(&skip).unwrap();
     let shop = shop
         .without_workflow_workers(async |_faults| {
@@ -501,8 +501,8 @@ async fn a_decision_about_one_undo_never_decides_the_next(db: PgPool) {
     shop.close().await;
 }
 
-/// The carrier has the parcel, and the shop never hears of it. The customer cancels; the carrier
-/// does not give the parcel back.
+/// The carrier has the parcel, and the shop never gets the answer. The customer cancels; the
+/// carrier does not return the parcel.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -532,8 +532,8 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
     shop.close().await;
 }
 
-/// The label is bought, its answer is lost, and the carrier calls the shipment off before the shop
-/// hears of it.
+/// The label is bought, its answer is lost, and the carrier cancels the shipment before the shop
+/// asks again.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_whose_shipment_the_carrier_called_off_is_unwound_for_that_reason(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -554,8 +554,8 @@ async fn an_order_whose_shipment_the_carrier_called_off_is_unwound_for_that_reas
     shop.close().await;
 }
 
-/// The run that completed the order is lost before Temporal knows of it, a cancel comes first in
-/// the next one, and the parcel cannot be recalled: the order is completed a second time.
+/// The run that completed the order is lost before Temporal records it, the next run gets a
+/// cancellation first, and the parcel cannot be recalled: the order is completed a second time.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_a_lost_run_completed_is_completed_again_by_acceptance(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -595,16 +595,16 @@ async fn a_cancel_that_is_accepted_beside_the_last_steps_success_is_kept(db: PgP
             handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.unwrap();
         })
         .await;
-    // Whoever carries the workflow now learns of both at once, and of the cancel first.
+    // The next worker gets both at once, and the cancellation first.
     assert!(matches!(ended(&handle).await, OrderStatus::Cancelled { .. }));
     shop.assert_clean_slate(order.order_id).await;
     shop.assert_proven().await;
     shop.close().await;
 }
 
-/// A timer of the saga fires behind Temporal's request to cancel the order, and the next worker hears of
-/// both in one workflow task. The SDK panics where the request has cancelled the timer by then, in each
-/// attempt at the task.
+/// A timer of the saga fires just before Temporal's request to cancel the order, and one workflow
+/// task delivers both to the next worker. The SDK panics if the request has already cancelled the
+/// timer, at every attempt of the task.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_cancelled_just_before_its_timer_fires_is_unwound(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -640,9 +640,9 @@ async fn an_order_that_is_cancelled_just_before_its_timer_fires_is_unwound(db: P
     shop.close().await;
 }
 
-/// While a workflow task runs, a signal waits on the server. The task is refused when it wants to
-/// end the workflow, and runs again with the signal first: the saga then stops before steps that
-/// have taken effect already, in the run that was lost.
+/// A signal arrives at the server while a workflow task runs. The task is rejected when it tries to
+/// complete the workflow, and runs again with the signal first: the saga then stops before steps
+/// that have already taken effect in the lost run.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_cancel_that_overtakes_what_was_done_takes_it_back_all_the_same(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -668,7 +668,7 @@ async fn a_cancel_that_overtakes_what_was_done_takes_it_back_all_the_same(db: Pg
     shop.close().await;
 }
 
-/// Every way to cancel an order.
+/// All ways to cancel an order.
 const CANCELS: [&str; 3] = ["update", "signal", "temporal"];
 
 /// Cancels the order in this way.
@@ -734,7 +734,7 @@ async fn an_order_ends_cancelled_whatever_characters_the_reason_has(db: PgPool) 
     shop.close().await;
 }
 
-/// What became of the order's money, told by its events.
+/// The payment's history, from the order's events.
 async fn of_the_payment(shop: &Shop, order: &Order) -> Vec<String> {
     let events = shop.events_on_record(order.order_id).await.into_iter();
     events.filter(|event| event.starts_with("payment.")).collect()
@@ -780,7 +780,7 @@ async fn an_order_that_costs_nothing_ships_and_moves_no_money(db: PgPool) {
         order
     };
     let (sold, mut given) = (free(order()), free(order()));
-    // Neither did the goods cost the shop anything.
+    // The goods have no cost either.
     given.cost_of_goods = given.totals.total;
     for order in [&sold, &given] {
         assert_eq!(ended(&shop.place(order).await).await, OrderStatus::Completed);
@@ -855,7 +855,7 @@ async fn a_step_that_waits_can_be_called_off(db: PgPool) {
 async fn once_the_parcel_is_handed_over_a_cancel_is_refused_with_the_reason(db: PgPool) {
     let shop = Shop::open(db).await;
     let order = order();
-    // The books are broken for the moment, so the workflow stays open past the hand-over.
+    // The books are broken for now, so the workflow stays open after the hand-over.
     shop.faults.plan(order.order_id, "RecogniseRevenue", Fault::Unavailable(FOR_EVER));
     let handle = shop.place(&order).await;
     shop.until_event(order.order_id, "order.shipped").await;
@@ -892,7 +892,7 @@ async fn a_party_with_news_is_asked_again_at_once(db: PgPool) {
             _ => handle.signal(OrderSaga::shipment_update, payload, Default::default()).await,
         }
         .unwrap();
-        // Nothing heals until the news alone has had the step asked for anew.
+        // Nothing is repaired until the notification alone has caused a retry.
         until_asked(&handle, 2).await;
         shop.faults.heal(order.order_id, step);
         assert_eq!(ended(&handle).await, OrderStatus::Completed);
@@ -901,8 +901,8 @@ async fn a_party_with_news_is_asked_again_at_once(db: PgPool) {
     shop.close().await;
 }
 
-/// A provider or carrier sends a hint again until it is heard, and hints overtake each other. What
-/// became of payment and parcel is asked, and never believed.
+/// A provider or carrier repeats a hint until it is acknowledged, and hints arrive out of order.
+/// The state of payment and parcel is queried; a hint's content is never trusted.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn hints_that_come_five_times_and_in_the_wrong_order_change_nothing(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -949,7 +949,7 @@ async fn a_signal_that_cannot_be_read_leaves_a_line_and_nothing_else(db: PgPool)
     shop.close().await;
 }
 
-/// How many updates of the order are in its history.
+/// The number of the order's updates in its history.
 async fn updates_taken(handle: &support::OrderHandle) -> usize {
     let taken = EventType::WorkflowExecutionUpdateAccepted;
     history(handle).await.events.iter().filter(|event| event.event_type() == taken).count()
@@ -975,8 +975,8 @@ async fn an_update_that_cannot_be_read_is_refused_and_leaves_nothing(db: PgPool)
     shop.close().await;
 }
 
-/// Temporal takes 2,000 updates of a run. Whoever cancels without end uses up some of them, and a
-/// person can still decide.
+/// Temporal accepts 2,000 updates per run. Endless cancellations use up some of them, and a person
+/// can still decide.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_cancelled_without_end_still_takes_a_decision(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -1014,7 +1014,7 @@ async fn an_order_that_is_cancelled_without_end_still_takes_a_decision(db: PgPoo
     shop.close().await;
 }
 
-/// A payment is told of once for each request under the same key, however often that comes.
+/// Each idempotent notification about a payment counts once, however often it is sent.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_told_of_payments_without_end_still_takes_a_cancel(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -1036,7 +1036,7 @@ async fn an_order_that_is_told_of_payments_without_end_still_takes_a_cancel(db: 
     shop.close().await;
 }
 
-/// The goods are given to others while the order, which is paid for, waits for its carrier.
+/// The goods are sold to others while the paid order waits for its carrier.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_paid_for_and_whose_goods_are_gone_is_refunded(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -1057,7 +1057,7 @@ async fn an_order_that_is_paid_for_and_whose_goods_are_gone_is_refunded(db: PgPo
     shop.close().await;
 }
 
-/// An order for three pieces of an article that is sold in this currency alone.
+/// An order for three pieces of an article that is sold only in this currency.
 async fn order_in(shop: &Shop, currency: Currency, price: &str) -> Order {
     let money = |amount: &str| Money::new(amount.parse().unwrap(), currency).unwrap();
     let (sku, unit_price) = (Sku::parse(currency.code()).unwrap(), money(price));
@@ -1159,14 +1159,14 @@ async fn a_workflow_of_an_order_that_was_cancelled_before_its_launch_answers_tha
     shop.close().await;
 }
 
-/// An order whose customer's bank asks them to approve the payment, within so many seconds.
+/// An order whose payment the customer has to approve within this many seconds.
 fn to_be_approved(seconds: u32) -> Order {
     let mut order = order_paid_by("tok_needs_customer");
     order.terms.approval_seconds = seconds;
     order
 }
 
-/// The customer approves the payment that waits for that; whether there is one.
+/// The customer approves the waiting payment; returns whether there is one.
 async fn approves(shop: &Shop, order: &Order) -> bool {
     sqlx::query_scalar("select sandbox_provider.answer_as_customer($1, true)")
         .bind(order.order_id.uuid())
@@ -1175,14 +1175,14 @@ async fn approves(shop: &Shop, order: &Order) -> bool {
         .unwrap()
 }
 
-/// The provider tells the order that the payment has changed.
+/// The provider notifies the order that the payment has changed.
 async fn tells_of_the_payment(handle: &support::OrderHandle) {
     let news = PartyUpdate { reference: "pay_1".to_owned(), status: "authorised".to_owned() };
     let payload = signal_payload(&news).unwrap();
     handle.signal(OrderSaga::payment_update, payload, Default::default()).await.unwrap();
 }
 
-/// The starter puts another payment method on record; what became of that.
+/// The starter records another payment method; returns the result.
 async fn replaces_payment(shop: &Shop, order: &Order, token: &str, key: &str) -> String {
     let starter = testkit::as_role(&shop.db, "ordersaga_starter");
     let outcome = sqlx::query_scalar("select outcome from payments.replace_method($1, $2, $3)")
@@ -1219,7 +1219,7 @@ async fn an_order_whose_customer_approves_in_time_completes(db: PgPool) {
     let events = ["payment.awaiting-customer", "payment.authorised", "payment.captured"];
     assert_eq!(of_the_payment(&shop, &order).await, events);
     assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
-    // Payloads are shown as bytes.
+    // Payloads are printed as bytes.
     let history = format!("{:?}", history(&handle).await);
     let link = format!("{:?}", b"sandbox.example".as_slice());
     let link = link.trim_matches(['[', ']']);
@@ -1247,7 +1247,7 @@ async fn an_approval_at_the_deadline_counts_before_the_last_question_and_not_aft
     let shop = Shop::open(db).await;
     let (in_time, too_late) = (to_be_approved(1), to_be_approved(1));
     let (before, after) = (Gate::default(), Gate::default());
-    // The second time that the payment is asked about, its customer's time is over.
+    // At the second query of the payment, the customer's time is over.
     let held = Fault::HeldBefore(before.clone());
     shop.faults.plan_at(in_time.order_id, "AuthorisePayment", 1, held);
     let held = Fault::HeldAfter(after.clone());
@@ -1316,7 +1316,7 @@ async fn an_order_that_waits_for_its_customer_outlives_its_worker(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_declined_payment_that_is_replaced_completes_the_order_with_one_capture(db: PgPool) {
     let shop = Shop::open(db).await;
-    // By the update, and by the signal that is left where no worker answers.
+    // By update, and by the signal that is used if no worker answers.
     for way in ["update", "signal"] {
         let mut order = order_paid_by("tok_declined");
         order.terms.payment_retry_seconds = 3_600;
@@ -1373,8 +1373,8 @@ async fn a_replaced_payment_is_let_go_when_the_order_is_unwound(db: PgPool) {
     shop.close().await;
 }
 
-/// From now on a person looks at every order, before its payment is asked for; and this is what is
-/// decided of one at which nobody has looked.
+/// Makes every order wait for a review before its payment; `otherwise` is the decision without a
+/// reviewer.
 async fn everything_is_reviewed(shop: &Shop, otherwise: &str) {
     let rules = json!({
         "review_at": 1, "decline_at": 2, "review_default": otherwise,
@@ -1393,7 +1393,7 @@ async fn everything_is_reviewed(shop: &Shop, otherwise: &str) {
     .unwrap();
 }
 
-/// A person decides about the order, as the starter puts it on record; what became of that.
+/// A person decides about the order, recorded like by the starter; returns the result.
 async fn decides_review(db: &PgPool, order: &Order, decision: &str) -> String {
     let starter = testkit::as_role(db, "ordersaga_starter");
     let outcome = sqlx::query_scalar("select outcome from fraud.decide($1, $2, 'Ada', 'seen it')")
@@ -1406,7 +1406,7 @@ async fn decides_review(db: &PgPool, order: &Order, decision: &str) -> String {
     outcome
 }
 
-/// The order is told that a decision is on record, in this way.
+/// Notifies the order in this way that a decision is recorded.
 async fn tells_of_the_review(handle: &OrderHandle, way: &str, attempt: u32) {
     let reviewed = Reviewed { attempt };
     if way == "update" {
@@ -1432,7 +1432,7 @@ const SCREENED_OUT: OrderStatus = OrderStatus::Rejected { rejection: Rejection::
 async fn an_order_that_a_person_approves_goes_on_and_ships(db: PgPool) {
     let shop = Shop::open(db).await;
     everything_is_reviewed(&shop, "decline").await;
-    // By the update, and by the signal that is left where no worker answers.
+    // By update, and by the signal that is used if no worker answers.
     for way in ["update", "signal"] {
         let order = screened();
         let handle = shop.place(&order).await;
@@ -1440,7 +1440,7 @@ async fn an_order_that_a_person_approves_goes_on_and_ships(db: PgPool) {
         assert_eq!(shop.view(&handle).await.waiting_for, None, "it is no attention entry");
         assert!(of_the_payment(&shop, &order).await.is_empty(), "the bank was asked before");
         shop.assert_proven().await;
-        // What is told, and is not on record, decides nothing.
+        // A notification without a recorded decision decides nothing.
         tells_of_the_review(&handle, way, 1).await;
         until_it_is_reviewed(&shop, &handle).await;
         assert_eq!(decides_review(&shop.db, &order, "approve").await, "decided");
@@ -1468,7 +1468,7 @@ async fn an_order_that_a_person_declines_is_rejected_and_its_goods_are_free(db: 
     let events = shop.events_on_record(order.order_id).await;
     assert!(events.contains(&"stock.released".to_owned()), "{events:?}");
     shop.assert_clean_slate(order.order_id).await;
-    // Nothing of what speaks against it is told.
+    // No event contains the signs of fraud.
     for event in ["order.unwinding", "order.rejected"] {
         let told = json!(shop.data_of(order.order_id, event).await).to_string();
         assert!(told.contains("screening-declined") && !told.contains("everything"), "{told}");
@@ -1510,8 +1510,8 @@ async fn a_cancel_while_a_review_is_waited_for_unwinds_at_once(db: PgPool) {
     shop.close().await;
 }
 
-/// The provider authorises the payment and calls it risky: a person looks at the order before the
-/// money is taken.
+/// The provider authorises the payment and reports a risk: a person reviews the order before the
+/// capture.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_risky_payment_is_looked_at_before_it_is_captured(db: PgPool) {
     let shop = Shop::open(db).await;
@@ -1567,12 +1567,12 @@ async fn an_order_whose_terms_do_not_ask_for_it_is_not_screened(db: PgPool) {
     shop.close().await;
 }
 
-/// Waits until the order has a regular activity under way.
+/// Waits until the order has a regular activity in progress.
 async fn until_waiting(handle: &support::OrderHandle) {
     until_asked(handle, 1).await;
 }
 
-/// Waits until so many regular activities have been asked for.
+/// Waits until this many regular activities have been scheduled.
 async fn until_asked(handle: &support::OrderHandle, times: usize) {
     until_in_history(handle, EventType::ActivityTaskScheduled, times).await;
 }

@@ -1,4 +1,4 @@
-//! A worker that has done very much is replaced, and no order notices.
+//! A worker is replaced after many activities, without any effect on orders.
 
 #![expect(clippy::arithmetic_side_effects, reason = "the test counts workers")]
 
@@ -35,7 +35,7 @@ async fn orders_go_on_while_a_worn_worker_finishes_what_it_has(db: PgPool) {
     shop.close().await;
 }
 
-/// Counts how many of itself there are. Every worker has one, for as long as it keeps anything.
+/// Counts its own instances. Every worker holds one until all its state is dropped.
 struct Counted {
     alive: watch::Sender<usize>,
 }
@@ -75,8 +75,8 @@ async fn a_worn_worker_is_freed_once_it_has_finished(db: PgPool) {
     let ends = shop.see_off(&orders).await;
     assert!(ends.iter().all(|end| *end == OrderStatus::Completed), "{ends:?}");
     made.wait_for(|made| *made >= QUEUES.len() + 2).await.unwrap();
-    // Each new worker counts from before its predecessor may end: it is this many only if all the
-    // worn ones are gone.
+    // Each new worker counts before its predecessor may end: the number is this low only if all
+    // replaced workers are gone.
     seen.wait_for(|alive| *alive == of_first_workers).await.unwrap();
     workers.stop().await;
     shop.close().await;

@@ -2,17 +2,17 @@
 
 use strum::{EnumIter, EnumString, IntoEnumIterator as _, IntoStaticStr};
 
-/// Where patient work waits.
+/// The queue on which patient attempts wait.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr,
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum Queue {
-    /// Workflows, and everything the shop's own database does.
+    /// Workflows, and all activities that only need the shop's own database.
     Orders,
-    /// What the payment provider does.
+    /// Activities that call the payment provider.
     Payments,
-    /// What the carrier does.
+    /// Activities that call the carrier.
     Fulfilment,
 }
 

@@ -1,14 +1,14 @@
-//! Every process of the shop. Replay, the fault matrix and `prove` iterate this list, and the
-//! worker registers from it, so a new process is served and tested without being asked for.
+//! Every process of the shop. The worker registers this list, and replay tests, the fault matrix
+//! and `prove` iterate it, so a new process is served and tested by adding it here.
 
 use saga::Contract;
 
-/// A process: a workflow of the shop's. Most are carried out as sagas.
+/// A process: a workflow of the shop. Most are sagas.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessEntry {
     /// The workflow type in Temporal.
     pub workflow_type: &'static str,
-    /// What every id of such a workflow begins with.
+    /// Prefix of its workflow ids.
     pub id_prefix: &'static str,
     /// Its activities.
     pub contracts: &'static [Contract],
@@ -24,7 +24,7 @@ macro_rules! for_each_process {
     };
 }
 
-/// The whole list.
+/// All processes.
 pub const PROCESSES: &[ProcessEntry] = &[
     ProcessEntry {
         workflow_type: "OrderSaga",
@@ -43,7 +43,7 @@ pub const PROCESSES: &[ProcessEntry] = &[
     },
 ];
 
-/// The contract of an activity, whichever process it belongs to.
+/// The contract of an activity, of whichever process.
 #[must_use]
 pub fn contract_of(activity: &str) -> Option<&'static Contract> {
     PROCESSES.iter().flat_map(|process| process.contracts).find(|one| one.name == activity)

@@ -1,6 +1,5 @@
-//! What all processes of the shop have in common: each is about an order, whose record says when it
-//! needs a person and what was decided; and each is told by signals of decisions, and of news that
-//! a party has.
+//! What all processes of the shop share: notes on the order's record (a step needs a person; a
+//! decision was made), and the signals that bring decisions and a party's hints.
 
 use std::error::Error;
 use std::time::SystemTime;
@@ -17,10 +16,10 @@ use crate::order::{
     of_saga, read, short, step_name,
 };
 
-/// The lines that messages leave in a timeline, of which a run takes only so many.
+/// Kind of message that counts timeline lines left by signals; limited per run.
 const TOLD: &str = "told";
 
-/// Puts on the order's record that a step needs a person.
+/// Records on the order that a step needs a person.
 pub(crate) async fn note_attention<P: Process<Refusal = Rejection>>(
     ctx: &WorkflowContext<P>,
     order_id: OrderId,
@@ -33,7 +32,7 @@ pub(crate) async fn note_attention<P: Process<Refusal = Rejection>>(
     try_note(ctx, NoteAttention, noted).await
 }
 
-/// Puts on the order's record what was decided.
+/// Records on the order what was decided.
 pub(crate) async fn note_resolved<P: Process<Refusal = Rejection>>(
     ctx: &WorkflowContext<P>,
     order_id: OrderId,
@@ -50,7 +49,7 @@ fn known(step: &str) -> Result<StepName, StepFailure<Rejection>> {
     step_name(step).ok_or_else(|| StepFailure::Broken(format!("there is no step {step}")))
 }
 
-/// A person's decision, as a signal brings it. One that is not taken leaves a line.
+/// Handles the signal with a person's decision. A rejected one leaves a line in the timeline.
 pub(crate) fn decision(progress: &mut Progress, now: Option<SystemTime>, signal: RawValue) {
     let taken = read::<Resolution>(signal)
         .and_then(|resolution| resolution.checked().map_err(|error| error.to_string()))
@@ -60,7 +59,7 @@ pub(crate) fn decision(progress: &mut Progress, now: Option<SystemTime>, signal:
     }
 }
 
-/// A party's news, as a signal of this name brings it: what waits for the party asks again.
+/// Handles a party's signal: the steps that wait for the party ask it again.
 pub(crate) fn news(
     progress: &mut Progress,
     now: Option<SystemTime>,
@@ -77,15 +76,15 @@ pub(crate) fn news(
     line(progress, now, told);
 }
 
-/// Tells of a message, unless there have been too many: one after the other, they must not push out
-/// of the timeline what has happened.
+/// Adds a line about a message to the timeline, up to a limit: a flood of messages must not push
+/// out what happened.
 pub(crate) fn line(progress: &mut Progress, now: Option<SystemTime>, line: String) {
     if progress.take(TOLD) {
         progress.tell(now, line);
     }
 }
 
-/// The failure of a run that a bug has stopped, or that had nothing to do.
+/// The failure of a run that was stopped by a bug, or that had nothing to do.
 pub(crate) fn failed(message: String) -> ApplicationFailure {
     let error: Box<dyn Error + Send + Sync> = message.into();
     ApplicationFailure::non_retryable(error)

@@ -21,12 +21,12 @@ pub(super) struct Payment {
     pub(super) refunded: Money,
 }
 
-/// What is known of a dispute, and of the others about the same payment.
+/// The record of a dispute and of the other disputes about the same payment.
 pub(super) struct Known {
     /// Counts the order's disputes, from 1.
     pub(super) number: u32,
     pub(super) recorded: Option<Recorded>,
-    /// Whether the customer was to keep the money.
+    /// Whether the dispute was lost before.
     pub(super) was_lost: bool,
     pub(super) others: Vec<Claim>,
 }
@@ -54,8 +54,8 @@ pub(super) async fn commit(
     transaction.commit().await.map_err(fault)
 }
 
-/// Locks the order whose payment the provider calls so, and reads the payment. The order first, as
-/// everywhere.
+/// Locks the order of the payment with this provider id, and reads the payment. The order is locked
+/// first, as everywhere, to prevent deadlocks.
 pub(super) async fn payment(
     db: &mut PgConnection,
     reference: &str,
@@ -70,7 +70,7 @@ pub(super) async fn payment(
     .await
     .map_err(fault)?;
     let Some(order_id) = order_id else { return Ok(None) };
-    // Another statement, so that it sees what the lock was waited for.
+    // A separate statement, so that it sees what was committed while the lock was awaited.
     let row = sqlx::query!(
         "select charge_key, currency, captured, refunded from payments.charges
          where provider_reference = $1 and order_id = $2 order by attempt desc limit 1",
@@ -89,7 +89,7 @@ pub(super) async fn payment(
     }))
 }
 
-/// What is on record of the dispute; a new one has the next number of its order.
+/// The record of the dispute; a new one gets the next number of its order.
 pub(super) async fn known(
     db: &mut PgConnection,
     payment: &Payment,
@@ -141,8 +141,8 @@ async fn movements(
     movements.collect()
 }
 
-/// Keeps a snapshot that is newer than what is on record. An operator is asked as long as the
-/// dispute waits for an answer, and asked anew where it has come to that again.
+/// Stores a snapshot that is newer than the record. An operator is asked while the dispute waits
+/// for an answer, and asked again if it returns to that status.
 pub(super) async fn keep(
     db: &mut PgConnection,
     payment: &Payment,
@@ -192,7 +192,7 @@ pub(super) async fn keep(
     .map_err(fault)
 }
 
-/// Puts an event on the order's record.
+/// Appends an event to the order's record.
 pub(super) async fn tell(
     db: &mut PgConnection,
     order_id: OrderId,
@@ -210,7 +210,7 @@ pub(super) async fn tell(
     .map_err(fault)
 }
 
-/// Puts a movement on record and books it, under the name that it has in both.
+/// Records a movement and posts it to the ledger, both under the same key.
 pub(super) async fn book(
     db: &mut PgConnection,
     order_id: OrderId,
@@ -274,8 +274,8 @@ pub(super) async fn claims(db: Db<'_>, charge_key: &str) -> Result<Vec<Claim>, A
     claims.collect()
 }
 
-/// The dispute by which the customer has all that was taken and not given back, and how much that
-/// is; under the order's lock.
+/// The lost dispute that gave the customer the whole unrefunded amount, and that amount; under the
+/// order's lock.
 pub(super) async fn given_by_bank(
     db: &mut PgConnection,
     order_id: OrderId,

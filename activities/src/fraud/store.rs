@@ -1,4 +1,4 @@
-//! What screening has on record.
+//! The records of fraud screening.
 
 use std::collections::BTreeSet;
 use std::num::TryFromIntError;
@@ -22,31 +22,31 @@ pub(super) struct Rules {
     pub(super) set: RuleSet,
 }
 
-/// The rules that look at orders now.
+/// The rule sets in use.
 pub(super) struct InUse {
-    /// Those that count.
+    /// The active set.
     pub(super) active: Rules,
-    /// Those that are tried out beside them, if there are any.
+    /// The shadow set, if there is one.
     pub(super) shadow: Option<Rules>,
 }
 
-/// A review that waits.
+/// A pending review.
 pub(super) struct Review {
     pub(super) until: DateTime<Utc>,
-    /// Whether its time is over, by the database's clock.
+    /// Whether its deadline has passed, by the database's clock.
     pub(super) is_over: bool,
-    /// What is decided then.
+    /// The default decision after the deadline.
     pub(super) otherwise: ReviewDecision,
 }
 
-/// What the rules have made of an order, to be put on record.
+/// The result of screening an order, to be recorded.
 pub(super) struct Screened<'a> {
     pub(super) rule_set: u32,
     pub(super) facts: &'a Facts,
     pub(super) assessment: &'a Assessment,
 }
 
-/// What is known of an order from those before it, and from its payment.
+/// Facts from the customer's earlier orders and from the order's payment.
 pub(super) struct Known {
     pub(super) is_first_order: bool,
     pub(super) usual_country: Option<CountryCode>,
@@ -54,7 +54,7 @@ pub(super) struct Known {
     pub(super) risk: Option<RiskLevel>,
 }
 
-/// Which of an order's screenings it is, as the database counts them.
+/// The number of this screening of the order, as a database integer.
 fn attempt(key: StepKey) -> Result<i32, ActivityFault> {
     i32::try_from(key.attempt).map_err(|error| ActivityFault::broken("screening an order", error))
 }
@@ -71,10 +71,10 @@ fn country(
     country.map_err(|error| ActivityFault::broken(doing, error))
 }
 
-/// Reads the set of rules that counts, and the one that is tried out.
+/// Reads the active rule set and the shadow set.
 ///
-/// **Errors.** Unavailable, if none counts that this release understands: an operator puts that
-/// right, and meanwhile the order waits. One that is tried out and not understood is left out.
+/// **Errors.** Unavailable if this release understands no active set: the order waits until an
+/// operator fixes that. A shadow set that is not understood is ignored.
 pub(super) async fn rules(db: Db<'_>) -> Result<InUse, ActivityFault> {
     const DOING: &str = "reading the rules of screening";
     let unusable = |why: String| ActivityFault::Unavailable {
@@ -95,7 +95,7 @@ pub(super) async fn rules(db: Db<'_>) -> Result<InUse, ActivityFault> {
             active = read;
         } else {
             shadow = read
-                .inspect_err(|why| tracing::warn!(why = why.as_str(), "rules cannot be tried out"))
+                .inspect_err(|why| tracing::warn!(why = why.as_str(), "shadow rules are unusable"))
                 .ok();
         }
     }
@@ -109,7 +109,7 @@ fn read_rules(version: i32, rules: Value) -> Result<Rules, String> {
     Ok(Rules { version, set })
 }
 
-/// Counts the order among those of the same subjects, once; how many there are in each window.
+/// Counts the order for its subjects, once; returns the number of orders in each window.
 pub(super) async fn counts(
     db: Db<'_>,
     key: StepKey,
@@ -141,7 +141,7 @@ pub(super) async fn counts(
     rows.into_iter().map(|row| count((row.subject, row.seconds, row.how_many))).collect()
 }
 
-/// What of the order is on a list.
+/// The order's subjects that are on a list.
 pub(super) async fn listings(db: Db<'_>, key: StepKey) -> Result<Vec<Listing>, ActivityFault> {
     const DOING: &str = "looking at the lists";
     let rows = sqlx::query!(
@@ -161,8 +161,7 @@ pub(super) async fn listings(db: Db<'_>, key: StepKey) -> Result<Vec<Listing>, A
     rows.into_iter().map(|row| listing((row.list, row.kind))).collect()
 }
 
-/// Reads what is known from the customer's last fifty orders that were completed, and of the order's
-/// newest payment.
+/// Reads the customer's last fifty completed orders, and the order's newest payment.
 pub(super) async fn known(db: Db<'_>, key: StepKey) -> Result<Known, ActivityFault> {
     const DOING: &str = "looking at what is known of an order";
     let row = sqlx::query!(
@@ -200,7 +199,7 @@ pub(super) async fn known(db: Db<'_>, key: StepKey) -> Result<Known, ActivityFau
     })
 }
 
-/// The review of this screening, if it waits.
+/// The review of this screening, if it is pending.
 pub(super) async fn waiting(db: Db<'_>, key: StepKey) -> Result<Option<Review>, ActivityFault> {
     const DOING: &str = "looking up a review";
     let row = sqlx::query!(
@@ -233,8 +232,8 @@ impl Screened<'_> {
     }
 }
 
-/// Puts on record what a set of rules that is tried out would have made of the order, once. It
-/// decides nothing, and is compared only with a screening that is on record.
+/// Records the shadow set's decision about the order, once. It has no effect, and is only compared
+/// with a recorded screening.
 pub(super) async fn try_out(
     db: Db<'_>,
     key: StepKey,
@@ -260,7 +259,7 @@ pub(super) async fn try_out(
     .map_err(|error| ActivityFault::of_database("trying rules out", error))
 }
 
-/// Answers the step, and puts on record why; what was answered, if nobody was first.
+/// Records the step's answer and its reasons; returns it, unless another attempt was first.
 pub(super) async fn answer(
     db: Db<'_>,
     key: StepKey,
@@ -298,9 +297,9 @@ pub(super) async fn answer(
     .map_err(|error| ActivityFault::of_database("recording a screening", error))
 }
 
-/// Begins the step's record and leaves it open, and has the order wait for a person. Nothing, if the
-/// step is begun, answered or undone already, or if it is the second screening and the first one is
-/// undone: that one's undo withdraws all reviews that are asked for before it.
+/// Begins the step's record, leaves it unanswered, and requests a review. Does nothing if the step
+/// is begun, answered or undone already; or if it is the second screening and the first one is
+/// undone, because that undo withdraws all reviews requested before it.
 pub(super) async fn ask(
     db: Db<'_>,
     key: StepKey,
@@ -359,7 +358,7 @@ pub(super) async fn ask(
     .map_err(|error| ActivityFault::of_database("asking for a review", error))
 }
 
-/// Decides a review that nobody has decided in time. Nothing, if somebody has.
+/// Decides a review by default after its deadline. Does nothing if it is already decided.
 pub(super) async fn conclude_by_default(
     db: Db<'_>,
     key: StepKey,
@@ -378,7 +377,7 @@ pub(super) async fn conclude_by_default(
     .map_err(|error| ActivityFault::of_database("concluding a review", error))
 }
 
-/// Withdraws the order from the counts, and what of it waits for a person.
+/// Removes the order from the counts, and withdraws its pending reviews.
 pub(super) async fn withdraw(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!("select fraud.withdraw($1, $2)", key.order_id.uuid(), idempotency::version(key)?,)
         .execute(db)

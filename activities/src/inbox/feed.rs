@@ -1,8 +1,8 @@
-//! The second way to learn of events: the provider's own list of them is read every now and then,
-//! so that a webhook that never came, or came while the API was away, is not missed.
+//! Polls the provider's list of events, as a second source next to webhooks, so that a webhook that
+//! never came, or came while the API was down, is not missed.
 //!
-//! How far the list has been read is kept, and moves on only once everything up to there is on
-//! record. Events may be listed late, so each reading begins a while before the end of the last one.
+//! The cursor is stored, and advances only after everything before it is on record. Events may be
+//! listed late, so each read overlaps with the previous one.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use crate::payment::port::{EventSource, PROVIDER};
 /// How late an event may be listed.
 const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 
-/// How long a worker has the list that it has taken. Another one that takes it afterwards, although
-/// the first still reads, does no harm: each event is on record once.
+/// The lease on reading the list. If it expires while the first worker still reads, no harm is
+/// done: each event is recorded once.
 const TAKEN_FOR: Duration = Duration::from_mins(10);
 
-/// More pages than a provider has that works.
+/// More pages than a working provider returns.
 const PAGES_MAX: usize = 1_000;
 
-/// Reads what the provider lists since the last time, if the list is due; how many events were new.
-/// None: it is not due, or another worker reads it.
+/// Reads the events listed since the last time, if the list is due; returns how many were new.
+/// `None`: it is not due, or another worker reads it.
 ///
-/// **Errors.** The provider or the database does not answer, or makes no sense. The list is read
-/// again after the same time, from where it was.
-/// **Repeats.** An event that is on record is not taken in again.
+/// **Errors.** The provider or the database does not answer, or its answer is invalid. The list is
+/// read again after the same interval, from the stored cursor.
+/// **Repeats.** An event already on record is not recorded again.
 pub async fn poll(
     db: &PgPool,
     provider: &dyn EventSource,
@@ -48,12 +48,12 @@ pub async fn poll(
     }
 }
 
-/// What was read.
+/// The result of reading the list.
 #[derive(Default)]
 struct Read {
-    /// The moment of the newest event.
+    /// The time of the newest event.
     newest: Option<DateTime<Utc>>,
-    /// How many events were not on record.
+    /// The number of events that were not on record.
     new: u64,
 }
 

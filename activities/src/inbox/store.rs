@@ -1,4 +1,4 @@
-//! Events on record, and what they are about.
+//! The stored events, and the records that they are about.
 
 use std::time::Duration;
 
@@ -20,8 +20,7 @@ use crate::idempotency;
 use crate::ledger::Columns;
 use crate::payment::port::PaymentId;
 
-/// How long a worker has an event that it has taken. A call to the provider takes 20 s at most, and
-/// an event needs three.
+/// The lease on an event. A call to the provider takes at most 20 s, and an event needs three.
 const TAKEN_FOR: PgInterval = PgInterval { months: 0, days: 0, microseconds: 120_000_000 };
 
 pub(super) async fn take(db: &PgPool, most: i64) -> Result<Vec<Taken>, ActivityFault> {
@@ -46,7 +45,7 @@ pub(super) async fn take(db: &PgPool, most: i64) -> Result<Vec<Taken>, ActivityF
     .map_err(|error| ActivityFault::of_database("taking events of the provider", error))
 }
 
-/// Nothing is done about the event any more.
+/// Closes the event.
 pub(super) async fn settle(
     db: &PgPool,
     event: &Taken,
@@ -64,8 +63,8 @@ pub(super) async fn settle(
     .map_err(|error| ActivityFault::of_database("settling an event of the provider", error))
 }
 
-/// The event stays open for this reason, and is taken again after this pause; unless another worker
-/// has taken it meanwhile.
+/// Keeps the event open for this reason, and schedules the next attempt; unless another worker has
+/// taken it meanwhile.
 pub(super) async fn postpone(
     db: &PgPool,
     event: &Taken,
@@ -86,12 +85,12 @@ pub(super) async fn postpone(
     .map_err(|error| ActivityFault::of_database("postponing an event of the provider", error))
 }
 
-/// Puts events on record that are not; how many were not.
+/// Records new events; returns how many were new.
 pub(super) async fn insert(db: &PgPool, events: &[ProviderEvent]) -> Result<u64, ActivityFault> {
     let column = |of: fn(&ProviderEvent) -> String| events.iter().map(of).collect::<Vec<_>>();
     let (ids, types) = (column(|event| event.id.clone()), column(|event| event.event_type.clone()));
     let kinds = column(|event| event.object_kind.clone());
-    // No object's id is empty.
+    // An object's id is never empty, so an empty text stands for none.
     let objects = column(|event| event.object_id.clone().unwrap_or_default());
     let moments: Vec<_> = events.iter().map(|event| event.happened_at).collect();
     let inserted = sqlx::query!(
@@ -132,18 +131,18 @@ pub(super) struct Charge {
     pub(super) key: String,
     pub(super) order_id: OrderId,
     pub(super) state: PaymentState,
-    /// Where its order stands.
+    /// The status of its order.
     pub(super) status: OrderStatus,
     record_version: u32,
 }
 
 impl Charge {
-    /// Whether the shop has asked for the refund under this key.
+    /// Whether this is the key of a refund that the shop has requested.
     pub(super) fn is_key_of(&self, known: &Known, key: &str) -> bool {
         known.id(self).key(self.record_version).to_string() == key
     }
 
-    /// Whether the order's undo asks for its refund under this key.
+    /// Whether this is the key of the refund made by the order's undo.
     pub(super) fn is_key_of_its_undo(&self, key: &str) -> bool {
         key.strip_suffix(":refund").is_some_and(|charge| charge == self.key)
     }
@@ -158,7 +157,7 @@ impl Charge {
     }
 }
 
-/// The payment that the provider calls so; none, if it is not on record, or not yet.
+/// The payment with this provider id; `None` if it is not on record, or not yet.
 pub(super) async fn charge(
     db: &PgPool,
     PaymentId(reference): &PaymentId,
@@ -198,7 +197,7 @@ pub(super) struct Known {
     /// Whether somebody made it at the provider.
     pub(super) is_from_outside: bool,
     provider_reference: Option<String>,
-    /// The refund at the provider that failed last and that a person was told of.
+    /// The provider's id of the refund that failed last and that a person was told of.
     failed_reference: Option<String>,
 }
 
@@ -207,12 +206,12 @@ impl Known {
         RefundId { order_id: charge.order_id, number: self.number }
     }
 
-    /// Whether it has given money back that the provider calls so.
+    /// Whether this is the provider's id of a refund made for it.
     pub(super) fn is_named(&self, reference: &str) -> bool {
         self.provider_reference.as_deref() == Some(reference)
     }
 
-    /// Whether a person was told that it has failed as what the provider calls so.
+    /// Whether a person was told that the refund with this provider id has failed.
     pub(super) fn has_failed_as(&self, reference: &str) -> bool {
         self.failed_reference.as_deref() == Some(reference)
     }
@@ -226,7 +225,7 @@ impl Known {
     }
 }
 
-/// The refunds of a payment's order, the first one first.
+/// The refunds of a payment's order, in order.
 pub(super) async fn refunds(db: &PgPool, charge: &Charge) -> Result<Vec<Known>, ActivityFault> {
     const DOING: &str = "reading an order's refunds";
     let rows = sqlx::query!(
@@ -266,19 +265,19 @@ pub(super) async fn refunds(db: &PgPool, charge: &Charge) -> Result<Vec<Known>, 
     refunds.collect()
 }
 
-/// What became of taking a refund back.
+/// The result of reversing a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "kebab-case")]
 pub(super) enum Reversing {
-    /// It is taken back.
+    /// It was reversed.
     Reversed,
-    /// It is not on record as it was a moment ago.
+    /// Its record has changed meanwhile.
     Changed,
-    /// Another refund of the order is under way.
+    /// Another refund of the order is in progress.
     UnderWay,
 }
 
-/// Takes a refund back whose money came back; `event` is completed with what is still given back.
+/// Reverses a refund whose money came back; fills in the amount still given back in `event`.
 pub(super) async fn reverse(
     db: &PgPool,
     RefundId { order_id, number }: RefundId,
@@ -301,37 +300,36 @@ pub(super) async fn reverse(
     outcome.parse().map_err(|error| ActivityFault::broken(DOING, error))
 }
 
-/// A refund that somebody made at the provider, as it was worked out.
+/// A refund that somebody made at the provider, with its computed parts.
 pub(super) struct FromOutside<'a> {
     pub(super) charge: &'a Charge,
-    /// How much the refunds before it claim.
+    /// The sum that earlier refunds claim.
     pub(super) claimed: Money,
     pub(super) parts: Parts,
     pub(super) entry: &'a JournalEntry,
     pub(super) reference: &'a str,
-    /// That it was asked for, that it was made, and that it was booked. The second is completed with
-    /// what is left of the payment.
+    /// The events: requested, succeeded, posted. The second gets the amount left of the payment.
     pub(super) events: [&'a OrderEvent; 3],
 }
 
-/// What became of recording it.
+/// The result of recording it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "kebab-case")]
 pub(super) enum Recording {
-    /// It is on record, and booked.
+    /// It was recorded and posted.
     Recorded,
-    /// It was before.
+    /// It was already recorded.
     Repeated,
     /// Another refund came or ended meanwhile.
     Changed,
-    /// The order has not come to that end.
+    /// The order has not ended as completed.
     NotCompleted,
     /// It is more than is left.
     TooMuch,
 }
 
-/// Records and books a refund that somebody made at the provider, if nothing came in between since
-/// it was worked out.
+/// Records and posts a refund that somebody made at the provider, if nothing has changed since its
+/// parts were computed.
 pub(super) async fn record(
     db: &PgPool,
     refund: &FromOutside<'_>,
@@ -368,9 +366,8 @@ pub(super) async fn record(
     outcome.parse().map_err(|error| ActivityFault::broken(DOING, error))
 }
 
-/// Takes the provider's list of events to be read, if it is due and no other worker reads it; until
-/// which moment it has been read. It begins with the last three days, for as long as webhooks are
-/// repeated.
+/// Takes the lease on the provider's list of events, if it is due and not leased; returns the
+/// cursor. At first it starts three days back, which is as long as webhooks are repeated.
 pub(super) async fn take_feed(
     db: &PgPool,
     provider: &str,
@@ -391,8 +388,7 @@ pub(super) async fn take_feed(
     .map_err(|error| ActivityFault::of_database("taking the provider's list of events", error))
 }
 
-/// The list has been read until that moment, or not further than before, and is due again after this
-/// pause.
+/// Advances the cursor to this moment, never backwards, and schedules the next read.
 pub(super) async fn leave_feed(
     db: &PgPool,
     provider: &str,

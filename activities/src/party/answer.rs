@@ -1,10 +1,10 @@
-//! What a party has answered, read in one place.
+//! Decodes a party's HTTP answer.
 //!
-//! An answer that came over the wire is a value, a refusal by the party, or neither: the party is
-//! not able to answer now, or what has come makes no sense. A proxy's error page, half a document
-//! and a body without end are no answers of the party, whatever their status says.
+//! An answer is a value, a refusal by the party, or neither: the party cannot answer now, or the
+//! answer is invalid. A proxy's error page, a truncated document or an endless body is not an
+//! answer of the party, whatever its status.
 //!
-//! Nothing of a body is put into an error: it may tell about a customer, and errors are logged.
+//! Errors contain nothing of a body: it may hold customer data, and errors are logged.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,17 +15,16 @@ use serde_json::error::Category;
 
 use crate::fault::PAUSE_MAX;
 
-/// What a body may be at most, in bytes. Nothing that a party has to say about one thing is nearly as
-/// long.
+/// The longest body, in bytes; far more than any party's answer about one object needs.
 pub const BODY_MAX: usize = 64 * 1024;
 
-/// The same of a page of a list: a hundred things, each with what belongs to it.
+/// The longest body of a page of a list: a hundred objects with their details.
 pub const PAGE_MAX: usize = 4 * 1024 * 1024;
 
 /// An answer as it came over the wire.
 ///
-/// **Shape.** The headers are as they were sent, if they were. Whoever receives a body stops once it
-/// is longer than [`BODY_MAX`], or [`PAGE_MAX`] where a list was asked for.
+/// **Shape.** The headers as sent, if present. A receiver stops reading a body that is longer than
+/// [`BODY_MAX`], or [`PAGE_MAX`] for a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
@@ -38,24 +37,24 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// What a party says.
+/// A decoded answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said<T, R> {
-    /// It has done as asked (2xx).
+    /// The party has done as requested (2xx).
     Yes(T),
-    /// It refuses (4xx), and says why.
+    /// The party refuses (4xx), with a reason.
     No {
         /// The HTTP status.
         status: u16,
-        /// Its reason, in its own form.
+        /// The reason, in the party's own form.
         why: R,
     },
 }
 
-/// Why an answer says nothing.
+/// Why an answer could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
-    /// The party cannot answer now (408, 425, 429 and 5xx). It may have done as asked.
+    /// The party cannot answer now (408, 425, 429 and 5xx). It may have done as requested.
     #[error("the status of the answer is {status}")]
     Unavailable {
         /// The HTTP status.
@@ -63,47 +62,47 @@ pub enum Unread {
         /// When to ask again, if the party said so.
         retry_after: Option<Duration>,
     },
-    /// It makes no sense. The party may have done as asked.
+    /// The answer is invalid. The party may have done as requested.
     #[error(transparent)]
     Nonsense(#[from] Nonsense),
 }
 
-/// Why an answer makes no sense.
+/// Why an answer is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nonsense {
-    /// A status that answers nothing.
+    /// An unexpected status.
     #[error("the status of the answer is {0}")]
     Status(u16),
-    /// A body that is longer than [`BODY_MAX`], or a page that is longer than [`PAGE_MAX`].
+    /// A body longer than [`BODY_MAX`], or a page longer than [`PAGE_MAX`].
     #[error("the answer is longer than any that is read")]
     TooLarge,
     /// A body of another type than JSON, such as a proxy's page.
     #[error("the answer is of another type than JSON: {0:?}")]
     NotJson(Option<String>),
-    /// A body that ends too early, is no JSON, or says something else than was agreed.
+    /// A body that is truncated, is not JSON, or does not have the agreed structure.
     #[error("the answer cannot be read ({category:?} error in line {line}, column {column})")]
     Unreadable {
         /// What is wrong with it.
         category: Category,
-        /// In which line, counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// In which column.
+        /// The column.
         column: usize,
     },
 }
 
 impl Answer {
-    /// An answer in JSON, as a party makes it.
+    /// Builds a JSON answer like a party's.
     pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
-        // What cannot be written is an empty body, which its reader refuses.
+        // A value that cannot be serialised gives an empty body, which the decoder refuses.
         let body = serde_json::to_vec(body).unwrap_or_default();
         let content_type = Some("application/json".to_owned());
         Self { status, content_type, retry_after: None, body }
     }
 
-    /// What the party says; `now` is what a date in `Retry-After` is compared with.
+    /// Decodes the answer; `now` is the reference for a date in `Retry-After`.
     ///
-    /// **Errors.** [`Unread`], if it says nothing.
+    /// **Errors.** [`Unread`], if it is neither a value nor a refusal.
     pub fn read<T, R>(&self, now: SystemTime) -> Result<Said<T, R>, Unread>
     where
         T: DeserializeOwned,
@@ -112,7 +111,7 @@ impl Answer {
         self.read_up_to(BODY_MAX, now)
     }
 
-    /// The same of an answer whose body may be so many bytes long, as that of a list may.
+    /// The same with another limit for the body, as for a list.
     pub(crate) fn read_up_to<T, R>(
         &self,
         bytes_max: usize,
@@ -157,14 +156,14 @@ fn is_json(content_type: &str) -> bool {
         || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
-/// How long to wait by a `Retry-After`, given in seconds or as a date: an hour at most. None: the
-/// header says nothing that can be understood, or asks for no pause; then the shop's own is right.
+/// The pause requested by `Retry-After`, given in seconds or as a date: an hour at most. `None`:
+/// the header is not understood, or requests no pause; then the shop's own delay applies.
 #[must_use]
 pub fn retry_after_of(header: &str, now: SystemTime) -> Option<Duration> {
     let text = header.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let pause = if is_number {
-        // More than a number holds is more than anybody is granted.
+        // A number too large for the type is capped anyway.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         httpdate::parse_http_date(text).ok()?.duration_since(now).ok()?
@@ -258,7 +257,7 @@ mod tests {
         let page = read(&answer(200, "text/html", "<html>It works!</html>"));
         let html = Some("text/html".to_owned());
         assert_eq!(page, Err(Nonsense::NotJson(html).into()));
-        // Its type decides: a page that happens to be JSON was not made for us.
+        // The content type decides: a page that happens to be valid JSON is not the party's answer.
         let text = read(&answer(200, "text/plain", RECEIPT));
         assert!(matches!(text, Err(Unread::Nonsense(Nonsense::NotJson(_)))), "{text:?}");
         let untyped = Answer { content_type: None, ..json(200, RECEIPT) };
@@ -285,7 +284,7 @@ mod tests {
         let mut broken = json(200, RECEIPT);
         broken.body[2] = 0xff;
         assert!(matches!(read(&broken), Err(Unread::Nonsense(Nonsense::Unreadable { .. }))));
-        // Deeper than any reader's stack.
+        // Nested too deeply for a recursive parser.
         assert!(read(&json(200, &"[".repeat(BODY_MAX))).is_err());
     }
 

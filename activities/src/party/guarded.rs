@@ -1,4 +1,4 @@
-//! The provider and the carrier, each behind its breaker.
+//! The provider and the carrier, each behind its circuit breaker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +18,16 @@ use crate::payment::port::{
 };
 use crate::shipping::port::{Booking, Carrier, CarrierError, Consignment, ShipmentId};
 
-/// A party, of which every call passes a breaker.
+/// A party whose calls all pass a breaker.
 ///
-/// **Errors.** The party's own; unavailable, with a time to come again, while it is not called.
+/// **Errors.** The party's own; unavailable, with a retry delay, while the breaker refuses calls.
 pub struct Guarded<P> {
     party: P,
     breaker: Arc<Breaker>,
 }
 
 impl<P> Guarded<P> {
-    /// Has every call to the party pass this breaker.
+    /// Puts the party behind this breaker.
     #[must_use]
     pub const fn new(party: P, breaker: Arc<Breaker>) -> Self {
         Self { party, breaker }
@@ -175,7 +175,8 @@ impl PartyError for ProviderError {
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            // One payment that the provider cannot answer for must not keep it from all others.
+            // One payment for which the provider's answer is invalid must not block it for all
+            // others.
             Self::MovedOn | Self::NotFound | Self::InvalidAnswer(_) => false,
         }
     }
@@ -213,7 +214,7 @@ mod tests {
     use super::*;
     use crate::party::{NotCalled, Standing};
 
-    /// A carrier that answers each call in the same way.
+    /// A carrier that always gives the same answer.
     struct Always(fn() -> CarrierError);
 
     #[async_trait]
@@ -239,7 +240,7 @@ mod tests {
         }
     }
 
-    /// Calls it twelve times; the last answer, and how the carrier is dealt with then.
+    /// Calls it twelve times; returns the last answer, and the carrier's state then.
     async fn called(answer: fn() -> CarrierError) -> (CarrierError, Standing) {
         let breaker = Arc::new(Breaker::new(Party::Carrier));
         let carrier = Guarded::new(Always(answer), Arc::clone(&breaker));

@@ -1,5 +1,5 @@
-//! The line between the shop and a sandbox, which stands for a service behind HTTP: what goes wrong
-//! with requests and answers on it, on demand.
+//! The simulated connection between the shop and a sandbox, which stands for an HTTP service:
+//! injects faults into requests and answers.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::time::sleep;
 
 use super::answer::{Answer, BODY_MAX};
 
-/// Far beyond every attempt's time limit, in seconds.
+/// Far longer than every attempt's timeout, in seconds.
 const HANGS_FOR: i32 = 24 * 60 * 60;
 
-/// What goes wrong with a request, as a sandbox's table has it.
+/// An injected fault, as configured in a sandbox's table.
 pub(crate) struct Behaviour {
     pub(crate) name: String,
     pub(crate) retry_after: Option<String>,
@@ -19,49 +19,48 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
-    /// One that needs nothing but its name.
+    /// A fault without parameters.
     pub(crate) fn called(name: &str) -> Self {
         Self { name: name.to_owned(), retry_after: None, seconds: None }
     }
 
-    /// Out of order, with this `Retry-After`.
+    /// 503 with this `Retry-After`.
     pub(crate) fn unavailable(retry_after: &str) -> Self {
         Self { retry_after: Some(retry_after.to_owned()), ..Self::called("unavailable") }
     }
 
-    /// Whether it is the one of this name.
+    /// Whether it has this name.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.name == name
     }
 }
 
-/// Why no answer has come.
+/// Why no answer has arrived.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
-    /// As a client learns it, whatever became of the request.
+    /// The connection was lost, so the client does not know whether the request took effect.
     #[error("the connection was reset after the request was sent")]
     Reset,
-    /// The sandbox's own records cannot be had.
+    /// The sandbox's own database failed.
     #[error("the sandbox's records cannot be had")]
     Records(#[from] sqlx::Error),
 }
 
-/// Why a sandbox refuses, as its answers say it.
+/// A sandbox's refusal, as its answers contain it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Refused {
     pub(crate) code: String,
-    /// For people.
+    /// The reason, in plain text.
     #[serde(default)]
     pub(crate) why: String,
 }
 
-/// A refusal.
+/// Builds a refusal.
 pub(crate) fn refused(status: u16, code: &str, why: &str) -> Answer {
     Answer::json(status, &Refused { code: code.to_owned(), why: why.to_owned() })
 }
 
-/// Sends a request over the line, with what goes wrong there. The request itself is only made when
-/// it arrives.
+/// Sends a request, with the injected fault. The request itself only runs when it arrives.
 pub(crate) async fn send(
     behaviour: Option<&Behaviour>,
     request: impl Future<Output = Result<Answer, sqlx::Error>>,
@@ -93,17 +92,17 @@ pub(crate) async fn send(
             sleep(Duration::from_secs(seconds)).await;
             Ok(request.await?)
         }
-        // The others are the sandbox's own.
+        // The sandbox itself handles the other faults.
         _ => Ok(request.await?),
     }
 }
 
-/// What a proxy answers in the party's place.
+/// A proxy's page instead of the party's answer.
 fn page() -> Answer {
     let (content_type, body) = ("text/html; charset=utf-8", b"<html>It works!</html>");
     let content_type = Some(content_type.to_owned());
     Answer { status: 200, content_type, retry_after: None, body: body.to_vec() }
 }
 
-/// The code of a 404. Whether it passes by itself, it does not say.
+/// The code of a 404, which may be permanent or temporary.
 pub(crate) const NOT_FOUND: &str = "not-found";

@@ -1,27 +1,27 @@
 //! Prepayment by bank transfer: the shop's own bank is the payment provider.
 //!
-//! Nobody is asked to set money aside. The customer is told an account, an amount and a reference,
-//! and the order waits for the money, for days. What has come is read from the bank's files, which
-//! an operator [imports](import::import); what goes back stands on lines of a payment list, which
-//! an operator [exports](list) and hands to the bank. The records are the tables of the schema
+//! Nothing is authorised in advance. The customer is told an account, an amount and a reference,
+//! and the order waits for the money, for days. Incoming money is read from the bank's files, which
+//! an operator [imports](import::import); outgoing money is put on lines of a payment list, which
+//! an operator [exports](list) and gives to the bank. The records are the tables of the schema
 //! `bank`.
 //!
 //! | the port | here |
 //! |---|---|
 //! | `open` | the payment is expected under its reference |
-//! | `authorise` | awaits the customer until all of the money has come, and is authorised then |
-//! | `capture` | the money that has come is taken for the order |
-//! | `void` | nothing is expected any more: what has come goes back, and so does what comes later |
+//! | `authorise` | awaits the customer until all of the money has come, and is then authorised |
+//! | `capture` | the received money is assigned to the order |
+//! | `void` | the payment is no longer expected: money that has come or comes later is returned |
 //! | `refund` | lines of the next payment list |
 //!
-//! **When a refund is made.** Its lines are on record in the same transaction, are never lost and
-//! stand on one list each. For an order that is unwound that is enough: its goods must not be held
-//! until somebody exports a list. A refund of a completed order is told to its customer, so it is
-//! pending until all of its lines stand on a list.
+//! **When a refund is made.** Its lines are recorded in the same transaction, are never lost and
+//! are each put on one list. For an order that is unwound that is enough: its goods must not stay
+//! reserved until somebody exports a list. The customer is told about a refund of a completed
+//! order, so it is pending until all of its lines are on a list.
 //!
-//! **The books.** Money of customers that no order has taken is on `customer-credit`: it grows with
-//! what comes in and with what a refund gives back, and shrinks with what an order takes and with
-//! each list. What an order has taken, its own steps book.
+//! **Ledger.** Customers' money that no order has taken is on `customer-credit`: it grows with
+//! incoming money and with refunds, and shrinks with what an order captures and with each list.
+//! What an order captures is posted by its own steps.
 
 pub(crate) mod camt;
 mod element;
@@ -53,15 +53,15 @@ use super::port::{
 /// The account that customers transfer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BankAccount {
-    /// Its number.
+    /// The account number.
     pub iban: Iban,
-    /// Whose it is, as the bank knows them.
+    /// The account holder, as known to the bank.
     pub holder: String,
 }
 
 impl BankAccount {
-    /// What a customer has to transfer, as a `payto:` URI (RFC 8905): account, holder, amount and
-    /// reference.
+    /// The transfer that a customer has to make, as a `payto:` URI (RFC 8905): account, holder,
+    /// amount and reference.
     fn payto(&self, reference: &CreditorReference, amount: Money) -> String {
         let Self { iban, holder } = self;
         let (amount, currency) = (amount.amount(), amount.currency().code());
@@ -79,44 +79,44 @@ fn percent_encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            // A `String` takes all that is written.
+            // Writing to a `String` never fails.
             let _taken = write!(encoded, "%{byte:02X}").is_ok();
         }
     }
     encoded
 }
 
-/// The shop's bank, by its files.
+/// The shop's bank, accessed by files.
 pub struct BankTransferProvider {
     db: PgPool,
     account: BankAccount,
 }
 
-/// What a transfer is not.
+/// What this provider cannot do.
 const CANNOT: [&str; 4] = [
-    "set money aside without its customer: they transfer it",
-    "say no: what does not come by its time is not approved",
-    "give money back by itself: an operator hands a payment list to the bank",
-    "notice by itself what has come: an operator imports the bank's files",
+    "authorise without the customer: they transfer the money",
+    "decline: money that does not come in time counts as not approved",
+    "refund by itself: an operator hands a payment list to the bank",
+    "detect incoming money by itself: an operator imports the bank's files",
 ];
 
 impl BankTransferProvider {
-    /// Expects transfers on this account.
+    /// Expects transfers to this account.
     ///
-    /// **Shape.** `db` holds the schema `bank`, as the worker's role.
+    /// **Shape.** `db` holds the schema `bank`, with the worker's role.
     #[must_use]
     pub const fn new(db: PgPool, account: BankAccount) -> Self {
         Self { db, account }
     }
 
-    /// The payment as its records have it.
+    /// The payment, according to its records.
     async fn found(&self, id: &PaymentId) -> Result<Payment, ProviderError> {
         let mut connection = self.db.acquire().await.map_err(failed)?;
         let found = records::read(&mut connection, &reference_of(id)?).await.map_err(failed)?;
         self.told(&found.ok_or(ProviderError::NotFound)?)
     }
 
-    /// The payment, if it is in a state that the request is about.
+    /// The payment, if it is in a state that allows the request.
     async fn found_as(
         &self,
         id: &PaymentId,
@@ -254,8 +254,7 @@ fn reference_of(PaymentId(id): &PaymentId) -> Result<CreditorReference, Provider
     CreditorReference::parse(id).ok_or_else(|| nonsense("there is no such payment"))
 }
 
-/// The bank's records are in the shop's database: what is wrong with it is told as for the shop's
-/// own.
+/// The bank's records are in the shop's database, so its errors are classified like the shop's own.
 fn failed(error: sqlx::Error) -> ProviderError {
     const DOING: &str = "keeping the records of bank transfers";
     match DatabaseFault::of(&error) {

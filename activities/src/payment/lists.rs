@@ -1,8 +1,8 @@
-//! What a payment provider lists of itself: its payments, refunds and payouts of a range, and what a
-//! payout consists of. The shop compares them with its own records.
+//! The lists of a payment provider: payments, refunds and payouts of a range, and the items of a
+//! payout. The shop compares them with its own records.
 //!
-//! Every list comes in pages. A page whose answer cannot be read is no page: whoever reads the list
-//! asks for it again, from where the page before ended.
+//! Every list is paged. If a page's answer cannot be read, the reader requests it again, from where
+//! the previous page ended.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -15,169 +15,167 @@ use super::port::{PaymentId, ProviderError};
 
 /// A payment provider's lists.
 ///
-/// **Errors.** Those of every call to the provider. What a single item says that cannot be
-/// understood is told with the item, where that is possible, so that it does not keep all others
-/// from being read.
-/// **Repeats.** Nothing changes at the provider.
+/// **Errors.** Those of every call to the provider. If a single item is not understood, the item
+/// says so where possible, so that it does not prevent the others from being read.
+/// **Repeats.** Read-only.
 #[async_trait]
 pub trait ProviderLists: Send + Sync {
-    /// A page of the payments that were opened within a range; the first one, or the one after.
+    /// A page of the payments opened within a range: the first one, or the one at the cursor.
     async fn list_payments(
         &self,
         range: Range,
         after: Option<&str>,
     ) -> Result<Page<ListedPayment>, ProviderError>;
 
-    /// A page of the refunds that were made within a range.
+    /// A page of the refunds made within a range.
     async fn list_refunds(
         &self,
         range: Range,
         after: Option<&str>,
     ) -> Result<Page<ListedRefund>, ProviderError>;
 
-    /// A page of the payouts that were made within a range.
+    /// A page of the payouts made within a range.
     async fn list_payouts(
         &self,
         range: Range,
         after: Option<&str>,
     ) -> Result<Page<Payout>, ProviderError>;
 
-    /// A page of what a payout consists of. Whether the payout itself is among that is the provider's
-    /// affair.
+    /// A page of a payout's items. Some providers include the payout itself.
     async fn list_settled(
         &self,
         payout: &str,
         after: Option<&str>,
     ) -> Result<Page<Settled>, ProviderError>;
 
-    /// One payment, as the list shows it at this moment.
+    /// One payment, as the list shows it now.
     async fn find(&self, payment: &PaymentId) -> Result<ListedPayment, ProviderError>;
 }
 
-/// From one moment on, and before another. Providers count in whole seconds.
+/// A half-open range of time. Providers count in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The first moment that belongs to it.
+    /// The start, inclusive.
     pub from: DateTime<Utc>,
-    /// The first moment after it.
+    /// The end, exclusive.
     pub to: DateTime<Utc>,
 }
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What the page shows.
+    /// The items.
     pub items: Vec<T>,
-    /// What the next page is asked for with; nothing, if this is the last one.
+    /// The cursor of the next page; `None` on the last one.
     pub next: Option<String>,
 }
 
 /// A payment in the provider's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedPayment {
-    /// What the provider calls it.
+    /// The provider's id.
     pub id: PaymentId,
-    /// The order that the provider was told of, if it is the id of one.
+    /// The order given to the provider, if it is an order's id.
     pub order_id: Option<OrderId>,
     /// When it was opened.
     pub opened_at: DateTime<Utc>,
-    /// What became of it.
+    /// Its state.
     pub standing: Standing,
 }
 
-/// What the provider's list says of a payment.
+/// The state of a payment, according to the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It is decided. All amounts are in one currency.
     Known {
-        /// What became of it.
+        /// Its state.
         state: PaymentState,
-        /// What it was opened for.
+        /// The amount it was opened with.
         amount: Money,
-        /// What was taken.
+        /// The captured amount.
         captured: Money,
-        /// What of that was given back, or is on its way.
+        /// The part of it that was refunded, or is being refunded.
         refunded: Money,
     },
-    /// Nobody knows yet.
+    /// The provider has not decided yet.
     Undecided,
-    /// It is in a state or a currency that is not known here.
+    /// Its state or currency is not known to this release.
     Unreadable,
 }
 
 /// A refund in the provider's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedRefund {
-    /// What the provider calls it.
+    /// The provider's id.
     pub id: String,
-    /// The payment that it gives back.
+    /// The refunded payment.
     pub payment: PaymentId,
-    /// The shop's key for it; none, if somebody made it at the provider.
+    /// The shop's key for it; `None` if somebody made it at the provider.
     pub key: Option<String>,
-    /// What became of it.
+    /// Its state.
     pub state: AtProvider,
 }
 
 /// Money that the provider has transferred to the shop's bank account, or is about to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payout {
-    /// What the provider calls it.
+    /// The provider's id.
     pub id: String,
     /// The balance transaction by which it left the provider's balance.
     pub transaction: Option<String>,
-    /// What became of it.
+    /// Its state.
     pub state: PayoutState,
-    /// Below zero, if the bank account is debited.
+    /// Negative if the bank account is debited.
     pub amount: Decimal,
     /// The currency.
     pub currency: Currency,
-    /// Whether the provider tells what it consists of.
+    /// Whether the provider lists its items.
     pub is_itemised: bool,
 }
 
-/// What can have become of a payout.
+/// The state of a payout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PayoutState {
-    /// It is under way.
+    /// It is in progress.
     Pending,
-    /// The bank has it.
+    /// The bank has the money.
     Paid,
-    /// It is called off, or the bank did not take it.
+    /// It was cancelled, or the bank refused it.
     Failed {
         /// The balance transaction by which it came back, if it had left.
         returned_by: Option<String>,
     },
 }
 
-/// A change of the provider's balance.
+/// A balance transaction: a change of the provider's balance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// What the provider calls the balance transaction.
+    /// The provider's id.
     pub id: String,
-    /// What it is for.
+    /// Its kind.
     pub kind: SettledKind,
-    /// The payment that it is for, if it is for one.
+    /// Its payment, if it belongs to one.
     pub payment: Option<PaymentId>,
-    /// Above zero, if it is to the shop.
+    /// Positive if it goes to the shop.
     pub amount: Decimal,
-    /// Above zero, if the shop pays it.
+    /// Positive if the shop pays it.
     pub fee: Decimal,
     /// The currency of both.
     pub currency: Currency,
 }
 
-/// What the provider's balance changed for.
+/// The kind of a balance transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettledKind {
-    /// A payment was taken.
+    /// A payment was captured.
     Charge,
-    /// Money was given back.
+    /// A payment was refunded.
     Refund,
-    /// The provider was paid for its services, or paid that back.
+    /// The provider charged for its services, or paid a charge back.
     Fee,
     /// A payout left, or came back.
     Payout,
-    /// A customer's bank took a payment back, or returned it. What that moves, the dispute books.
+    /// A customer's bank took a payment back, or returned it. The dispute posts what it moves.
     Dispute,
     /// Anything else, such as an adjustment.
     Other,

@@ -1,4 +1,4 @@
-//! The payment provider as the shop deals with it, whoever that is.
+//! The port to the payment provider.
 
 use std::time::Duration;
 
@@ -16,46 +16,45 @@ use crate::fault::Cause;
 pub use crate::party::Capabilities;
 use crate::party::answer::Unread;
 
-/// The party that takes the customers' money.
+/// A payment provider.
 ///
-/// A payment is called in two halves. [`open`](Self::open) moves no money; the id that it answers
-/// is stored before anything else is asked. Every other request names that id, and its effect
-/// depends on the payment's state alone: done twice, it is done once. For how long the provider
-/// remembers idempotency keys therefore does not matter.
+/// A payment is created in two phases. [`open`](Self::open) moves no money; the id that it returns
+/// is stored before anything else is requested. Every other request names that id, and its effect
+/// depends on the payment's state alone, so it is idempotent, however long the provider remembers
+/// idempotency keys.
 ///
-/// All of these calls are required. An implementation makes up for what its provider lacks, names
-/// it in [`Capabilities::cannot`], and never reports it as success: where the provider cannot void
-/// an authorisation, for example, it captures the payment and refunds it.
+/// All of these calls are required. An implementation compensates for what its provider lacks,
+/// names it in [`Capabilities::cannot`], and never reports it as success: if the provider cannot
+/// void an authorisation, for example, it captures the payment and refunds it.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
-    /// What the shop has to allow for with this provider.
+    /// Properties of this provider that the shop has to allow for.
     fn capabilities(&self) -> Capabilities;
 
-    /// Opens a payment. No money moves, and none is set aside.
+    /// Opens a payment. Moves and authorises no money.
     ///
     /// **Repeats.** The charge's key is its idempotency key. A repeat after the provider has
     /// forgotten it opens another payment, which is never authorised.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError>;
 
-    /// Asks the customer's bank to set the money aside. Answered with the payment as it is then:
-    /// authorised, declined, or awaiting the customer.
+    /// Asks the customer's bank to authorise the payment. Returns its state then: authorised,
+    /// declined, or awaiting the customer.
     async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// Takes money that was set aside: all of it or a part. The rest is released.
+    /// Captures an authorised payment: all of it or a part. The rest is released.
     async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError>;
 
-    /// Voids a payment that is not captured, so that it can never be authorised or captured any
-    /// more.
+    /// Voids a payment that is not captured, so that it can never be authorised or captured.
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// Gives back what was taken, all of it or a part, once for each `refund_key`. A payment may have
-    /// several refunds, each under a key of its own; it stays captured until all of it is given back.
+    /// Refunds a captured payment, all of it or a part, once per `refund_key`. A payment may have
+    /// several refunds, each under its own key; it stays captured until all of it is refunded.
     ///
     /// **Errors.** Unavailable while this refund is pending, so that it is requested again until it
     /// is decided. Moved on if it is more than is left of the payment.
-    /// **Repeats.** A refund that was made is not made again. One that has failed leaves the
-    /// payment captured, and a repeat requests it anew: where the provider would answer the same
-    /// key with the failed refund, the implementation uses another key for each.
+    /// **Repeats.** A successful refund is not made again. A failed one leaves the payment
+    /// captured, and a repeat requests another: if the provider would return the failed refund for
+    /// the same key, the implementation uses another key for each.
     async fn refund(
         &self,
         payment: &PaymentId,
@@ -63,43 +62,43 @@ pub trait PaymentProvider: Send + Sync {
         amount: Money,
     ) -> Result<Payment, ProviderError>;
 
-    /// The payment as it is at this moment, read consistently and never from a search index.
+    /// The payment's current state, read consistently and never from a search index.
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// What really became of the newest refund under this key, which may have failed before;
-    /// nothing, if there is none. It is found for as long as the payment is, also when the provider
-    /// does not know the key as an idempotency key any more.
+    /// The current state of the newest refund under this key, which may have failed; `None` if
+    /// there is none. It is found for as long as the payment is, even after the provider has
+    /// forgotten the idempotency key.
     async fn look_up_refund(
         &self,
         payment: &PaymentId,
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError>;
 
-    /// What the provider lists of itself, which is compared with the shop's records.
+    /// The provider's lists, which are compared with the shop's records.
     fn lists(&self) -> &dyn ProviderLists;
 
-    /// A dispute as it is at this moment, by the provider's own id for it.
+    /// The current state of a dispute, by the provider's id.
     ///
-    /// **Errors.** Not found, with a provider that has no disputes.
+    /// **Errors.** Not found, if the provider has no disputes.
     async fn retrieve_dispute(&self, _dispute_id: &str) -> Result<DisputeFacts, ProviderError> {
         Err(ProviderError::NotFound)
     }
 }
 
-/// A provider that tells by itself what happens there, by webhooks, and lists what it has told.
+/// A provider that sends events by webhooks, and also lists them.
 ///
-/// What it tells is that an object has changed. What has become of the object is asked for.
+/// An event says that an object has changed. The object's state is then looked up.
 #[async_trait]
 pub trait EventSource: PaymentProvider {
-    /// Which provider it is.
+    /// The provider's name.
     fn name(&self) -> ProviderName;
 
-    /// A refund by the provider's own name for it, whoever has made it.
+    /// A refund by the provider's id, whoever has made it.
     ///
     /// **Errors.** Not found.
     async fn find_refund(&self, reference: &str) -> Result<FoundRefund, ProviderError>;
 
-    /// The events since a moment that the shop does something about, the newest first, in pages.
+    /// The events of handled types since a moment, the newest first, in pages.
     async fn events(
         &self,
         since: DateTime<Utc>,
@@ -112,27 +111,27 @@ pub trait EventSource: PaymentProvider {
 pub struct EventPage {
     /// The events.
     pub events: Vec<ProviderEvent>,
-    /// What names the next page, of older ones, if there is one.
+    /// The cursor of the next page, with older events, if there is one.
     pub next: Option<String>,
 }
 
-/// A refund, and what it belongs to.
+/// A refund, with its payment and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundRefund {
-    /// The payment that it gives back, if it is one of this shop's kind.
+    /// The refunded payment, if it is of this shop's kind.
     pub payment: Option<PaymentId>,
-    /// The key under which the shop has asked for it; none, if somebody made it at the provider.
+    /// The key under which the shop requested it; `None` if somebody made it at the provider.
     pub key: Option<String>,
     /// The refund itself.
     pub refund: Refund,
 }
 
-/// What the provider calls a payment.
+/// The provider's id of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentId(pub String);
 
 impl PaymentId {
-    /// The id, if it can be stored and sent back as it is.
+    /// Returns the id, if it can be stored and sent back unchanged.
     ///
     /// **Errors.** [`ProviderError::InvalidAnswer`].
     pub(super) fn checked(self) -> Result<Self, ProviderError> {
@@ -143,31 +142,30 @@ impl PaymentId {
 /// A payment in the provider's own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// What became of it.
+    /// Its state.
     pub state: PaymentState,
-    /// How much was taken.
+    /// The captured amount.
     pub captured: Money,
-    /// How much of that was given back, or is on its way, whoever has asked for it.
+    /// The part of it that was refunded, or is being refunded, at whoever's request.
     pub refunded: Money,
-    /// Why the bank said no, if it did: the provider's word for it.
+    /// The provider's decline code, if the bank declined.
     pub decline_code: Option<String>,
-    /// Until when the money is set aside, if it is and the provider says so.
+    /// When the authorisation expires, if the provider says so.
     pub expires_at: Option<DateTime<Utc>>,
-    /// How the customer approves it, if it awaits that.
+    /// How the customer approves it, if it awaits approval.
     pub approval: Option<Approval>,
-    /// How risky the provider takes it to be, if it says so. A payment that it has stopped for one of
-    /// its own people to look at is [`RiskLevel::Elevated`] at least; one that it does not let through
-    /// is declined.
+    /// The provider's risk level, if it gives one. A payment held for review by the provider is at
+    /// least [`RiskLevel::Elevated`]; a blocked one is declined.
     pub risk: Option<RiskLevel>,
-    /// Where the payment method is from, if the provider says so.
+    /// The country of the payment method, if the provider says so.
     pub method_country: Option<CountryCode>,
 }
 
 impl Payment {
-    /// The payment, with the provider's words as they are stored and shown.
+    /// Cleans the provider's texts, so that they can be stored and shown.
     ///
-    /// **Errors.** [`ProviderError::InvalidAnswer`], if nobody can be sent where the customer is to
-    /// approve it.
+    /// **Errors.** [`ProviderError::InvalidAnswer`], if the link for the customer's approval is not
+    /// valid.
     pub(super) fn checked(self) -> Result<Self, ProviderError> {
         /// Far longer than any link in use.
         const URL_MAX: usize = 4_096;
@@ -188,19 +186,18 @@ impl Payment {
 /// A refund in the provider's own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// What the provider calls it. A refund that is asked for anew, because the one before has
-    /// failed, is called otherwise.
+    /// The provider's id. A refund requested again after a failure has another one.
     pub reference: String,
-    /// What became of it.
+    /// Its state.
     pub state: AtProvider,
-    /// How much it gives back.
+    /// Its amount.
     pub amount: Money,
-    /// Why it failed, if it did: the provider's word for it.
+    /// The provider's reason, if it failed.
     pub failure: Option<String>,
 }
 
 impl Refund {
-    /// The refund, with the provider's words as they are stored and shown.
+    /// Cleans the provider's texts, so that they can be stored and shown.
     ///
     /// **Errors.** [`ProviderError::InvalidAnswer`], if its id cannot be stored.
     pub(crate) fn checked(self) -> Result<Self, ProviderError> {
@@ -212,42 +209,41 @@ impl Refund {
     }
 }
 
-/// How the customer approves a payment, as their bank asks of them.
+/// How the customer approves a payment, if their bank requires that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
-    /// Where the customer is sent. Whoever has the link may approve the payment, so it goes to the
-    /// customer and nowhere else.
+    /// The link for the customer. Whoever has it may approve the payment, so it is given to nobody
+    /// else.
     pub url: String,
-    /// Until when, if the provider says so.
+    /// The deadline, if the provider sets one.
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Why the provider has not done as asked.
+/// Why the provider has not done what was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// The payment is not in a state that the request is about: look it up.
+    /// The payment's state does not allow the request: look it up.
     #[error("the payment has moved on meanwhile")]
     MovedOn,
     /// There is no payment with this id; or the provider's index does not have it yet.
     #[error("the payment provider knows no such payment")]
     NotFound,
-    /// No answer, or an answer that asks to try again. The request may have been carried out.
+    /// No answer, or an answer that asks to retry. The request may have been executed.
     #[error("the payment provider does not answer")]
     Unavailable {
-        /// When to try again, if the provider said so.
+        /// When to retry, if the provider says so.
         retry_after: Option<Duration>,
         /// What happened.
         source: Cause,
     },
-    /// An answer that makes no sense, as when a proxy answers in the provider's place. The request
-    /// may have been carried out. The provider is asked again for a while, and then it is broken.
-    /// A status that says that nobody is there (502, 503, 504) is no answer, whatever comes with
-    /// it.
+    /// An invalid answer, such as a proxy's page. The request may have been executed. The provider
+    /// is asked again for a while; then it counts as broken. A status that means an unreachable
+    /// server (502, 503, 504) is no answer, whatever its body.
     #[error("the payment provider's answer makes no sense")]
     InvalidAnswer(#[source] Cause),
 }
 
-/// What a provider has a word for is told in a word or two.
+/// A provider's code is one or two words.
 const WORD_MAX: usize = 100;
 
 /// The provider, in words.
@@ -259,8 +255,8 @@ impl ProviderError {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }
             }
-            // What has moved on is looked up, where that is possible; elsewhere it is no answer to
-            // what was asked.
+            // A caller looks up a payment that has moved on, where possible; elsewhere this error
+            // does not answer the request.
             error @ (Self::MovedOn | Self::NotFound | Self::InvalidAnswer(_)) => {
                 ActivityFault::InvalidAnswer { party: PROVIDER, doing, source: error.into() }
             }

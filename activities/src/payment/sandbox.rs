@@ -1,6 +1,6 @@
-//! A payment provider to try things with. It stands for a service behind HTTP: it keeps its own
-//! records, on its own connections, reads nothing of the shop's, and answers as a service does, in
-//! JSON that is read like any other party's answer. What a card does is told by its token:
+//! A simulated payment provider for trying things out. It stands for an HTTP service: it keeps its
+//! own records, on its own connections, reads nothing of the shop's, and answers in JSON that is
+//! decoded like any party's answer. The card's token decides the outcome:
 //!
 //! | token | what happens |
 //! |---|---|
@@ -9,43 +9,44 @@
 //! | `tok_expired_card` | declined: `expired_card` |
 //! | `tok_slow`, `tok_slow_<ms>` | paid, but the bank takes 2 s, or so many milliseconds, to authorise and to capture |
 //! | `tok_unavailable_<n>` | the first n authorisations of a payment are answered 503, `Retry-After: 1` |
-//! | `tok_charge_lost` | the money is taken, and the answer to the first capture is lost |
+//! | `tok_charge_lost` | the payment is captured, and the answer to the first capture is lost |
 //! | `tok_answer_twice` | authorisation and capture reach the provider twice |
 //! | `tok_expires_<s>` | an authorisation lasts for so many seconds; the next one of the order for a week |
-//! | `tok_needs_customer`, `tok_needs_customer_<s>` | awaits the customer, whom `sandbox_provider.answer_as_customer` plays; for so many seconds at most |
-//! | `tok_risk_elevated` | paid, at a risk that is told to be elevated |
-//! | `tok_risk_highest` | declined: `fraudulent`, at the highest risk |
+//! | `tok_needs_customer`, `tok_needs_customer_<s>` | awaits the customer, simulated by `sandbox_provider.answer_as_customer`; for at most so many seconds |
+//! | `tok_risk_elevated` | paid, with an elevated risk level |
+//! | `tok_risk_highest` | declined: `fraudulent`, with the highest risk level |
 //! | `tok_from_<CC>` | paid, with a payment method from that country, such as `tok_from_US` |
 //! | `tok_forgetful` | idempotency keys are forgotten at once |
-//! | `tok_lags_<n>` | the first n questions about a payment are answered 404 |
+//! | `tok_lags_<n>` | the first n lookups of a payment are answered 404 |
 //! | `tok_refund_unavailable_<n>` | paid; the first n refunds are answered 503, `Retry-After: 1` |
-//! | `tok_first_<call>_<behaviour>`, `tok_first_<call>_<behaviour>_<n>` | what the first such call of a payment meets, of the calls and behaviours below; n is its `Retry-After`, or its seconds |
-//! | `tok_refund_broken` | paid; refunds are answered with nonsense until the payment's key is entered into `sandbox_provider.repairs` |
+//! | `tok_first_<call>_<behaviour>`, `tok_first_<call>_<behaviour>_<n>` | the fault of the first such call of a payment, with the calls and behaviours below; n is its `Retry-After`, or its seconds |
+//! | `tok_refund_broken` | paid; refunds get invalid answers until the payment's key is entered into `sandbox_provider.repairs` |
 //!
-//! Beyond that a share of all cards may be declined, as in the world outside: which ones is
-//! decided by their keys, so a repeat is declined again.
+//! In addition, a share of all cards may be declined. The key decides which ones, so a repeat is
+//! declined again.
 //!
-//! Any other trouble is ordered in `sandbox_provider.behaviours`, by the schemas' owner, and comes
-//! before what the token says: for a `call` (`open`, `authorise`, `capture`, `void`, `refund`,
-//! `look-up`, `list`, or `*`), for `whom` (a payment's key, an order's id, or `*`), for the next `remaining`
-//! calls (null: until the row is deleted). The first row that fits is what happens:
+//! Other faults are configured in `sandbox_provider.behaviours`, by the schemas' owner, and take
+//! precedence over the token: for a `call` (`open`, `authorise`, `capture`, `void`, `refund`,
+//! `look-up`, `list`, or `*`), for `whom` (a payment's key, an order's id, or `*`), for the next
+//! `remaining` calls (null: until the row is deleted). The first matching row applies:
 //!
 //! | behaviour | what happens |
 //! |---|---|
-//! | `unavailable` | 503, with `retry_after` as its `Retry-After`, whatever that says; nothing is done |
+//! | `unavailable` | 503, with `retry_after` as its `Retry-After`, verbatim; nothing is done |
 //! | `html` | 200 with a proxy's page; nothing is done |
 //! | `not-found` | 404, as of an index that lags; nothing is done |
 //! | `lost` | it is done, and the connection is reset |
-//! | `truncated` | it is done, and the answer ends before its end |
-//! | `too-large` | it is done, and the answer is longer than any that is read |
+//! | `truncated` | it is done, and the answer is truncated |
+//! | `too-large` | it is done, and the answer is longer than the limit |
 //! | `hangs` | it is done and answered, after `seconds` (a day, if that is null) |
-//! | `late` | the connection is reset, and it is done when somebody has it [land](SandboxProvider::land_late_requests) |
-//! | `forgets` | of `open`: keys of more than `seconds` ago (0, if null) are forgotten |
-//! | `pending` | of `refund`: it is made, and decided by whoever sets its `state` in `sandbox_provider.refunds` to `succeeded` or `failed` |
+//! | `late` | the connection is reset, and it is done on a call of [`land_late_requests`](SandboxProvider::land_late_requests) |
+//! | `forgets` | of `open`: keys older than `seconds` (0, if null) are forgotten |
+//! | `pending` | of `refund`: it is made, and is decided by setting its `state` in `sandbox_provider.refunds` to `succeeded` or `failed` |
 //!
-//! `select sandbox_provider.pay_out()` pays out whatever was taken and not paid out yet, less a fee.
+//! `select sandbox_provider.pay_out()` pays out everything captured and not yet paid out, less a
+//! fee.
 //!
-//! An authorisation ends early once its `expires_at` in `sandbox_provider.payments` is set back.
+//! To end an authorisation early, set its `expires_at` in `sandbox_provider.payments` back.
 //!
 //! ```sql
 //! insert into sandbox_provider.behaviours (call, whom, behaviour, retry_after, remaining)
@@ -82,7 +83,7 @@ pub struct SandboxProvider {
     decline_percent: u8,
 }
 
-/// What the provider is asked, as it goes over the line.
+/// A request to the provider, as it is sent.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "kebab-case")]
 enum Request {
@@ -100,7 +101,7 @@ enum Request {
     Find { payment: i64 },
 }
 
-/// A payment as the provider answers it.
+/// A payment in the provider's answer.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Told {
     id: String,
@@ -111,16 +112,16 @@ pub(crate) struct Told {
     refunded: Decimal,
     decline_code: Option<String>,
     expires_at: Option<DateTime<Utc>>,
-    /// Where the customer approves it, if it awaits that.
+    /// The link for the customer's approval, if it is awaited.
     approval_url: Option<String>,
     approvable_until: Option<DateTime<Utc>>,
     risk: Option<RiskLevel>,
     method_country: Option<CountryCode>,
-    /// Of a refund: whether it is under way, and nobody knows yet how it ends.
+    /// In an answer to a refund: whether its outcome is still open.
     is_refund_pending: bool,
 }
 
-/// The newest refund under a key, if there is one, as the provider answers it.
+/// The newest refund under a key, if any, in the provider's answer.
 #[derive(Serialize, Deserialize)]
 struct ToldOfRefund {
     newest: Option<ToldRefund>,
@@ -136,19 +137,19 @@ struct ToldRefund {
 }
 
 impl SandboxProvider {
-    /// Opens for business.
+    /// Creates the provider.
     ///
-    /// **Shape.** `db` holds the schema `sandbox_provider` and should be the provider's own
-    /// connections. Of all cards that would pay, `decline_percent` in a hundred are declined.
+    /// **Shape.** `db` holds the schema `sandbox_provider` and should be the provider's own.
+    /// Of all cards that would pay, `decline_percent` in a hundred are declined.
     #[must_use]
     pub const fn new(db: Database, decline_percent: u8) -> Self {
         Self { db, decline_percent }
     }
 
-    /// Has every request arrive that was held up on its way, first the one that was sent first; how
-    /// many did. Nobody hears what is answered.
+    /// Executes all delayed requests, in the order in which they were sent; returns how many. Their
+    /// answers are dropped.
     ///
-    /// **Errors.** The provider's records cannot be had.
+    /// **Errors.** The provider's database failed.
     pub async fn land_late_requests(&self) -> Result<u64, sqlx::Error> {
         let mut landed = 0_u64;
         while let Some(request) = self.next_late_request().await? {
@@ -184,7 +185,7 @@ impl SandboxProvider {
         line::send(behaviour, Box::pin(self.handle(request, behaviour))).await
     }
 
-    /// What the provider does once a request has arrived, and what it answers.
+    /// Executes a request that has arrived, and returns the answer.
     async fn handle(
         &self,
         request: &Request,
@@ -228,7 +229,7 @@ impl SandboxProvider {
         }
     }
 
-    /// The payment after a refund was asked for: refused, if it was not made.
+    /// The payment after a refund request: a refusal, if the refund was not made.
     async fn told_of_refund(&self, payment: i64, key: &str) -> Result<Answer, sqlx::Error> {
         let made = self.newest_refund(payment, key).await?.map(|refund| refund.state);
         let told = self.payment(payment).await?.map(|told| {
@@ -265,7 +266,7 @@ const ANY: [PaymentState; 7] = [
     PaymentState::Refunded,
 ];
 
-/// The payment, if it is in a state that the request is about.
+/// The payment, if it is in a state that allows the request.
 fn told_if(told: Option<Told>, states: &[PaymentState]) -> Answer {
     match told {
         Some(told) if states.contains(&told.state) => Answer::json(200, &told),
@@ -379,7 +380,7 @@ fn number_of(PaymentId(id): &PaymentId) -> Result<i64, ProviderError> {
     number.ok_or_else(|| nonsense("there is no such payment"))
 }
 
-/// The key's hash decides, so that the same card is as unlucky the second time.
+/// The key's hash decides, so that a repeat has the same outcome.
 fn is_unlucky(key: &str, percent: u8) -> bool {
     let digest = Sha256::digest(key);
     let drawn = digest.iter().take(4).fold(0_u32, |drawn, byte| (drawn << 8) | u32::from(*byte));

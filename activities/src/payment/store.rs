@@ -1,4 +1,4 @@
-//! The shop's own record of its customers' payments.
+//! The shop's records of its customers' payments.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
-/// What is on record of a payment, beside the idempotency record of the step that asks.
+/// The record of a payment, besides the step's idempotency record.
 pub(super) struct Stored {
     pub(super) recorded: Recorded<Value>,
     pub(super) payment: Option<StoredPayment>,
-    /// Until when a payment of the order can be replaced, if one was declined.
+    /// The deadline for replacing a payment of the order, if one was declined.
     pub(super) retry_until: Option<DateTime<Utc>>,
     /// When it was read, by the database's clock.
     pub(super) read_at: DateTime<Utc>,
@@ -35,18 +35,18 @@ pub(super) struct StoredPayment {
     pub(super) age: Duration,
 }
 
-/// A wait for the customer, to be put on record.
+/// A wait for the customer, to be recorded.
 pub(super) struct Wait<'a> {
-    /// What became of the payment.
+    /// The payment's state.
     pub(super) state: PaymentState,
-    /// Until when.
+    /// The deadline.
     pub(super) until: DateTime<Utc>,
-    /// Where the customer approves it, if it is to be approved.
+    /// The link for the customer's approval, if it has to be approved.
     pub(super) approval_url: Option<&'a str>,
     pub(super) event: OrderEvent,
 }
 
-/// What the database has of an order's payment.
+/// The row of an order's payment.
 struct Found {
     is_first_undone: bool,
     reference: Option<String>,
@@ -59,9 +59,9 @@ struct Found {
     read_at: DateTime<Utc>,
 }
 
-/// Reads the order and its payment. Authorising has a payment of its own; whoever captures, or undoes
-/// a capture, is about the order's newest. Once the first attempt at authorising is undone, so are the
-/// later ones: the run that undoes need not know of them.
+/// Reads the order and its payment. An authorisation has its own payment; a capture, or its undo,
+/// uses the order's newest one. Undoing the first authorisation attempt also undoes the later ones:
+/// the undoing run need not know of them.
 async fn find(db: Db<'_>, key: StepKey) -> Result<(orders::Row, Found), ActivityFault> {
     let own = (key.step == StepName::AuthorisePayment).then(|| key.to_string());
     Ok(orders::read_with!(
@@ -107,7 +107,7 @@ async fn find(db: Db<'_>, key: StepKey) -> Result<(orders::Row, Found), Activity
     ))
 }
 
-/// Reads what a step needs, as [`orders::begin`] does, and its payment with it.
+/// Reads what a step needs, as [`orders::begin`] does, together with its payment.
 pub(super) async fn begin(db: Db<'_>, key: StepKey) -> Result<(Order, Stored), ActivityFault> {
     let (mut row, found) = find(db, key).await?;
     row.is_undone |= found.is_first_undone;
@@ -115,7 +115,7 @@ pub(super) async fn begin(db: Db<'_>, key: StepKey) -> Result<(Order, Stored), A
     Ok((order, found.stored(recorded)?))
 }
 
-/// Reads what is on record of a payment.
+/// Reads the record of a payment.
 pub(super) async fn read(db: Db<'_>, key: StepKey) -> Result<Stored, ActivityFault> {
     let (row, found) = find(db, key).await?;
     let recorded = Recorded::of(row.outcome, row.is_undone || found.is_first_undone)?;
@@ -158,10 +158,10 @@ pub(super) async fn later_attempts(db: Db<'_>, key: StepKey) -> Result<Vec<u32>,
     numbers.map_err(|error| ActivityFault::broken(DOING, error))
 }
 
-/// Stores the id of a payment that was opened a moment ago, with the beginning of its step's
-/// idempotency record; whether it did. Neither is stored if the step has a payment, an answer or a
-/// tombstone already, or if it is a later attempt and the first one has a tombstone: that one's
-/// undo closes all payments that are stored before it.
+/// Stores the id of a newly opened payment, together with the beginning of its step's idempotency
+/// record; returns whether it did. Neither is stored if the step already has a payment, an answer
+/// or a tombstone; or if it is a later attempt and the first one has a tombstone, because that undo
+/// closes all payments stored before it.
 pub(super) async fn store(
     db: Db<'_>,
     charge: &Charge,
@@ -204,8 +204,8 @@ pub(super) async fn store(
     Ok(stored.rows_affected() > 0)
 }
 
-/// Puts on record that a payment waits for the customer, once for each state that it waits in,
-/// and only while the step is neither answered nor undone.
+/// Records that a payment waits for the customer, once per state in which it waits, and only while
+/// the step is neither answered nor undone.
 pub(super) async fn record_wait(
     db: Db<'_>,
     key: StepKey,
@@ -248,8 +248,8 @@ pub(super) async fn record_wait(
     Ok(())
 }
 
-/// Answers a step with what it made of the payment; whether it did, and nobody else before. Without
-/// an event, what happened is on record already.
+/// Records the step's answer with the payment's result; returns whether it did, or an answer was
+/// already there. Without an event, what happened is already on record.
 pub(super) async fn answer(
     db: Db<'_>,
     key: StepKey,
@@ -292,8 +292,7 @@ pub(super) async fn answer(
     Ok(answered.is_some())
 }
 
-/// Records that a payment was let go or given back, once. `event` says so where there was money to
-/// let go.
+/// Records that a payment was voided or refunded, once. `event` is given if it had held money.
 pub(super) async fn record_return(
     db: Db<'_>,
     charge: &Charge,
@@ -332,8 +331,8 @@ pub(super) async fn record_return(
     Ok(())
 }
 
-/// Records that a payment was let go because another took its place: no event, the order is still
-/// to be paid.
+/// Records that a payment was voided because another replaced it: no event, because the order is
+/// still to be paid.
 pub(super) async fn record_replaced(db: Db<'_>, charge: &Charge) -> Result<(), ActivityFault> {
     sqlx::query!(
         "update payments.charges set state = 'voided', approval_url = null
@@ -351,7 +350,7 @@ pub(super) fn moved(amount: Money, PaymentId(reference): &PaymentId) -> PaymentM
     PaymentMoved { amount, provider_reference: reference.clone() }
 }
 
-/// A refusal as the idempotency record keeps it, and as an event.
+/// A refusal in the form of the idempotency record, and as an event.
 pub(super) fn refusal(
     rejection: Rejection,
     event: impl FnOnce(Refused) -> OrderEvent,

@@ -1,36 +1,36 @@
-//! Stripe, with the shop's own account.
+//! Stripe as the payment provider, with the shop's own account.
 //!
-//! A payment is a `PaymentIntent` with manual capture. Creating it without confirming it is the
-//! harmless half; its id is stored, and from then on every request names it. Only cards are taken: how
-//! they pay is decided at once, or by their holder within minutes.
+//! A payment is a `PaymentIntent` with manual capture. Creating it without confirming it moves no
+//! money; its id is stored, and from then on every request names it. Only cards are accepted: their
+//! outcome is known at once, or after the cardholder's approval within minutes.
 //!
-//! # Keys
+//! # Idempotency keys
 //!
-//! Each request has an idempotency key that is derived from the order's own, so that one which lands
-//! late, or twice, is done once. Stripe keeps its first answer under a key for a day, failures of its
-//! own (5xx) too. So an answer from the keeping says what was, and not what is:
+//! Each request has an idempotency key derived from the order's own, so that a request that arrives
+//! late, or twice, takes effect once. Stripe keeps its first answer under a key for a day, even for
+//! its own failures (5xx). So a replayed answer describes the past, not the present:
 //!
-//! - about a payment, its state is asked for, and decides. Has it not moved, the request is sent
-//!   again under the next key (`…-2`, `…-3`). That moves nothing twice, because what a request does to
-//!   a payment depends on its state alone;
-//! - about a refund, the payment's refunds are asked for, and decide. A refund carries the shop's key
-//!   for it. One that has failed is followed by another under the next key.
+//! - About a payment, its current state is looked up, and decides. If it has not changed, the
+//!   request is sent again under the next key (`…-2`, `…-3`). That takes effect at most once,
+//!   because the effect of a request depends on the payment's state alone.
+//! - About a refund, the payment's refunds are listed, and decide. A refund carries the shop's key
+//!   in its metadata. A failed one is followed by another under the next key.
 //!
-//! Once a day is over, a key is as good as new: the state decides then as well.
+//! After a day, a key is forgotten: the state decides then as well.
 //!
 //! # Disputes
 //!
-//! A dispute is read as it is, whatever event told of it: its status, and the balance transactions
-//! that it has made until then. One below zero has withdrawn the money, one above has reinstated it,
-//! and each says what fee Stripe takes, or gives back. Where Stripe pays out in another currency, the
-//! fee is in that one, and what was withdrawn counts as the amount in dispute: what the exchange rate
-//! makes of it is the payout's.
+//! A dispute is read in its current state, whatever event reported it: its status, and the balance
+//! transactions made so far. A negative one has withdrawn the money, a positive one has reinstated
+//! it, and each contains the fee that Stripe charges or returns. If Stripe pays out in another
+//! currency, the fee is in that currency, and the disputed amount counts as withdrawn: the exchange
+//! rate's effect is part of the payout.
 //!
 //! # The customer's approval
 //!
-//! With a [return URL](StripeSettings::return_url), a bank that wants its customer to approve the
-//! payment hands out a link, on which the order waits. Without one, the bank is told that the customer
-//! is not there, and declines with `authentication_required`.
+//! With a [return URL](StripeSettings::return_url), a bank that requires the customer's approval
+//! returns a link, and the order waits for the customer. Without one, the bank is told that the
+//! customer is not present, and declines with `authentication_required`.
 
 mod client;
 mod lists;
@@ -59,53 +59,53 @@ use super::port::{
 };
 use crate::party::answer::Said;
 
-/// Under so many keys a request is sent, as long as each only brings back an answer that was kept.
+/// The most keys under which a request is sent while each only returns a replayed answer.
 const KEYS_MAX: u32 = 5;
 
-/// More refunds of one payment are more than a provider that works can bring about.
+/// More refunds of one payment than a working provider can have.
 const REFUNDS_MAX: &str = "40";
 
-/// How many events a page has: as many as Stripe gives at once.
+/// The number of events per page: Stripe's maximum.
 const EVENTS_PER_PAGE: &str = "100";
 
-/// Where Stripe's API is.
+/// The URL of Stripe's API.
 pub const STRIPE_API_URL: &str = "https://api.stripe.com";
 
-/// Stripe, as one account deals with it.
+/// Stripe, with one account.
 pub struct StripeProvider {
     api: Api,
     return_url: Option<String>,
 }
 
-/// A request about a payment that exists.
+/// A request about an existing payment.
 struct Action {
     name: &'static str,
     form: Vec<Field>,
-    /// In which states the payment may be before.
+    /// The states that allow the request.
     from: &'static [PaymentState],
-    /// In which states it may be after.
+    /// The states that it may lead to.
     to: &'static [PaymentState],
 }
 
-/// What came of opening a payment.
+/// The result of opening a payment.
 enum Opened {
     Payment(PaymentId),
-    /// Stripe does not take the payment method, and says why.
+    /// Stripe refuses the payment method, for this reason.
     MethodRefused(String),
 }
 
-/// What an answer tells of a payment.
+/// What an answer says about a payment.
 enum Told {
-    /// What it is now.
+    /// Its current state.
     Is(Box<Intent>),
-    /// Only what it was at an earlier request.
+    /// Only its state at an earlier request.
     Was,
-    /// Why nothing was done. What the payment is now may explain it.
+    /// Why nothing was done. The payment's current state may explain it.
     Refused(ProviderError),
 }
 
 impl StripeProvider {
-    /// Calls nothing yet.
+    /// Makes no call yet.
     ///
     /// **Errors.** [`UnusableSettings`].
     pub fn new(settings: &StripeSettings) -> Result<Self, UnusableSettings> {
@@ -117,8 +117,8 @@ impl StripeProvider {
         Ok(Self { api: Api::new(settings)?, return_url })
     }
 
-    /// Creates a payment. Under a key whose answer is a failure that was kept, nothing can come of it
-    /// any more; a payment that is created a second time is one that nobody asks for anything.
+    /// Creates a payment. If the answer under a key is a replayed failure, the next key is used; a
+    /// payment that is thereby created twice is never used.
     async fn create(&self, key: &str, form: &[Field]) -> Result<Opened, ProviderError> {
         for number in 1..=KEYS_MAX {
             let reply = self.api.post(&["payment_intents"], &numbered(key, number), form).await?;
@@ -137,7 +137,7 @@ impl StripeProvider {
         Err(no_key_left())
     }
 
-    /// Opens a payment that nobody can pay, so that the order is told why.
+    /// Opens a payment without a method, so that the order gets the decline's reason.
     async fn open_declined(
         &self,
         key: &str,
@@ -151,7 +151,7 @@ impl StripeProvider {
         }
     }
 
-    /// Asks for something to be done to a payment, and answers the payment as it is then.
+    /// Sends a request about a payment, and returns the payment's state afterwards.
     async fn ask(&self, payment: &PaymentId, action: &Action) -> Result<Payment, ProviderError> {
         let id = intent_id(payment).ok_or(ProviderError::NotFound)?;
         for number in 1..=KEYS_MAX {
@@ -174,9 +174,9 @@ impl StripeProvider {
         Err(no_key_left())
     }
 
-    /// What an answer tells of the payment.
+    /// Interprets an answer about the payment.
     ///
-    /// **Errors.** It tells nothing.
+    /// **Errors.** The answer says nothing about it.
     async fn told(&self, id: &str, reply: &Reply) -> Result<Told, ProviderError> {
         if reply.is_replayed {
             return Ok(Told::Was);
@@ -184,7 +184,7 @@ impl StripeProvider {
         match reply.read::<Intent>()? {
             Said::Yes(intent) => Ok(Told::Is(Box::new(intent))),
             Said::No { why, .. } if why.error.is_of_other_parameters() => Ok(Told::Was),
-            // The bank has said no.
+            // The bank declined.
             Said::No { status: 402, why } => Ok(Told::Is(match why.error.payment_intent {
                 Some(intent) => intent,
                 None => Box::new(self.retrieve(id).await?),
@@ -207,7 +207,7 @@ impl StripeProvider {
         }
     }
 
-    /// What became of a payment.
+    /// The current state of a payment.
     async fn found(&self, id: &str) -> Result<Payment, ProviderError> {
         let intent = self.retrieve(id).await?;
         let mut payment = intent.payment()?;
@@ -230,7 +230,7 @@ impl StripeProvider {
         }
     }
 
-    /// Asks for a refund under one key; none, if the answer only tells what was.
+    /// Requests a refund under one key; `None` if the answer was replayed.
     async fn refund_once(
         &self,
         id: &str,
@@ -245,7 +245,7 @@ impl StripeProvider {
             Said::Yes(refund) => match refund.outcome() {
                 Refunding::Done => self.found(id).await.map(Some),
                 Refunding::Undecided => Err(undecided("the refund is pending")),
-                // Another is asked for, but not at once.
+                // Another refund is requested, but not at once.
                 Refunding::Failed => Err(undecided("the refund has failed")),
             },
             Said::No { why, .. } if why.error.is_of_other_parameters() => Ok(None),
@@ -258,7 +258,7 @@ impl StripeProvider {
 }
 
 impl Action {
-    /// The payment, if it is one of which this was made.
+    /// The payment, if its state is one that the request may lead to.
     fn made(&self, payment: Payment) -> Result<Payment, ProviderError> {
         if self.to.contains(&payment.state) {
             Ok(payment)
@@ -278,8 +278,8 @@ impl PaymentProvider for StripeProvider {
         }
     }
 
-    /// A payment method that Stripe does not take is a payment that is declined: it is opened without
-    /// a method, and says why.
+    /// If Stripe refuses the payment method, the payment is opened without a method and counts as
+    /// declined, with the reason.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {
         let (key, mut form) = (charge.key.to_string(), opening(charge)?);
         let Some((customer, method)) = method_of(charge.payment_token.as_str()) else {
@@ -333,8 +333,8 @@ impl PaymentProvider for StripeProvider {
         self.ask(payment, &action).await
     }
 
-    /// What a person has given back in Stripe's Dashboard is not given back again, and no other amount
-    /// is given back than was asked for.
+    /// A refund made by a person in Stripe's Dashboard is not repeated, and the refunded amount is
+    /// always the requested one.
     async fn refund(
         &self,
         payment: &PaymentId,
@@ -433,8 +433,8 @@ impl EventSource for StripeProvider {
         let reply = self.api.get_page(&["events"], &query).await?;
         match reply.read::<Events>()? {
             Said::Yes(events) => events.page(),
-            // An answer, whatever it is about: a key that may not read events must not have the
-            // provider left alone, which takes payments all the same.
+            // This counts as an answer: a key without permission to read events must not open the
+            // circuit breaker for a provider that still accepts payments.
             Said::No { why, .. } => Err(match reply.refused(&why.error) {
                 ProviderError::Unavailable { source, .. } => ProviderError::InvalidAnswer(source),
                 error @ (ProviderError::MovedOn
@@ -445,21 +445,21 @@ impl EventSource for StripeProvider {
     }
 }
 
-/// What a payment is opened with, besides how it is paid.
+/// The parameters with which a payment is opened, except how it is paid.
 fn opening(charge: &Charge) -> Result<Vec<Field>, ProviderError> {
     let currency = charge.amount.currency().code().to_ascii_lowercase();
     Ok(vec![
         ("amount", units(charge.amount)?.to_string()),
         ("currency", currency),
         ("capture_method", "manual".to_owned()),
-        // Others may answer after days, or send the customer elsewhere.
+        // Other methods may take days, or redirect the customer.
         ("payment_method_types[]", "card".to_owned()),
         ("metadata[order_id]", charge.key.order_id.to_string()),
         ("metadata[key]", charge.key.to_string()),
     ])
 }
 
-/// The payment method that a token stands for, and the customer of Stripe who has saved it.
+/// The payment method of a token, and the Stripe customer who has saved it.
 fn method_of(token: &str) -> Option<(Option<&str>, &str)> {
     let (customer, method) = match token.split_once('/') {
         Some((customer, method)) => (Some(customer), method),
@@ -468,7 +468,7 @@ fn method_of(token: &str) -> Option<(Option<&str>, &str)> {
     method.starts_with("pm_").then_some((customer, method))
 }
 
-/// An answer about a payment is to tell how long the money is set aside.
+/// Requests the expanded charge, which says how long the authorisation lasts.
 fn whole_charge() -> Field {
     ("expand[]", "latest_charge".to_owned())
 }
@@ -477,7 +477,7 @@ fn units(amount: Money) -> Result<u64, ProviderError> {
     to_stripe_units(amount).map_err(|refused| ProviderError::InvalidAnswer(refused.into()))
 }
 
-/// The first key is as it was derived; each of the next has its number.
+/// The first key is unchanged; each further one has its number appended.
 fn numbered(key: &str, number: u32) -> String {
     if number == 1 { key.to_owned() } else { format!("{key}-{number}") }
 }
@@ -490,7 +490,7 @@ fn is_undecided(refund: &Refund) -> bool {
     refund.outcome() == Refunding::Undecided
 }
 
-/// How many of the refunds under this key have come to this.
+/// The number of refunds under this key with this outcome.
 fn of_key(refunds: &[Refund], refund_key: &str, outcome: Refunding) -> u32 {
     let of_key = refunds.iter().filter(|refund| refund.is_of(refund_key));
     let number = of_key.filter(|refund| refund.outcome() == outcome).count();

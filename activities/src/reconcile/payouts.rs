@@ -1,6 +1,6 @@
-//! Payouts: what the provider keeps of its payments is an expense, and what it pays out moves from
-//! payment clearing to the bank. What an order was paid with is in payment clearing by the order's
-//! own booking, so once both are booked, nothing of the payout is left there.
+//! Payouts: the fees that the provider deducts are an expense, and a payout moves money from
+//! payment clearing to the bank. An order's own journal entry has put its payment into payment
+//! clearing, so once both are posted, nothing of the payout is left there.
 
 use domain::ledger::{Account, Entry};
 use rust_decimal::Decimal;
@@ -15,7 +15,7 @@ use crate::payment::port::PROVIDER;
 const DOING: &str = "booking a payout";
 
 impl Session<'_> {
-    /// Books a page of payouts.
+    /// Posts a page of payouts.
     pub(super) async fn read_payouts(&mut self) -> Result<(), ActivityFault> {
         let cursor = self.run.at.cursor.as_deref();
         let page = self.lists().list_payouts(self.run.range, cursor).await;
@@ -30,8 +30,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Books a payout once the bank has it, and takes that back if it comes back. One that never
-    /// reached the bank is nothing.
+    /// Posts a payout once the bank has it, and reverses that if it comes back. One that never
+    /// reached the bank is not posted.
     async fn settle_payout(&mut self, payout: &Payout) -> Result<(), ActivityFault> {
         match (&payout.state, &payout.transaction) {
             (PayoutState::Pending | PayoutState::Failed { returned_by: None }, _) => Ok(()),
@@ -75,20 +75,21 @@ impl Session<'_> {
         }
     }
 
-    /// Compares each payout with what the books have of it.
+    /// Compares each payout with the ledger.
     pub(super) async fn judge_payouts(&mut self) -> Result<(), ActivityFault> {
         let (examined, found) = store::payouts(&mut self.notes, self.run.id).await?;
         store::settle(&mut self.notes, self.run.id, &examined, &found).await
     }
 }
 
-/// What a balance transaction costs the shop.
+/// The fee of a balance transaction.
 fn fee(settled: &Settled) -> Result<Option<Booking>, ActivityFault> {
     let Settled { id, kind, amount, fee, currency, .. } = settled;
     let fee = match kind {
-        // A dispute books it with all else that it moves, whether it was heard of before or not.
+        // A dispute posts its fee together with its other movements, whether it is known yet or
+        // not.
         SettledKind::Dispute => return Ok(None),
-        // The whole of it is a fee, and is not to the shop.
+        // The whole amount is a fee, and does not go to the shop.
         SettledKind::Fee => fee.checked_sub(*amount),
         SettledKind::Charge | SettledKind::Refund | SettledKind::Payout | SettledKind::Other => {
             Some(*fee)
@@ -100,7 +101,7 @@ fn fee(settled: &Settled) -> Result<Option<Booking>, ActivityFault> {
     Ok(entries.map(|entries| Booking { key: format!("balance-transaction:{id}:fee"), entries }))
 }
 
-/// What this balance transaction has moved to the bank, or from there.
+/// The amount that this balance transaction has moved to the bank, or back.
 fn to_the_bank(
     transaction: &str,
     amount: Decimal,

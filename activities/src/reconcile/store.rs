@@ -1,4 +1,4 @@
-//! Runs on record, what they have read, and what they have found.
+//! The records of runs: their progress, what they have read, and the differences found.
 
 use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, PaymentMoved};
@@ -18,7 +18,7 @@ use crate::ledger::{self, Booking};
 use crate::payment::lists::{ListedPayment, ListedRefund, Payout, Range, Settled, Standing};
 use crate::payment::port::PROVIDER;
 
-/// Where a run is kept.
+/// Where a run's records are written.
 pub(super) enum Notes<'a> {
     /// In the database.
     Kept(&'a PgPool),
@@ -54,7 +54,7 @@ async fn commit(
     transaction.commit().await.map_err(|error| fault(doing, error))
 }
 
-/// A run, and how far it has come.
+/// A run and its progress.
 pub(super) struct Run {
     pub(super) id: i64,
     pub(super) range: Range,
@@ -62,14 +62,14 @@ pub(super) struct Run {
     pub(super) has_finished: bool,
 }
 
-/// How far a run has come.
+/// The progress of a run.
 pub(super) struct Checkpoint {
     pub(super) phase: Phase,
-    /// What the next page is asked for with.
+    /// The cursor of the next page.
     pub(super) cursor: Option<String>,
 }
 
-/// What a run does next.
+/// The next phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Payments,
@@ -101,7 +101,7 @@ impl Phase {
 
 const BEGINNING: &str = "beginning a reconciliation";
 
-/// Begins a run, or takes up the one of this name.
+/// Begins a run, or continues the one with this name.
 pub(super) async fn begin(notes: &mut Notes<'_>, asked: &Asked) -> Result<Run, ActivityFault> {
     let mut transaction = notes.begin(BEGINNING).await?;
     let known = sqlx::query!(
@@ -174,7 +174,7 @@ fn abandoned(run: i64) -> ActivityFault {
     ActivityFault::not_open(message, None)
 }
 
-/// How many items a page has shown.
+/// The number of items in a page.
 #[derive(Clone, Copy, Default)]
 struct Shown {
     payments: usize,
@@ -182,8 +182,8 @@ struct Shown {
     payouts: usize,
 }
 
-/// Says that the run lives, and how far it has come. It comes first in its transaction, so that a run
-/// which was abandoned changes nothing any more.
+/// Saves the run's heartbeat and progress. This must be the first statement of its transaction, so
+/// that a run which was abandoned changes nothing any more.
 async fn advance(
     connection: &mut PgConnection,
     run: i64,
@@ -214,7 +214,7 @@ async fn advance(
     if advanced.rows_affected() == 0 { Err(abandoned(run)) } else { Ok(()) }
 }
 
-/// Goes on without a page.
+/// Advances without a page.
 pub(super) async fn go_on(
     notes: &mut Notes<'_>,
     run: i64,
@@ -223,7 +223,7 @@ pub(super) async fn go_on(
     count_payouts(notes, run, 0, next).await
 }
 
-/// Goes on after a page of payouts, which were booked one by one.
+/// Advances after a page of payouts, which were posted one by one.
 pub(super) async fn count_payouts(
     notes: &mut Notes<'_>,
     run: i64,
@@ -237,7 +237,7 @@ pub(super) async fn count_payouts(
     commit(transaction, DOING).await
 }
 
-/// What the provider says of a payment, as it is kept.
+/// A payment's state at the provider, as stored.
 #[derive(Serialize)]
 pub(super) struct Said<'a> {
     reference: &'a str,
@@ -295,7 +295,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Keeps what the provider says of payments: of a page, if there is a next one to go on to.
+/// Stores the provider's payments; `next` is given for a page, whose progress is saved with it.
 pub(super) async fn keep_payments(
     notes: &mut Notes<'_>,
     run: i64,
@@ -339,12 +339,12 @@ pub(super) async fn keep_payments(
     commit(transaction, DOING).await
 }
 
-/// Rows as one statement takes any number of them.
+/// Rows as JSON, so that one statement takes any number of them.
 fn written<T: Serialize + ?Sized>(doing: &'static str, rows: &T) -> Result<Value, ActivityFault> {
     serde_json::to_value(rows).map_err(|error| ActivityFault::broken(doing, error))
 }
 
-/// Keeps a page of refunds.
+/// Stores a page of refunds.
 pub(super) async fn keep_refunds(
     notes: &mut Notes<'_>,
     run: i64,
@@ -388,8 +388,8 @@ pub(super) async fn keep_refunds(
     commit(transaction, DOING).await
 }
 
-/// Some of the payments that this run has not seen and has to look at: those that the shop has of
-/// the range, those that refunds of the range are of, and those of which a difference stands open.
+/// Some of the payments that this run has not read and has to look up: the shop's payments of the
+/// range, the payments of the range's refunds, and those with an open difference.
 pub(super) async fn left_out(
     notes: &mut Notes<'_>,
     run: &Run,
@@ -428,7 +428,7 @@ pub(super) async fn left_out(
     Ok(left_out)
 }
 
-/// What both sides say of a payment.
+/// Both sides' facts about a payment.
 pub(super) struct Pair {
     pub(super) reference: String,
     /// The order, if the shop has it.
@@ -444,14 +444,14 @@ pub(super) enum PairStanding {
     Told,
     /// The provider has not decided.
     Undecided,
-    /// What the provider says is not understood.
+    /// The provider's state is not understood.
     Unreadable,
 }
 
-/// How many payments are judged at once.
+/// The number of payments judged per batch.
 const JUDGED_AT_ONCE: i32 = 500;
 
-/// The next payments that the run has seen, after this one.
+/// The next payments that the run has read, after this one.
 pub(super) async fn pairs(
     notes: &mut Notes<'_>,
     run: i64,
@@ -460,7 +460,7 @@ pub(super) async fn pairs(
     compared(notes, run, None, after, JUDGED_AT_ONCE).await
 }
 
-/// One payment that the run has seen.
+/// One payment that the run has read.
 pub(super) async fn pair(
     notes: &mut Notes<'_>,
     run: i64,
@@ -594,8 +594,8 @@ pub(super) struct Found {
     pub(super) in_shop: Option<Amount>,
 }
 
-/// Opens the differences that were found, once each, and closes those of whatever was examined that
-/// are gone. One that a person has settled is let be, unless the amounts are others.
+/// Opens the differences found, once each, and closes those of examined payments that are gone. One
+/// that a person has settled stays settled, unless its amounts change.
 pub(super) async fn settle(
     notes: &mut Notes<'_>,
     run: i64,
@@ -660,7 +660,7 @@ pub(super) async fn settle(
     commit(transaction, DOING).await
 }
 
-/// Records that a payment which was left was voided. The order is told, if it shows the payment.
+/// Records that a leftover payment was voided. The order gets an event, if it shows the payment.
 pub(super) async fn voided(
     notes: &mut Notes<'_>,
     run: i64,
@@ -698,7 +698,7 @@ pub(super) async fn voided(
     commit(transaction, DOING).await
 }
 
-/// Refunds that wait for what the provider has decided already, so many at most.
+/// At most `most` refunds that wait for something that the provider has already decided.
 pub(super) async fn decided_refunds(
     notes: &mut Notes<'_>,
     run: i64,
@@ -737,7 +737,7 @@ pub(super) async fn decided_refunds(
 
 const SETTLING: &str = "booking a payout";
 
-/// Keeps a page of what a payout consists of, and books what it costs.
+/// Stores a page of a payout's items, and posts their fees.
 pub(super) async fn keep_settled(
     notes: &mut Notes<'_>,
     run: i64,
@@ -785,7 +785,7 @@ pub(super) async fn keep_settled(
     commit(transaction, SETTLING).await
 }
 
-/// Books a payout that the bank has.
+/// Posts a payout that the bank has.
 pub(super) async fn book_payout(
     notes: &mut Notes<'_>,
     run: i64,
@@ -815,7 +815,7 @@ pub(super) async fn book_payout(
     commit(books, SETTLING).await
 }
 
-/// Books that a payout has come back, if it was booked before.
+/// Posts that a payout has come back, if it was posted before.
 pub(super) async fn book_return(
     notes: &mut Notes<'_>,
     run: i64,
@@ -841,7 +841,8 @@ pub(super) async fn book_return(
     commit(books, SETTLING).await
 }
 
-/// The payouts that this run has booked or has to look at again, and how they differ from the books.
+/// The payouts that this run has posted or has to check again, and their differences from the
+/// ledger.
 pub(super) async fn payouts(
     notes: &mut Notes<'_>,
     run: i64,
@@ -882,7 +883,7 @@ pub(super) async fn payouts(
     Ok((examined, found))
 }
 
-/// Ends a run, and counts what came of it.
+/// Ends a run, and stores its totals.
 pub(super) async fn finish(
     notes: &mut Notes<'_>,
     run: i64,
@@ -916,7 +917,7 @@ pub(super) async fn finish(
 
 const REPORTING: &str = "reading what a reconciliation found";
 
-/// What came of a run that has finished.
+/// The report of a finished run.
 pub(super) async fn report(
     notes: &mut Notes<'_>,
     run: i64,
@@ -977,7 +978,7 @@ async fn open_differences(connection: &mut PgConnection) -> Result<Vec<Differenc
     difference.collect()
 }
 
-/// The amount with the decimals of its currency, of which the driver drops those of nothing.
+/// The amount with its currency's decimals; the driver drops trailing zeros.
 fn written_amount((mut amount, currency): (Decimal, String)) -> Amount {
     let digits = Currency::from_code(&currency).and_then(|known| minor_digits(known).ok());
     amount.rescale(digits.unwrap_or_default().max(amount.normalize().scale()));

@@ -1,4 +1,4 @@
-//! Refunds on record.
+//! The records of refunds.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::idempotency;
 use crate::ledger::Columns;
 use crate::payment::port::PaymentId;
 
-/// A refund as it is on record.
+/// The record of a refund.
 pub(super) struct Stored {
     pub(super) amount: Money,
     pub(super) parts: Parts,
     pub(super) state: RefundState,
-    /// Whether nobody is to ask the provider for it any more.
+    /// Whether nobody may request it from the provider any more.
     pub(super) is_given_up: bool,
-    /// The payment that it gives back.
+    /// The refunded payment.
     pub(super) payment: PaymentId,
-    /// How long ago that was opened.
+    /// How long ago the payment was opened.
     pub(super) age: Duration,
     /// The failed refund at the provider that a person was told of.
     pub(super) failed_reference: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct Stored {
     pub(super) is_disputed: bool,
 }
 
-/// The refund's number, as the database counts it.
+/// The refund's number, as a database integer.
 fn number(key: StepKey) -> Result<i32, ActivityFault> {
     let RefundId { number, .. } = RefundId::of_key(key);
     i32::try_from(number).map_err(|error| ActivityFault::broken("naming a refund", error))
@@ -94,7 +94,7 @@ pub(super) async fn read(db: Db<'_>, key: StepKey) -> Result<Stored, ActivityFau
     })
 }
 
-/// Says that the provider is asked from now on, unless the refund was given up.
+/// Records that the provider is asked from now on, unless the refund was given up.
 pub(super) async fn begin(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!(
         "update payments.refund_requests set state = 'pending', updated_at = now()
@@ -108,7 +108,7 @@ pub(super) async fn begin(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault>
     .map_err(|error| ActivityFault::of_database("beginning a refund", error))
 }
 
-/// Says that nobody is to ask the provider any more, unless the refund has ended.
+/// Records that nobody may ask the provider any more, unless the refund has ended.
 pub(super) async fn give_up(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!(
         "update payments.refund_requests set given_up_at = now(), updated_at = now()
@@ -123,8 +123,9 @@ pub(super) async fn give_up(db: Db<'_>, key: StepKey) -> Result<(), ActivityFaul
     .map_err(|error| ActivityFault::of_database("giving a refund up", error))
 }
 
-/// Records that the money is given back, and books it, once; whether this call did. `events` are
-/// that of the refund, which is completed with what is left of the payment, and that of its booking.
+/// Records that the money is refunded, and posts that, once; returns whether this call did.
+/// `events` are the refund's event, in which the amount left of the payment is filled in, and that
+/// of its journal entry.
 pub(super) async fn succeed(
     db: Db<'_>,
     key: StepKey,
@@ -195,7 +196,7 @@ pub(super) async fn succeed(
     Ok(recorded.is_some())
 }
 
-/// Keeps why the provider did not give the money back, as it is told to a person.
+/// Stores why the provider did not refund the money, as told to a person.
 pub(super) async fn tell(
     db: Db<'_>,
     key: StepKey,
@@ -217,7 +218,7 @@ pub(super) async fn tell(
     .map_err(|error| ActivityFault::of_database("recording that a refund failed", error))
 }
 
-/// Records that no money is given back, once, and frees the amount.
+/// Records that no money is refunded, once, and frees the amount.
 pub(super) async fn end(db: Db<'_>, key: StepKey, amount: Money) -> Result<(), ActivityFault> {
     let ended = |why: &str| RefundEnded {
         number: RefundId::of_key(key).number,

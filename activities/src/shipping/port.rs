@@ -1,4 +1,4 @@
-//! The carrier as the shop deals with it, whoever that is.
+//! The port to the carrier.
 
 use std::time::Duration;
 
@@ -11,56 +11,54 @@ use crate::fault::Cause;
 pub use crate::party::Capabilities;
 use crate::party::answer::Unread;
 
-/// Who takes the parcels.
+/// A carrier.
 ///
-/// A shipment is called in two halves. [`draft`](Self::draft) fetches nothing and costs nothing;
-/// the id that it answers is stored before anything else is asked. Every other request names that
-/// id, and its effect depends on the shipment's state alone: done twice, it is done once. For how
-/// long the carrier remembers references therefore does not matter.
+/// A shipment is created in two phases. [`draft`](Self::draft) triggers no pickup and costs
+/// nothing; the id that it returns is stored before anything else is requested. Every other request
+/// names that id, and its effect depends on the shipment's state alone, so it is idempotent,
+/// however long the carrier remembers references.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// What the shop has to allow for with this carrier.
+    /// Properties of this carrier that the shop has to allow for.
     fn capabilities(&self) -> Capabilities;
 
-    /// Drafts a shipment. Nothing is fetched, and nothing costs.
+    /// Drafts a shipment, which triggers no pickup and costs nothing.
     ///
-    /// **Errors.** [`CarrierError::Undeliverable`] when it does not deliver there.
+    /// **Errors.** [`CarrierError::Undeliverable`] if the carrier does not deliver there.
     /// **Repeats.** The booking's reference is its idempotency key. A repeat after the carrier has
-    /// forgotten it drafts another shipment, which nobody will ever purchase.
+    /// forgotten it drafts another shipment, which is never purchased.
     async fn draft(&self, booking: &Booking) -> Result<ShipmentId, CarrierError>;
 
-    /// Buys the label: the parcel will be fetched. Answered with the shipment and its tracking
-    /// number.
+    /// Buys the label: the parcel will be picked up. Returns the shipment with its tracking number.
     ///
-    /// **Errors.** [`CarrierError::Undeliverable`] when it does not deliver there after all;
-    /// [`CarrierError::MovedOn`] when the shipment is cancelled.
+    /// **Errors.** [`CarrierError::Undeliverable`] if the carrier does not deliver there after all;
+    /// [`CarrierError::MovedOn`] if the shipment is cancelled.
     async fn purchase(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError>;
 
-    /// Has nothing fetched: a draft can never be purchased any more, and a purchased label is called
-    /// off.
+    /// Cancels a shipment: a draft can never be purchased, and a purchased label is void.
     ///
-    /// **Errors.** [`CarrierError::HasLeft`] when the parcel is on the road.
+    /// **Errors.** [`CarrierError::HasLeft`] if the parcel is on the road.
     async fn cancel(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError>;
 
-    /// What really became of a shipment: the truth at this moment, never what an index has.
+    /// The shipment's current state, read consistently and never from an index.
     async fn look_up(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError>;
 }
 
-/// What the carrier is told about a parcel. Holds personal data, so it is not printed.
+/// The booking of a parcel. Contains personal data, so it is not printable.
 pub struct Booking {
-    /// What the shop calls the parcel.
+    /// The shop's reference for the parcel.
     pub reference: StepKey,
-    /// Where it goes.
+    /// The destination.
     pub country: CountryCode,
-    /// To whom, if the customer gave an address.
+    /// The recipient, if the customer gave an address.
     pub recipient: Option<Recipient>,
-    /// Pieces in it.
+    /// Number of pieces.
     pub pieces: u64,
 }
 
-/// Whose door the parcel goes to. Personal data, so it is not printed.
+/// The recipient's address. Personal data, so it is not printable.
 pub struct Recipient {
-    /// Who receives it.
+    /// Name.
     pub name: String,
     /// Street and number.
     pub line1: String,
@@ -72,12 +70,12 @@ pub struct Recipient {
     pub postal_code: String,
 }
 
-/// What the carrier calls a shipment.
+/// The carrier's id of a shipment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShipmentId(pub String);
 
 impl ShipmentId {
-    /// The id, if it can be stored and sent back as it is.
+    /// Returns the id, if it can be stored and sent back unchanged.
     ///
     /// **Errors.** [`CarrierError::InvalidAnswer`].
     pub(super) fn checked(self) -> Result<Self, CarrierError> {
@@ -92,14 +90,14 @@ impl ShipmentId {
 /// A shipment in the carrier's own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consignment {
-    /// What became of it.
+    /// Its state.
     pub state: ShipmentState,
-    /// What the customer follows the parcel by, if its label was ever bought.
+    /// The tracking number for the customer, if its label was ever bought.
     pub tracking: Option<String>,
 }
 
 impl Consignment {
-    /// The shipment, with its tracking number as it is stored and shown.
+    /// The shipment, with its tracking number cleaned so that it can be stored and shown.
     pub(super) fn on_one_line(self) -> Self {
         /// Longer than any tracking number.
         const LENGTH_MAX: usize = 100;
@@ -108,34 +106,34 @@ impl Consignment {
     }
 }
 
-/// Why the carrier has not done as asked.
+/// Why the carrier has not done what was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum CarrierError {
-    /// It does not deliver there.
+    /// The carrier does not deliver there.
     #[error("undeliverable: {why}")]
     Undeliverable {
         /// The carrier's reason.
         why: String,
     },
-    /// The shipment is not in a state that the request is about: look it up.
+    /// The shipment's state does not allow the request: look it up.
     #[error("the shipment has moved on meanwhile")]
     MovedOn,
     /// There is no shipment with this id; or the carrier's index does not have it yet.
     #[error("the carrier knows no such shipment")]
     NotFound,
-    /// The parcel is on the road, and cannot be called off any more.
+    /// The parcel is on the road, and can no longer be cancelled.
     #[error("the parcel has left")]
     HasLeft,
-    /// No answer, or an answer that asks to try again. The request may have been carried out.
+    /// No answer, or an answer that asks to retry. The request may have been executed.
     #[error("the carrier does not answer")]
     Unavailable {
-        /// When to try again, if the carrier said so.
+        /// When to retry, if the carrier says so.
         retry_after: Option<Duration>,
         /// What happened.
         source: Cause,
     },
-    /// An answer that makes no sense, as when a proxy answers in the carrier's place. The request
-    /// may have been carried out. The carrier is asked again for a while, and then it is broken.
+    /// An invalid answer, such as a proxy's page. The request may have been executed. The carrier
+    /// is asked again for a while; then it counts as broken.
     #[error("the carrier's answer makes no sense")]
     InvalidAnswer(#[source] Cause),
 }
@@ -149,12 +147,12 @@ impl CarrierError {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }
             }
-            // What has moved on is looked up, where that is possible; elsewhere it is no answer to
-            // what was asked.
+            // A caller looks up a shipment that has moved on, where possible; elsewhere this error
+            // does not answer the request.
             error @ (Self::MovedOn | Self::NotFound | Self::InvalidAnswer(_)) => {
                 ActivityFault::InvalidAnswer { party: CARRIER, doing, source: error.into() }
             }
-            // It has answered, and a person decides what follows.
+            // This is an answer, and a person decides what follows.
             error @ (Self::Undeliverable { .. } | Self::HasLeft) => {
                 ActivityFault::broken(doing, error)
             }

@@ -1,24 +1,24 @@
-//! A carrier to try things with. It stands for a service behind HTTP: it keeps its own records, on
-//! its own connections, reads nothing of the shop's, and answers as a service does, in JSON that is
-//! read like any other party's answer.
+//! A simulated carrier for trying things out. It stands for an HTTP service: it keeps its own
+//! records, on its own connections, reads nothing of the shop's, and answers in JSON that is
+//! decoded like any party's answer.
 //!
-//! It does not deliver to Antarctica (`AQ`). Any other trouble is ordered in
-//! `sandbox_carrier.behaviours`, by the schemas' owner: for a `call` (`draft`, `purchase`, `cancel`,
-//! `look-up`, or `*`), for `whom` (a shipment's reference, an order's id, a country, or `*`), for
-//! the next `remaining` calls (null: until the row is deleted). The first row that fits is what
-//! happens:
+//! It does not deliver to Antarctica (`AQ`). Other faults are configured in
+//! `sandbox_carrier.behaviours`, by the schemas' owner: for a `call` (`draft`, `purchase`,
+//! `cancel`, `look-up`, or `*`), for `whom` (a shipment's reference, an order's id, a country, or
+//! `*`), for the next `remaining` calls (null: until the row is deleted). The first matching row
+//! applies:
 //!
 //! | behaviour | what happens |
 //! |---|---|
-//! | `unavailable` | 503, with `retry_after` as its `Retry-After`, whatever that says; nothing is done |
+//! | `unavailable` | 503, with `retry_after` as its `Retry-After`, verbatim; nothing is done |
 //! | `html` | 200 with a proxy's page; nothing is done |
 //! | `not-found` | 404, as of an index that lags; nothing is done |
 //! | `lost` | it is done, and the connection is reset |
-//! | `truncated` | it is done, and the answer ends before its end |
-//! | `too-large` | it is done, and the answer is longer than any that is read |
+//! | `truncated` | it is done, and the answer is truncated |
+//! | `too-large` | it is done, and the answer is longer than the limit |
 //! | `hangs` | it is done and answered, after `seconds` (a day, if that is null) |
-//! | `late` | the connection is reset, and it is done when somebody has it [land](SandboxCarrier::land_late_requests) |
-//! | `forgets` | of `draft`: references of more than `seconds` ago (0, if null) are forgotten |
+//! | `late` | the connection is reset, and it is done on a call of [`land_late_requests`](SandboxCarrier::land_late_requests) |
+//! | `forgets` | of `draft`: references older than `seconds` (0, if null) are forgotten |
 //! | `has-left` | of `cancel`: refused, because the parcel is on the road |
 //!
 //! ```sql
@@ -45,7 +45,7 @@ pub struct SandboxCarrier {
     db: Database,
 }
 
-/// What the carrier is asked, as it goes over the line.
+/// A request to the carrier, as it is sent.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "kebab-case")]
 enum Request {
@@ -55,7 +55,7 @@ enum Request {
     LookUp { shipment: i64 },
 }
 
-/// A shipment as the carrier answers it.
+/// A shipment in the carrier's answer.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Told {
     id: String,
@@ -64,17 +64,16 @@ pub(crate) struct Told {
 }
 
 impl SandboxCarrier {
-    /// Opens for business. `db` holds the schema `sandbox_carrier` and should be the carrier's
-    /// own connections.
+    /// Creates the carrier. `db` holds the schema `sandbox_carrier` and should be the carrier's own.
     #[must_use]
     pub const fn new(db: Database) -> Self {
         Self { db }
     }
 
-    /// Has every request arrive that was held up on its way, first the one that was sent first; how
-    /// many did. Nobody hears what is answered.
+    /// Executes all delayed requests, in the order in which they were sent; returns how many. Their
+    /// answers are dropped.
     ///
-    /// **Errors.** The carrier's records cannot be had.
+    /// **Errors.** The carrier's database failed.
     pub async fn land_late_requests(&self) -> Result<u64, sqlx::Error> {
         let mut landed = 0_u64;
         while let Some(request) = self.next_late_request().await? {
@@ -108,7 +107,7 @@ impl SandboxCarrier {
         line::send(behaviour, Box::pin(self.handle(request, behaviour))).await
     }
 
-    /// What the carrier does once a request has arrived, and what it answers.
+    /// Executes a request that has arrived, and returns the answer.
     async fn handle(
         &self,
         request: &Request,

@@ -1,4 +1,4 @@
-//! The shop's own record of its parcels.
+//! The shop's records of its parcels.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
-/// What is on record of a parcel at one moment.
+/// The record of a parcel, in one snapshot.
 pub(super) struct Stored {
     pub(super) recorded: Recorded<Shipment>,
     pub(super) shipment: Option<ShipmentId>,
     /// How long ago the shipment's id was stored.
     pub(super) age: Duration,
-    /// Whether there is anything to give to the carrier.
+    /// Whether the goods are reserved, so that they can be handed over.
     pub(super) are_goods_held: bool,
-    /// Whether the customer keeps the money by a dispute; none, if no dispute keeps the parcel here.
+    /// Whether the customer has the money by a dispute; `None` if no dispute holds the parcel.
     pub(super) is_payment_lost: Option<bool>,
     pub(super) recipient: Option<Recipient>,
 }
 
-/// What the database has of an order's parcel.
+/// The row of an order's parcel.
 struct Found {
     shipment: Option<String>,
     recorded_at: Option<DateTime<Utc>>,
@@ -36,9 +36,9 @@ struct Found {
     recipient: Option<Recipient>,
 }
 
-/// Reads the order and its parcel in one statement: the goods are sold in the transaction that
-/// answers the key, so whoever finds them gone and the key open knows that no other attempt has
-/// handed them over.
+/// Reads the order and its parcel in one statement. The goods are sold in the transaction that
+/// answers the key, so if they are gone and the key is unanswered, no other attempt has handed them
+/// over.
 async fn find(db: Db<'_>, key: StepKey) -> Result<(orders::Row, Found), ActivityFault> {
     let reservation = StepKey { step: StepName::ReserveStock, ..key };
     Ok(orders::read_with!(
@@ -79,14 +79,14 @@ async fn find(db: Db<'_>, key: StepKey) -> Result<(orders::Row, Found), Activity
     ))
 }
 
-/// Reads what the step needs, as [`orders::begin`] does, and its parcel with it.
+/// Reads what the step needs, as [`orders::begin`] does, together with its parcel.
 pub(super) async fn begin(db: Db<'_>, key: StepKey) -> Result<(Order, Stored), ActivityFault> {
     let (row, found) = find(db, key).await?;
     let Begun { order, recorded } = row.begun(key)?;
     Ok((order, found.stored(recorded)))
 }
 
-/// Reads what is on record of a parcel.
+/// Reads the record of a parcel.
 pub(super) async fn read(db: Db<'_>, key: StepKey) -> Result<Stored, ActivityFault> {
     let (row, found) = find(db, key).await?;
     Ok(found.stored(Recorded::of(row.outcome, row.is_undone)?))
@@ -106,10 +106,10 @@ impl Found {
     }
 }
 
-/// Stores the id of a shipment that was drafted a moment ago, with the beginning of its step's
-/// idempotency record; whether it did. Neither is stored if the step has a shipment, an answer or a
-/// tombstone already, or if a dispute came meanwhile. An undo stores it all the same (`is_undo`): it calls
-/// the parcel off.
+/// Stores the id of a newly drafted shipment, together with the beginning of its step's idempotency
+/// record; returns whether it did. Neither is stored if the step already has a shipment, an answer
+/// or a tombstone, or if a dispute came meanwhile. An undo (`is_undo`) stores it despite a dispute,
+/// because it cancels the parcel.
 pub(super) async fn store(
     db: Db<'_>,
     parcel: &Parcel,
@@ -149,9 +149,9 @@ pub(super) async fn store(
     Ok(stored.rows_affected() > 0)
 }
 
-/// Answers the step with its shipment, and the goods leave the stock; whether it did. Not if the
-/// step has an answer or a tombstone, nor if the goods are not held at this moment: their
-/// reservation may have expired while the carrier answered.
+/// Answers the step with its shipment, and takes the goods out of the stock; returns whether it
+/// did. It does not if the step has an answer or a tombstone, or if the goods are no longer
+/// reserved: their reservation may have expired while the carrier answered.
 pub(super) async fn record_done(
     db: Db<'_>,
     parcel: &Parcel,
@@ -194,8 +194,8 @@ pub(super) async fn record_done(
     Ok(recorded.is_some())
 }
 
-/// Answers the step with a refusal; whether it did. Not if the step has an answer or a tombstone;
-/// and, where no shipment is known, not if one has been stored meanwhile.
+/// Answers the step with a refusal; returns whether it did. It does not if the step has an answer
+/// or a tombstone; or, if no shipment is known, if one has been stored meanwhile.
 pub(super) async fn record_refusal(
     db: Db<'_>,
     key: StepKey,
@@ -228,8 +228,8 @@ pub(super) async fn record_refusal(
     Ok(recorded.is_some())
 }
 
-/// Records that a shipment is cancelled, once. A parcel whose label was bought is told as recalled,
-/// and goods that had left with it are back, and held for the order as before.
+/// Records that a shipment is cancelled, once. If its label was bought, the parcel is recorded as
+/// recalled; if its goods had left the stock, they are back, and reserved for the order as before.
 pub(super) async fn record_cancel(
     db: Db<'_>,
     parcel: &Parcel,
@@ -287,9 +287,9 @@ pub(super) async fn record_cancel(
     Ok(())
 }
 
-/// Records that a parcel has left that was to be recalled: the tombstone is taken away, the step is
-/// done, and the goods are sold. Where the shop never had the carrier's answer, the parcel goes
-/// under its reference.
+/// Records that a parcel has left although it was to be recalled: the tombstone is removed, the
+/// step is done, and the goods are sold. If the shop never received the carrier's answer, the
+/// parcel is recorded under its reference.
 pub(super) async fn record_accepted(db: Db<'_>, parcel: &Parcel) -> Result<(), ActivityFault> {
     let key = parcel.key;
     sqlx::query!(

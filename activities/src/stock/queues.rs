@@ -1,8 +1,9 @@
-//! Where orders of one process queue for an article.
+//! Queues for articles, within one process.
 //!
-//! Each article is one row, and whoever changes it waits for the row's lock with a connection in
-//! hand. If another transaction holds that lock for long, the orders for this article would soon
-//! hold every connection, and no order could do anything any more. Here they queue without one.
+//! Each article is one row, and a transaction that changes it waits for the row's lock while it
+//! holds a connection. If another transaction holds that lock for long, the orders for this article
+//! would soon occupy every connection, and block all other orders. Here they queue without a
+//! connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +15,16 @@ use tokio::time::timeout;
 
 use crate::ActivityFault;
 
-/// Shorter than a quick try. Whoever waits longer is better tried again later.
+/// Shorter than a quick attempt. An order that waits longer is better retried later.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Nobody has asked for the article for so long: its queue is empty.
+/// If nobody has requested the article for this long, its queue is empty.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 
-/// The queues before the articles, one for each.
+/// A queue per article.
 ///
-/// **Shape.** Clones share the queues. They only spare connections: what makes stock right is the
-/// lock on the row, which other processes take too.
+/// **Shape.** Clones share the queues. They only save connections: correctness comes from the lock
+/// on the row, which other processes take too.
 #[derive(Clone, Debug)]
 pub struct ArticleQueues(Cache<Sku, Arc<Mutex<()>>>);
 

@@ -1,4 +1,4 @@
-//! A small shop to tell stories with.
+//! A small shop for tests.
 
 use std::time::Duration;
 
@@ -28,31 +28,31 @@ pub(crate) const BABUSHKA: &str = "22752";
 /// An hour: longer than any test.
 pub(crate) const TTL: Duration = Duration::from_hours(1);
 
-/// The workflow run that the activities are told they belong to.
+/// The workflow run id passed to the activities.
 pub(crate) const RUN: &str = "run-1";
 
 pub(crate) struct Shop {
-    /// As the worker, with its rights alone.
+    /// The worker's role, with its rights only.
     pub(crate) db: PgPool,
-    /// As the starter, with its rights alone.
+    /// The starter's role, with its rights only.
     pub(crate) starter: PgPool,
-    /// As the owner of the schemas, for what no activity does.
+    /// The owner of the schemas, for what no activity does.
     pub(crate) owner: PgPool,
     pub(crate) provider: SandboxProvider,
     pub(crate) carrier: SandboxCarrier,
 }
 
-/// Whatever can go wrong with any call to a sandbox.
+/// Every fault that a sandbox can inject into any call.
 pub(crate) const TROUBLES: [&str; 8] =
     ["unavailable", "html", "not-found", "lost", "truncated", "too-large", "hangs", "late"];
 
-/// Makes an attempt to which this happens at a party. It does not succeed.
+/// Runs an attempt with this fault at a party, and asserts that it does not succeed.
 pub(crate) async fn fails<T: std::fmt::Debug>(
     behaviour: &str,
     attempt: impl Future<Output = Result<T, ActivityFault>>,
 ) {
     if behaviour == "hangs" {
-        // Whoever waits gives up; when does not matter.
+        // The caller times out; when does not matter.
         let in_time = tokio::time::timeout(Duration::from_millis(200), attempt).await;
         assert!(in_time.is_err(), "{in_time:?}");
         return;
@@ -78,8 +78,8 @@ impl Shop {
         Self { db, starter, owner, provider, carrier }
     }
 
-    /// A small pool, as a busy worker's: a statement that finds no free connection within five seconds
-    /// fails.
+    /// A small pool, like a busy worker's: a statement that finds no free connection within five
+    /// seconds fails.
     pub(crate) fn small_pool(&self, connections: u32) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
@@ -102,13 +102,13 @@ impl Shop {
         catalogue::load(&self.owner, &[article], stocking).await.unwrap();
     }
 
-    /// Puts the order on record, as the starter does it.
+    /// Places the order, as the starter does.
     pub(crate) async fn places(&self, order: &Order) {
         let (is_new, _) = self.places_as(order, &fingerprint(order), None).await;
         assert!(is_new, "the order is on record already");
     }
 
-    /// Whether the order is new, and the fingerprint on record.
+    /// Places the order; returns whether it is new, and the fingerprint on record.
     pub(crate) async fn places_as(
         &self,
         order: &Order,
@@ -121,7 +121,7 @@ impl Shop {
         testkit::place(&self.starter, order, fingerprint, &placed, address, launch_after).await
     }
 
-    /// Whether the order was cancelled before its launch, as the starter asks for it.
+    /// Cancels the order before its launch, as the starter does; returns whether that succeeded.
     pub(crate) async fn cancels_before_launch(&self, order: &Order, reason: &str) -> bool {
         let cancelled = sqlx::query_scalar!(
             r#"select orders.cancel_before_launch($1, $2) as "cancelled!""#,
@@ -144,7 +144,7 @@ impl Shop {
         self.reserves_for(order, TTL).await
     }
 
-    /// Sets the goods aside for no longer than this beyond the time that the order waits.
+    /// Reserves the goods with this time-to-live, in addition to the order's planned waits.
     pub(crate) async fn reserves_for(
         &self,
         order: &Order,
@@ -162,7 +162,7 @@ impl Shop {
         self.asks_for_money(order, 1).await.map(authorisation)
     }
 
-    /// What comes of asking for the customer's money, at this attempt.
+    /// Authorises the payment, at this attempt.
     pub(crate) async fn asks_for_money(
         &self,
         order: &Order,
@@ -172,8 +172,8 @@ impl Shop {
         payment::authorise(&self.db, &self.provider, key).await
     }
 
-    /// Puts another payment method on record, as the starter does it; what became of that, and which
-    /// attempt uses the method.
+    /// Replaces the payment method, as the starter does; returns the outcome, and the attempt that
+    /// uses the method.
     pub(crate) async fn replaces_payment(
         &self,
         order: &Order,
@@ -193,8 +193,7 @@ impl Shop {
         (replaced.outcome, replaced.attempt)
     }
 
-    /// The customer approves the payment that waits for that, or has it declined; whether there is
-    /// one.
+    /// The customer approves the waiting payment, or has it declined; returns whether there is one.
     pub(crate) async fn customer_answers(&self, order: &Order, approves: bool) -> bool {
         let answered = sqlx::query_scalar!(
             r#"select sandbox_provider.answer_as_customer($1, $2) as "answered!""#,
@@ -204,7 +203,7 @@ impl Shop {
         answered.fetch_one(&self.owner).await.unwrap()
     }
 
-    /// The time that the customer has is over.
+    /// The customer's deadline passes.
     pub(crate) async fn time_is_over(&self, order: &Order) {
         sqlx::query!(
             "update payments.charges set
@@ -218,7 +217,7 @@ impl Shop {
         .unwrap();
     }
 
-    /// Has the money set aside once more, because that has expired or is about to.
+    /// Authorises the payment again, because its authorisation has expired or is about to.
     pub(crate) async fn authorises_again(
         &self,
         order: &Order,
@@ -230,7 +229,7 @@ impl Shop {
         payment::capture(&self.db, &self.provider, order.key(StepName::CapturePayment)).await
     }
 
-    /// Has the money set aside, and takes it.
+    /// Authorises and captures the payment.
     pub(crate) async fn charges(&self, order: &Order) -> Result<(), ActivityFault> {
         self.authorises(order).await?;
         self.captures(order).await
@@ -270,7 +269,7 @@ impl Shop {
         shipping::accept(&self.db, &another_worker(), order.key(StepName::ShipOrder)).await
     }
 
-    /// Books the sale, which completes the order.
+    /// Posts the sale, which completes the order.
     pub(crate) async fn recognises(&self, order: &Order) -> Result<(), ActivityFault> {
         ledger::recognise_revenue(&self.db, order.key(StepName::RecogniseRevenue), RUN).await
     }
@@ -279,13 +278,13 @@ impl Shop {
         ledger::reverse(&self.db, order.key(StepName::RecogniseRevenue)).await
     }
 
-    /// Puts on record that the order is unwound, because its customer cancels it.
+    /// Records that the order is unwound, because its customer cancels it.
     pub(crate) async fn unwinds(&self, order: &Order) {
         let note = UnwindingNote { order_id: order.order_id, ending: cancelled("changed my mind") };
         orders::note_unwinding(&self.db, &note, RUN).await.unwrap();
     }
 
-    /// Puts on record that a step's undo needs a person, for the first time in this run.
+    /// Records that a step's undo needs a person, for the first time in this run.
     pub(crate) async fn needs_a_person(&self, order: &Order, step: StepName, why: &str) {
         let note = AttentionNote {
             order_id: order.order_id,
@@ -299,7 +298,7 @@ impl Shop {
         orders::note_attention(&self.db, &note).await.unwrap();
     }
 
-    /// Puts a person's decision on record.
+    /// Records a person's decision.
     pub(crate) async fn decides(
         &self,
         order: &Order,
@@ -312,13 +311,13 @@ impl Shop {
         orders::note_resolved(&self.db, &note).await.unwrap();
     }
 
-    /// Puts on record how the order ended.
+    /// Records how the order ended.
     pub(crate) async fn ends(&self, order: &Order, status: impl Into<OrderStatus>) {
         let note = EndNote { order_id: order.order_id, status: status.into() };
         orders::note_end(&self.db, &note).await.unwrap();
     }
 
-    /// Places the order and takes it as far as goods set aside, paid and booked.
+    /// Places the order and runs its steps until the goods are reserved and the payment is posted.
     pub(crate) async fn takes_up_to_posting(&self, order: &Order) {
         self.places(order).await;
         self.reserves(order).await.unwrap();
@@ -340,7 +339,7 @@ impl Shop {
         (row.available, row.reserved, row.sold, row.received)
     }
 
-    /// Locks an article, as an order does that takes long; until the transaction ends.
+    /// Locks an article until the transaction ends, like an order in a long transaction.
     pub(crate) async fn holds_up(&self, sku: &str) -> Transaction<'static, Postgres> {
         let mut transaction = self.db.begin().await.unwrap();
         sqlx::query!("select sku from inventory.stock where sku = $1 for update", sku)
@@ -350,7 +349,7 @@ impl Shop {
         transaction
     }
 
-    /// Locks the order's row, as a step does that takes long; until the transaction ends.
+    /// Locks the order's row until the transaction ends, like a step in a long transaction.
     pub(crate) async fn holds_up_order(&self, order: &Order) -> Transaction<'static, Postgres> {
         let mut transaction = self.db.begin().await.unwrap();
         sqlx::query!(
@@ -363,7 +362,7 @@ impl Shop {
         transaction
     }
 
-    /// Returns once so many statements of this database wait for a lock.
+    /// Returns once this many statements of this database wait for a lock.
     pub(crate) async fn until_waiting(&self, statements: i64) {
         loop {
             let waiting = sqlx::query_scalar!(
@@ -378,7 +377,7 @@ impl Shop {
         }
     }
 
-    /// What has happened to the order, in order.
+    /// The order's events, in order.
     pub(crate) async fn events_of(&self, order: &Order) -> Vec<String> {
         sqlx::query_scalar!(
             "select type from orders.order_events where order_id = $1 order by sequence",
@@ -410,7 +409,7 @@ impl Shop {
         (row.status, row.payment_status, row.fulfilment_status)
     }
 
-    /// The order's row with every column, byte for byte.
+    /// The order's row with every column, as text.
     pub(crate) async fn row_of(&self, order: &Order) -> String {
         sqlx::query_scalar!(
             r#"select orders::text as "row!" from orders.orders where order_id = $1"#,
@@ -422,7 +421,7 @@ impl Shop {
     }
 }
 
-/// What was authorised; an answer that waits for something fails the test.
+/// Unwraps an authorisation; fails the test if the answer is a wait.
 #[track_caller]
 fn authorisation(answer: AuthorisationAnswer) -> Authorisation {
     match answer {
@@ -441,7 +440,7 @@ pub(crate) fn fingerprint(order: &Order) -> Fingerprint {
     Fingerprint::v1().field("order", order.order_id).finish()
 }
 
-/// Six hearts and two babushkas to Britain, paid with a good card; `number` tells orders apart.
+/// Six hearts and two babushkas to Britain, paid with a good card; `number` distinguishes orders.
 pub(crate) fn order(number: u32) -> Order {
     order_of(number, &[(HEART, 6), (BABUSHKA, 2)])
 }
@@ -453,7 +452,8 @@ pub(crate) fn order_of(number: u32, lines: &[(&str, i64)]) -> Order {
     testkit::order_of(OrderId::for_request(&customer_id, &number.to_string()), &basket)
 }
 
-/// Orders that meet in the database come from different workers: those of one queue before that.
+/// Orders that have to meet in the database must come from different workers: those of one worker
+/// queue before that.
 pub(crate) fn another_worker() -> ArticleQueues {
     ArticleQueues::default()
 }
@@ -472,7 +472,7 @@ pub(crate) fn sku(text: &str) -> Sku {
     Sku::parse(text).unwrap()
 }
 
-/// What the business said no to; anything else fails the test.
+/// Unwraps the rejection; fails the test on anything else.
 #[track_caller]
 pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> Rejection {
     match result.unwrap_err() {
@@ -484,8 +484,8 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> R
     }
 }
 
-/// How the order ended for which nothing is done any more, if it is on record; anything else fails
-/// the test.
+/// Unwraps how the order that is not open has ended, if it is on record; fails the test on anything
+/// else.
 #[track_caller]
 pub(crate) fn not_open<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> Option<Value> {
     match result.unwrap_err() {
@@ -497,7 +497,7 @@ pub(crate) fn not_open<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> 
     }
 }
 
-/// What a bug looks like, in words for the log; anything else fails the test.
+/// Unwraps the log text of a broken fault; fails the test on anything else.
 #[track_caller]
 pub(crate) fn breakage<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> String {
     match result.unwrap_err() {
@@ -509,7 +509,7 @@ pub(crate) fn breakage<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> 
     }
 }
 
-/// What a party's answer looks like that makes no sense; anything else fails the test.
+/// Unwraps the text of an invalid answer; fails the test on anything else.
 #[track_caller]
 pub(crate) fn invalid_answer<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> String {
     match result.unwrap_err() {

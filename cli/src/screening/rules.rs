@@ -13,7 +13,7 @@ use crate::output::{Column, Format, print};
 
 const PATH: [&str; 3] = ["v1", "screening", "rule-sets"];
 
-/// The sets of rules.
+/// Rule sets.
 #[derive(Debug, clap::Args)]
 pub(super) struct RulesArgs {
     #[command(subcommand)]
@@ -22,19 +22,19 @@ pub(super) struct RulesArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the sets of rules, the newest first, and whether each counts
+    /// List the rule sets, the newest first, and whether each is active
     List(ListArgs),
-    /// Show all of a set
+    /// Show a rule set in full
     Show(WhichArgs),
-    /// Bring a set in, to be tried out beside the one that counts
+    /// Add a rule set, to be tried out beside the active one
     Add(AddArgs),
-    /// Show what a set would have decided, beside what was decided
+    /// Compare what a rule set would have decided with what was decided
     Trial(WhichArgs),
-    /// Have a set decide about orders that are screened from now on
+    /// Activate a rule set, for orders that are screened from now on
     Activate(ActivateArgs),
 }
 
-/// Which of them.
+/// Arguments of `screening rules list`.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// The cursor at which the previous page ended
@@ -42,27 +42,27 @@ struct ListArgs {
     cursor: Option<String>,
 }
 
-/// Which set.
+/// A rule set's version.
 #[derive(Debug, clap::Args)]
 struct WhichArgs {
-    /// Its version, as `screening rules list` shows it
+    /// The version, as `screening rules list` shows it
     version: u32,
 }
 
-/// What is brought in.
+/// Arguments of `screening rules add`.
 #[derive(Debug, clap::Args)]
 struct AddArgs {
-    /// A file with the set as JSON; `-` reads standard input
+    /// A file with the rule set as JSON; `-` reads standard input
     file: String,
     /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     why: String,
 }
 
-/// What is to count.
+/// Arguments of `screening rules activate`.
 #[derive(Debug, clap::Args)]
 struct ActivateArgs {
-    /// Its version, as `screening rules list` shows it
+    /// The version, as `screening rules list` shows it
     version: u32,
     /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
@@ -117,7 +117,7 @@ pub(super) async fn run(api: &Api, args: RulesArgs, format: Format) -> Result<()
     }
 }
 
-/// Whether it is a set is the API's to say.
+/// Reads a file as JSON. The API validates the rule set.
 fn read(file: &str) -> Result<Value> {
     let mut text = String::new();
     if file == "-" {

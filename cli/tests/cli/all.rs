@@ -1,4 +1,4 @@
-//! The whole of Ordersaga in one process, and an operator at its command line.
+//! All programs of Ordersaga in one process, and an operator's commands.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 
 pub(crate) const CLIENTS: &str = "shop:service:a-secret-of-the-shop,eve:operator:a-secret-of-eves";
 
-/// The database's URL, for somebody in this role.
+/// The database's URL for a role.
 pub(crate) fn url(database: &PgPool, role: Option<&str>) -> String {
     let mut url = database.connect_options().to_url_lossy();
     if let Some(role) = role {
@@ -30,7 +30,7 @@ pub(crate) fn ordersaga(arguments: &[&str]) -> Command {
     command
 }
 
-/// `ordersaga all`, and where its API is, and where its worker tells about itself.
+/// A running `ordersaga all`, with the addresses of its API and of its worker's metrics.
 pub(crate) struct Running {
     pub(crate) program: Child,
     pub(crate) api: String,
@@ -65,12 +65,12 @@ pub(crate) async fn all(database: &PgPool, temporal: &str) -> Running {
         }
         serving |= message == "queue" && line["queue"] == "orders" && line["serving"] == true;
     }
-    // Read on, so that the program never waits for its reader.
+    // Keeps reading the log, so that the program never blocks on a full pipe.
     tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
     Running { program, api: api.unwrap(), worker: worker.unwrap() }
 }
 
-/// `ordersaga worker`, once it serves, and where it tells about itself.
+/// Starts `ordersaga worker`; returns once it serves, with the address of its metrics.
 async fn worker(database: &PgPool, temporal: &str) -> (Child, String) {
     let mut program = ordersaga(&["worker", "--queues", "payments", "--log-format", "json"])
         .env("DATABASE_URL", url(database, Some("ordersaga_worker")))
@@ -121,12 +121,12 @@ async fn a_worker_says_what_the_database_lacks_and_ends_once_it_is_too_old_for_i
          grant select on operations.schema_floor to ordersaga_worker;
          insert into operations.schema_floor values";
     change(&database, format!("{floor} ({})", newest.checked_add(1).unwrap())).await;
-    // It ends by itself, as what could not be done.
+    // It exits by itself with code 2: it could not be started.
     assert_eq!(program.wait().await.unwrap().code(), Some(2));
     server.shutdown().await.unwrap();
 }
 
-/// What an operator gets from the command line: the exit code, the result, and what is said.
+/// Runs an operator's command: the exit code, standard output, and standard error.
 pub(crate) async fn operator(api: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = ordersaga(arguments);
     command.env("ORDERSAGA_URL", api).env_remove("ORDERSAGA_TOKEN");
@@ -136,7 +136,7 @@ pub(crate) async fn operator(api: &str, arguments: &[&str]) -> (i32, String, Str
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// A token of one of the API's clients.
+/// An access token for one of the API's clients.
 async fn token_of(client: &reqwest::Client, api: &str, id: &str, secret: &str) -> String {
     let form = [("grant_type", "client_credentials")];
     let token = client.post(format!("{api}/oauth/token")).basic_auth(id, Some(secret));
@@ -144,7 +144,7 @@ async fn token_of(client: &reqwest::Client, api: &str, id: &str, secret: &str) -
     token["access_token"].as_str().unwrap().to_owned()
 }
 
-/// Stops the launching of orders, as an operator does.
+/// Stops launching orders, as an operator does.
 pub(crate) async fn launching_stopped(api: &str) {
     let client = runtime::http::client_builder().build().unwrap();
     let token = token_of(&client, api, "eve", "a-secret-of-eves").await;
@@ -170,7 +170,8 @@ pub(crate) async fn placed(api: &str) -> String {
     answer["order_id"].as_str().unwrap().to_owned()
 }
 
-/// Whether the order's first workflow task came back with the answer to its start.
+/// Whether the order's first workflow task was returned with the response to its start (eager
+/// start).
 async fn started_eagerly(server: &testkit::Server, order_id: &str) -> bool {
     let workflow =
         server.client().get_workflow_handle::<UntypedWorkflow>(format!("order-{order_id}"));
@@ -232,14 +233,14 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     assert_eq!(operator(&api, &["webhook", "list"]).await.1, "none\n");
     let (code, _, said) = operator(&api, &["webhook", "retry", "evt_1a"]).await;
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("No event of this name is open"), "{said}");
+    assert!(said.contains("There is no open event with this id"), "{said}");
     assert_eq!(operator(&api, &["review", "list"]).await.1, "none\n");
     lists_somebody(&api).await;
     tries_rules_out(&api).await;
     closes_what_is_listed(&api).await;
     gives_a_mail_up(&database, &api).await;
 
-    // The answer is no, which is not the same as no answer.
+    // A refusal has another exit code than an API that does not answer.
     let (code, told, said) =
         operator(&api, &["order", "cancel", &order_id, "--reason", "ordered twice"]).await;
     assert_eq!((code, told.as_str()), (1, ""), "{said}");
@@ -254,7 +255,7 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     server.shutdown().await.unwrap();
 }
 
-/// An operator blocks a network and lets it in again.
+/// An operator blocks a network and unblocks it.
 async fn lists_somebody(api: &str) {
     let add = ["screening", "add", "block", "network", "203.0.113.7", "--why", "card testing"];
     let (code, told, said) = operator(api, &add).await;
@@ -266,7 +267,7 @@ async fn lists_somebody(api: &str) {
     assert_eq!(operator(api, &["screening", "list"]).await.1, "none\n");
 }
 
-/// An operator brings a set of rules in, looks what it would do, and has it count.
+/// An operator adds a rule set, looks at its trial, and activates it.
 async fn tries_rules_out(api: &str) {
     let name = format!("rules-{}.json", std::process::id());
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -300,12 +301,12 @@ async fn tries_rules_out(api: &str) {
     assert_eq!(code, 2, "{said}");
 }
 
-/// What nothing else closes has a door, and there is nothing to close here.
+/// Every listed kind of problem has a command that closes it; here there is nothing to close.
 async fn closes_what_is_listed(api: &str) {
     assert_eq!(operator(api, &["differences", "list", "--settled"]).await.1, "none\n");
     for (door, refusal) in [
         (["differences", "settle", "1"], "stands open"),
-        (["webhook", "dismiss", "evt_1a"], "No event of this name is open"),
+        (["webhook", "dismiss", "evt_1a"], "There is no open event with this id"),
     ] {
         let (code, _, said) = operator(api, &[&door[..], &["--why", "known"]].concat()).await;
         assert!(code == 1 && said.contains(refusal), "{said}");
@@ -316,7 +317,7 @@ async fn closes_what_is_listed(api: &str) {
     assert_eq!(code, 0, "{said}");
 }
 
-/// An operator finds a parked mail in the list of what waits, and gives it up as the list says.
+/// An operator finds a parked mail in the attention list, and skips it as the advice says.
 async fn gives_a_mail_up(database: &PgPool, api: &str) {
     let parked = "insert into mail.notifications
              (fact, template, channel, order_id, sequence, message_id, policy, state, why, parked_at)
@@ -349,7 +350,7 @@ async fn an_operator_has_money_given_back_and_sees_what_comes_of_it(database: Pg
         let create = ["refund", "create", order_id.as_str(), "--reason", "arrived broken"];
         operator(&api, &[&create[..], &["--key", key], &what].concat()).await
     };
-    // A repeat is the same refund.
+    // A repeat returns the same refund.
     for _ in 0..2 {
         let (code, told, said) = ask(["--line", "85123A=2"], "k").await;
         assert_eq!(code, 0, "{said}");

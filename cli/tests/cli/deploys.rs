@@ -1,4 +1,4 @@
-//! The database is migrated, and a release deployed, under programs that serve.
+//! Migrations and deployments under running programs.
 
 use std::env;
 use std::process::Stdio;
@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use crate::all::{CLIENTS, change, load, operator, ordersaga, url};
 
-/// How many idempotency keys have been given out.
+/// How many idempotency keys were used.
 static KEYS: AtomicU32 = AtomicU32::new(0);
 
-/// A program, its log, and what the log has told of it so far.
+/// A program, its log, and the log lines read so far.
 struct Program {
     process: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -26,7 +26,7 @@ struct Program {
     polls: bool,
 }
 
-/// A program that serves: its API, if it has one, and where its worker tells about itself.
+/// A program that serves: its API's address, if it has one, and its worker's metrics address.
 struct Serving {
     process: Child,
     api: String,
@@ -34,7 +34,7 @@ struct Serving {
 }
 
 impl Program {
-    /// Starts `ordersaga` with the rights that it has in life.
+    /// Starts `ordersaga` with the database roles that it has in production.
     fn start(arguments: &[&str], database: &PgPool, temporal: &str) -> Self {
         let mut process = ordersaga(&[arguments, &["--log-format", "json"]].concat())
             .env("DATABASE_URL", url(database, Some("ordersaga_worker")))
@@ -52,7 +52,7 @@ impl Program {
         Self { process, log, api: None, ops: None, polls: false }
     }
 
-    /// The next line of its log; none once it has ended.
+    /// The next line of the log; `None` once the program has ended.
     async fn next(&mut self) -> Option<Value> {
         let line = self.log.next_line().await.unwrap()?;
         let line: Value = serde_json::from_str(&line).unwrap();
@@ -66,7 +66,7 @@ impl Program {
         Some(line)
     }
 
-    /// Reads on until it says this.
+    /// Reads the log until this message.
     async fn says(&mut self, message: &str) -> Value {
         loop {
             let line = self.next().await.expect("a program that goes on");
@@ -76,14 +76,14 @@ impl Program {
         }
     }
 
-    /// Reads on until it serves the orders' queue.
+    /// Reads the log until the worker polls the orders' queue.
     async fn until_it_polls(&mut self) {
         while !self.polls {
             self.next().await.expect("a program that goes on");
         }
     }
 
-    /// Waits until it serves. Then its log is read on, so that it never waits for its reader.
+    /// Waits until it serves, and keeps reading its log, so that it never blocks on a full pipe.
     async fn serves(mut self, has_api: bool) -> Serving {
         self.until_it_polls().await;
         while has_api && self.api.is_none() {
@@ -94,7 +94,7 @@ impl Program {
         Serving { process, api: api.unwrap_or_default(), ops: ops.unwrap() }
     }
 
-    /// Waits until it has ended by itself, and answers with which code and its last words.
+    /// Waits until it has ended by itself; its exit code and its last log message.
     async fn ends(mut self) -> (Option<i32>, String) {
         let mut last = Value::Null;
         while let Some(line) = self.next().await {
@@ -110,8 +110,7 @@ fn text<'a>(line: &'a Value, field: &str) -> &'a str {
 }
 
 impl Serving {
-    /// Places an order that can be called off for so long. What is answered with 503 is asked
-    /// again, under the same key.
+    /// Places an order with this cancel window. A 503 is retried under the same key.
     async fn places(&self, window_seconds: u32) -> String {
         let client = runtime::http::client_builder().build().unwrap();
         let form = [("grant_type", "client_credentials")];
@@ -138,7 +137,7 @@ impl Serving {
         text(&answer, "order_id").to_owned()
     }
 
-    /// Cancels an order, as an operator who tries again while nobody answers.
+    /// Cancels an order, retrying while nothing answers.
     async fn cancels(&self, order_id: &str) {
         loop {
             let said = ["order", "cancel", order_id, "--reason", "ordered twice"];
@@ -157,7 +156,7 @@ impl Serving {
     }
 }
 
-/// Asks until the answer is another than 503.
+/// Retries a request until the status is not 503.
 async fn until_available(ask: impl Fn() -> reqwest::RequestBuilder) -> (u16, Value) {
     loop {
         let answer = ask().send().await.unwrap();
@@ -167,7 +166,7 @@ async fn until_available(ask: impl Fn() -> reqwest::RequestBuilder) -> (u16, Val
     }
 }
 
-/// Whether a program is ready, as a load balancer asks it, and what it says of its parties.
+/// A program's readiness response: the status, and the body.
 async fn is_ready(program: &str) -> (u16, Value) {
     let client = runtime::http::client_builder().build().unwrap();
     let ready = client.get(format!("{program}/ready")).send().await.unwrap();
@@ -197,7 +196,7 @@ async fn until_authorised(database: &PgPool, order_id: &str) {
     }
 }
 
-/// Everything holds that must follow from what was promised.
+/// Checks every invariant with `prove`.
 async fn assert_proven(database: &PgPool, temporal: &str) {
     let mut prove = ordersaga(&["prove"]);
     let prove = prove.env("DATABASE_URL", url(database, Some("ordersaga_worker")));
@@ -209,7 +208,7 @@ fn newest() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap()
 }
 
-/// Applies the migration of a release that comes after this one.
+/// Applies a migration of a later release.
 async fn migrate_beyond(database: &PgPool, statements: &str) {
     let later = Migration::new(
         newest().checked_add(1).unwrap(),
@@ -222,7 +221,7 @@ async fn migrate_beyond(database: &PgPool, statements: &str) {
     apply(&Migrator::with_migrations(all), &database.connect_options()).await.unwrap();
 }
 
-/// What a later release adds, and what this one has to live with.
+/// What a later release adds, which this release must tolerate.
 const EXPANSION: &str = "
     alter table orders.orders add column gift_note text;
     alter table orders.order_events add column source text not null default 'worker';
@@ -241,7 +240,7 @@ async fn a_later_releases_migration_is_applied_while_orders_come_in(database: Pg
     let waiting = old.places(3_600).await;
     until_authorised(&database, &waiting).await;
 
-    // Orders come in all the time, before the migration, during it and after it.
+    // Orders are placed all the time: before, during and after the migration.
     let placed = watch::Sender::new(Vec::new());
     let (mut seen, enough) = (placed.subscribe(), watch::Sender::new(false));
     let traffic = async {
@@ -266,7 +265,7 @@ async fn a_later_releases_migration_is_applied_while_orders_come_in(database: Pg
         assert_eq!(ready, 200, "{told}");
     }
 
-    // The old release is also started anew on the newer schema, as after a crash.
+    // The old release is also restarted on the newer schema, as after a crash.
     old.stop().await;
     let old = Program::start(&["all"], &database, &temporal).serves(true).await;
     old.cancels(&waiting).await;
@@ -293,7 +292,7 @@ async fn orders_wait_while_no_program_fits_the_schema(database: PgPool) {
     migrate_beyond(&database, &format!("{floor} ({beyond});")).await;
     assert_eq!(old.process.wait().await.unwrap().code(), Some(2));
 
-    // Neither is it started again, and an API that is says why it is not ready.
+    // It does not start again either, and a running API says why it is not ready.
     let (code, last_words) = Program::start(&["worker"], &database, &temporal).ends().await;
     assert_eq!(code, Some(2));
     let too_old = format!(
@@ -307,7 +306,7 @@ async fn orders_wait_while_no_program_fits_the_schema(database: PgPool) {
     assert_eq!(said["error"], too_old);
 
     assert_eq!(status(&database, &waiting).await, "processing");
-    // As a release does that knows the migration.
+    // As if this release knew the migration.
     change(&database, "update operations.schema_floor set minimum = 1").await;
     let fits = Program::start(&["all"], &database, &temporal).serves(true).await;
     until_status(&database, &shipping, "completed").await;
@@ -339,13 +338,13 @@ async fn a_worker_that_is_ahead_of_the_schema_begins_once_it_is_migrated(databas
     server.shutdown().await.unwrap();
 }
 
-/// New orders go to this release from now on.
+/// Routes new orders to this release from now on.
 async fn make_current(temporal: &str, build_id: &str) {
     let mut command = Command::new(env::var("TEMPORAL_CLI").unwrap());
     command.args(["worker", "deployment", "set-current-version", "--yes"]);
     command.args(["--deployment-name", "shop", "--build-id", build_id]);
     command.args(["--address", temporal]).stdin(Stdio::null());
-    // Refused until the server knows the release's workers.
+    // Refused until the server has seen the release's workers.
     while !command.output().await.unwrap().status.success() {}
 }
 

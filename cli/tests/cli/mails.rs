@@ -1,10 +1,10 @@
-//! Mails as they would be written, at a terminal.
+//! `mail preview` at a terminal.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The exit code of `mail preview` with these arguments, what it prints, and what it says is wrong.
+/// Runs `mail preview` with these arguments: the exit code, standard output, and standard error.
 fn previewed(arguments: &[&str]) -> (i32, String, String) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
     let output = program.env_clear().args(["mail", "preview"]).args(arguments).output().unwrap();
@@ -43,7 +43,7 @@ fn a_shops_own_text_is_shown_and_a_variable_that_does_not_exist_is_told_with_its
     assert!(told.contains("\n\nYou bought for "), "{told}");
 
     write("Hello,\n\nyou owe {{ order.totl }}.\n");
-    // All templates are tried, whichever is to be shown.
+    // All templates are checked, whichever one is to be shown.
     for template in ["confirmed", "shipped"] {
         let (code, told, wrong) = previewed(&[template, "--mail-templates", folder_name]);
         assert_eq!((code, told.as_str()), (2, ""), "{wrong}");

@@ -1,4 +1,4 @@
-//! The program `ordersaga` itself, as somebody at a terminal or a supervisor runs it.
+//! Tests of the `ordersaga` program itself, as run by a person at a terminal or by a supervisor.
 
 #![cfg(test)]
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]

@@ -1,5 +1,5 @@
-//! What operators watch: the alert rules and the dashboard speak of series that the programs have,
-//! and each of those says what it is.
+//! Every series used by the alert rules and the dashboard is exported by a program, with a
+//! description.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::all::{Running, all, launching_stopped, load, operator, placed};
 const ALERTS: &str = include_str!("../../../observability/alerts.yaml");
 const DASHBOARD: &str = include_str!("../../../observability/dashboard.json");
 
-/// Series of the SDK's that begin with the first failure, or with the first workflow task that has
-/// waited for a worker. An order that begins where it is placed may have none.
+/// Series of the SDK that start with the first failure, or with the first workflow task that has
+/// waited for a worker. With eager start there may be none.
 const NOT_FROM_THE_START: [&str; 3] = [
     "temporal_workflow_task_execution_failed_total",
     "temporal_request_failure_total",
     "temporal_workflow_task_schedule_to_start_latency_seconds",
 ];
 
-/// With what the names of all series begin.
+/// The prefixes of all series names.
 const OF_ALL: [&str; 4] = ["ordersaga_", "temporal_", "process_", "http_"];
 
-/// Longer than the programs take to count everything once.
+/// Longer than the programs take to export every series once.
 const LONG: Duration = Duration::from_mins(1);
 
-/// The series that a text speaks of; those of a histogram under its own name.
+/// The names of the series in a text; those of a histogram under its base name.
 fn named_in(text: &str) -> BTreeSet<&str> {
     text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
         .filter(|word| OF_ALL.iter().any(|beginning| word.starts_with(*beginning)))
@@ -38,13 +38,13 @@ fn named_in(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// What a page says of the series it has, by the beginning of such lines.
+/// The names of the series described by a page's lines of this kind.
 fn told_by<'a>(page: &'a str, beginning: &'a str) -> BTreeSet<&'a str> {
     let lines = page.lines().filter_map(|line| line.strip_prefix(beginning));
     lines.filter_map(|line| line.split(' ').next()).collect()
 }
 
-/// What the rules and the dashboard speak of and this page does not have.
+/// The series that the rules and the dashboard use and this page does not have.
 fn missing_on(page: &str) -> Vec<&'static str> {
     let there = told_by(page, "# TYPE ");
     let named = named_in(ALERTS).into_iter().chain(named_in(DASHBOARD));
@@ -77,7 +77,7 @@ async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPoo
     };
     let has = |page: &str, line: &str| page.lines().any(|told| told == line);
     let ended = r#"ordersaga_orders_ended_total{status="completed"} 1"#;
-    // Some series come with the first count, the end is counted after it is on record.
+    // Some series start with the first count; the end of an order is counted after it is recorded.
     let all_told = async {
         loop {
             let page = page().await;
@@ -115,7 +115,8 @@ async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPoo
     let silent = there.difference(&explained).copied();
     assert_eq!(silent.collect::<Vec<_>>(), [""; 0], "series without an explanation");
 
-    // What waits for its launch is counted, and that it waits because somebody wants it to.
+    // An order that waits for its launch is counted, and so is the reason: an operator has stopped
+    // launching.
     let told = async |line: &str| {
         let told = async { while !has(&page().await, line) {} };
         assert!(timeout(LONG, told).await.is_ok(), "{line} is never told");

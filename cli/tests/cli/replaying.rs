@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What is said of this file on standard input, and the exit code.
+/// Replays a file on standard input: the output, and the exit code.
 fn replayed(file: &Path) -> (i32, String) {
     let file = File::open(file).unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));

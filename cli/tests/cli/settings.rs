@@ -1,11 +1,11 @@
-//! Settings that cannot be used.
+//! Invalid settings.
 
 use std::process::Command;
 
 use expect_test::expect;
 
-/// What the program says about these settings, and its exit code: the message, without the usage
-/// that follows.
+/// Runs the program with these settings: the error message without the usage that follows, and the
+/// exit code.
 fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
     let program = program.env_clear().args(arguments).envs(environment.iter().copied());
@@ -13,7 +13,7 @@ fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     assert!(output.stdout.is_empty(), "a message is no result");
     let said = String::from_utf8(output.stderr).unwrap();
     let lines = said.lines().map(str::trim).take_while(|line| !line.is_empty());
-    // A log line begins with its time.
+    // A log line begins with a timestamp.
     let message = lines.collect::<Vec<_>>().join(" ");
     let message = message.split_once("ERROR").map_or(&*message, |(_time, line)| line);
     format!("{} {}\n", output.status.code().unwrap(), message.trim())
@@ -137,7 +137,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 error: the following required arguments were not provided: --migrate-database-url <MIGRATE_DATABASE_URL>
         2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
-        2 error: invalid value '6_0' for '--cost-percent <COST_PERCENT>': a share is written in digits, with a point between them if need be
+        2 error: invalid value '6_0' for '--cost-percent <COST_PERCENT>': a percentage is written in digits, with a decimal point if needed
         2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
         2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip, accept-as-done]
         2 error: invalid value '85123A' for '--line <SKU=QUANTITY>': an article and how many pieces of it, such as 85123A=2
@@ -169,7 +169,7 @@ fn nobody_is_to_take_money_with_settings_that_cannot_be_used() {
         2 error: invalid value 'paypal' for '--payment-provider <PAYMENT_PROVIDER>' [possible values: sandbox, stripe, bank-transfer]
         2 ordersaga: PAYMENT_PROVIDER is stripe, and STRIPE_API_KEY is not set
         2 ordersaga: the settings for Stripe: the API key is a publishable key, which may not take money; a secret key begins with sk_, a restricted one with rk_
-        2 ordersaga: the settings for Stripe: the API key is none; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_
+        2 ordersaga: the settings for Stripe: the API key is invalid; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_
         2 ordersaga: the settings for Stripe: http://api.stripe.com/ is neither https nor on this machine
         2 ordersaga: the settings for Stripe: http://shop.example/back is neither https nor on this machine
         2 ordersaga: PAYMENT_PROVIDER is bank-transfer: BANK_IBAN and BANK_HOLDER name the shop's account, and are not set

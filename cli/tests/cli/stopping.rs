@@ -1,4 +1,4 @@
-//! A program that is asked to stop.
+//! Graceful shutdown of a program.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use tokio::process::{Child, ChildStderr, Command};
 
 type Log = Lines<BufReader<ChildStderr>>;
 
-/// The program itself, where it listens, and its log from then on.
+/// The program, its address, and its log from then on.
 async fn program() -> (Child, String, Log) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"))
         .args(["api", "--listen", "127.0.0.1:0", "--log-format", "json"])
@@ -34,7 +34,7 @@ async fn program() -> (Child, String, Log) {
 #[tokio::test]
 async fn a_program_that_is_asked_to_stop_says_so_and_answers_what_it_has_begun() {
     let (mut program, address, mut log) = program().await;
-    // A request under way: its body is not complete yet.
+    // A request in flight: its body is not complete yet.
     let mut caller = TcpStream::connect(&address).await.unwrap();
     let head = "POST /v1/quotes HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n\
                 content-length: 2\r\n\r\n{";
@@ -43,13 +43,13 @@ async fn a_program_that_is_asked_to_stop_says_so_and_answers_what_it_has_begun()
     let id = program.id().unwrap().to_string();
     assert!(Command::new("kill").arg(&id).status().await.unwrap().success());
     while !log.next_line().await.unwrap().unwrap().contains("stopping") {}
-    // Read on, so that the program never waits for its reader.
+    // Keeps reading the log, so that the program never blocks on a full pipe.
     tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
-    // First it is not ready any more, and then it does not listen any more.
+    // First it reports that it is not ready, and then it stops listening.
     let client = runtime::http::client_builder().pool_max_idle_per_host(0).build().unwrap();
     let ask = async || client.get(format!("http://{address}/ready")).send().await;
     let readiness = async || ask().await.unwrap().json::<serde_json::Value>().await.unwrap();
-    // The signal is logged before every part of the program has heard of it.
+    // The signal is logged before every part of the program has received it.
     while readiness().await["leaving"] != true {}
     while ask().await.is_ok() {}
 

@@ -1,4 +1,4 @@
-//! A stand-in for localstripe: payments and refunds in its form, with its gaps.
+//! A stand-in for localstripe: payments and refunds in its format, with its gaps.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ pub(crate) fn router(localstripe: Arc<Localstripe>) -> Router {
 }
 
 impl Localstripe {
-    /// Has the next payment that is created wait.
+    /// Delays the next payment that is created.
     pub(crate) fn hold(&self) {
         self.is_held.store(true, Ordering::SeqCst);
     }
@@ -39,7 +39,7 @@ impl Localstripe {
         self.let_go.notify_one();
     }
 
-    /// How many payments were created.
+    /// The number of payments created.
     pub(crate) fn created(&self) -> usize {
         self.objects.lock().unwrap().keys().filter(|id| id.starts_with("pi_")).count()
     }
@@ -53,7 +53,7 @@ impl Localstripe {
             ("POST", ["v1", "payment_intents", id, "_authenticate"]) => {
                 authenticate(&mut objects, id, sent["success"] == true)
             }
-            // Every card that is stored is one whose bank asks the customer.
+            // Every stored card is one whose bank asks the customer.
             ("POST", ["v1", "payment_methods"]) => (200, json!({ "id": ASKS })),
             ("POST", ["v1", "payment_intents", id, "capture"]) => capture(&mut objects, id, sent),
             ("POST", ["v1", "payment_intents", id, "cancel"]) => {

@@ -1,9 +1,9 @@
-//! The published contract of the events: a JSON Schema for each type and an AsyncAPI document, and
-//! what may change of a released one.
+//! The published contract of the events: a JSON Schema for each type, an AsyncAPI document, and the
+//! check for breaking changes of released schemas.
 //!
-//! The files in `domain/events` are made from the types by this module's test, which fails when they
-//! differ; `UPDATE_EVENTS=1 cargo test -p domain --features openapi` writes them anew. A release
-//! copies its schemas to `domain/events/released`, and from then on a breaking change is refused.
+//! This module's test generates the files in `domain/events` from the types and fails when they
+//! differ; `UPDATE_EVENTS=1 cargo test -p domain --features openapi` rewrites them. A release
+//! copies its schemas to `domain/events/released`; from then on the test refuses breaking changes.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use strum::IntoEnumIterator as _;
 
 use crate::event::EventType;
 
-/// The JSON Schema of an event's data, complete in itself.
+/// The self-contained JSON Schema of an event's data.
 #[must_use]
 pub fn json_schema(event_type: EventType) -> Value {
     let (name, _) = event_type.data_schemas();
@@ -25,7 +25,7 @@ pub fn json_schema(event_type: EventType) -> Value {
     })
 }
 
-/// The AsyncAPI 3 document: what is sent, in which envelope, on which channel.
+/// The AsyncAPI 3 document: messages, envelope and channel.
 #[must_use]
 pub fn asyncapi() -> Value {
     let messages: Map<_, _> = EventType::iter().map(message).collect();
@@ -81,11 +81,11 @@ fn message(event_type: EventType) -> (String, Value) {
     (event_type.cloud_event_type(), message)
 }
 
-/// The schemas of these events' data and of all that they refer to, by name.
+/// The schemas of these events' data and of all types they refer to, by name.
 fn schemas(events: impl Iterator<Item = EventType>, base: &str) -> Value {
     let mut all = BTreeMap::new();
     for (name, schema) in events.flat_map(|one| one.data_schemas().1) {
-        // A schema that JSON cannot hold would show as null, and as drift.
+        // A schema that cannot be represented as JSON would show as null, and as drift.
         all.insert(name, serde_json::to_value(schema).unwrap_or_default());
     }
     let mut all = json!(all);
@@ -93,7 +93,7 @@ fn schemas(events: impl Iterator<Item = EventType>, base: &str) -> Value {
     all
 }
 
-/// References are written for an OpenAPI document; here the schemas stand elsewhere.
+/// utoipa writes references for an OpenAPI document; these schemas are in another place.
 fn rebase(schema: &mut Value, base: &str) {
     match schema {
         Value::Object(fields) => {
@@ -109,8 +109,8 @@ fn rebase(schema: &mut Value, base: &str) {
     }
 }
 
-/// What of a new schema would break a consumer of the old one, each as a sentence. Nothing, if every
-/// message that fits the new schema also means to an old consumer what it did.
+/// The changes in a new schema that would break a consumer of the old one, each as a sentence.
+/// Empty if every message of the new schema has the same meaning under the old one.
 #[must_use]
 pub fn breaking_changes(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -130,7 +130,7 @@ fn compare(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
                 }
             }
         }
-        // What was always there stays; a new value of an enum, or a new variant, may come.
+        // Existing items must stay; enum values and variants may be added.
         (Value::Array(old), Value::Array(new)) => {
             for item in old.iter().filter(|item| !new.contains(item)) {
                 let is_variant_with_more = item.is_object()

@@ -1,10 +1,11 @@
-//! Launch and recover: an accepted order is carried out to one end, whatever is lost on the way.
+//! Launch and recover: an accepted order is executed to exactly one end, whatever is lost on the
+//! way.
 //!
-//! Placing an order writes it down together with a launch row. Launchers take the row, start the
-//! order's workflow and take the row away; each may crash in between, and two may be at the same
+//! Placing an order records it together with a launch row. Launchers take the row, start the
+//! order's workflow and delete the row; each may crash in between, and two may handle the same
 //! order. The workflow takes the order's first step and its last, which completes it, and unwinds
-//! when it hears of a cancel. One workflow task takes both steps, and Temporal learns of them only
-//! when it completes: a task that timed out is handed out again while the first one runs on. The
+//! when it sees a cancel. One workflow task takes both steps, and Temporal learns of them only when
+//! it completes: a task that timed out is dispatched again while the first one continues. The
 //! namespace may be lost, or the workflow terminated; `recover` then has the order launched again.
 //!
 //! Orders share no row, so a model of one order is a model of all.
@@ -17,73 +18,73 @@ use std::mem;
 use run::{At, Run, Task};
 use stateright::{Model, Property};
 
-/// No accepted order is forgotten.
+/// No accepted order is lost.
 pub const NOT_LOST: &str =
     "an accepted order has ended, is under way, waits for its launch, or for `recover`";
-/// Wherever it stops, it has ended.
+/// Every final state of the model is an end of the order.
 pub const ENDS: &str = "when nothing more can happen, an accepted order has ended";
-/// An end is an end.
+/// An end is final.
 pub const ENDS_ONCE: &str =
     "an order that has ended stays so, unless the run that completed it takes that back";
-/// The end says what was done.
+/// The end agrees with what was done.
 pub const END_IS_TRUE: &str =
     "a completed order has taken every step, and a cancelled one has none left";
-/// Whoever cancels in time gets no parcel.
+/// An order cancelled in time ships no parcel.
 pub const NEVER_LAUNCHED: &str = "an order that was cancelled before its launch takes no step";
 /// A promise to the customer.
 pub const CANCEL_IS_KEPT: &str = "a cancel that was accepted is kept";
-/// Temporal carries out an order once.
+/// Temporal runs an order once.
 pub const ONE_RUN: &str = "an order has at most one open run";
 
 /// A model of one order's launch.
 #[derive(Clone, Copy, Debug)]
 pub struct Launching {
-    /// How many launchers there are.
+    /// The number of launchers.
     pub launchers: usize,
     /// How often a launcher crashes.
     pub crashes: usize,
-    /// How often a workflow task times out and runs on.
+    /// How often a workflow task times out and continues.
     pub timeouts: usize,
     /// How often the namespace is lost, or the workflow terminated.
     pub losses: usize,
-    /// Whether a worker goes on for a run that is lost.
+    /// Whether a worker continues a run that is lost.
     pub workers_outlive_loss: bool,
     /// How often `recover` runs although nothing is lost.
     pub spare_recovers: usize,
-    /// How it is done.
+    /// How launching is done.
     pub rules: Rules,
 }
 
-/// How launching is done: rightly, or with one error.
+/// How launching is done: correctly, or with one planted error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// As it should be.
+    /// Correct.
     Right,
-    /// The launch row is written after the order, in a transaction of its own.
+    /// The launch row is written after the order, in a separate transaction.
     RowAfterOrder,
-    /// The launcher takes the row away before it starts the workflow.
+    /// The launcher deletes the row before it starts the workflow.
     MarksBeforeStarting,
-    /// The launcher takes the row away by what kind of launch it is, not by which launch it is.
+    /// The launcher deletes the row by the kind of launch, not by its identity.
     SettlesByKind,
-    /// Every launch makes a workflow id of its own.
+    /// Every launch uses its own workflow id.
     IdPerLaunch,
-    /// A launch by `recover`, too, refuses the id of a workflow that was ended.
+    /// A launch by `recover` also refuses the id of a workflow that was ended.
     RefusesEndedIds,
-    /// `recover` leaves an order alone that has a launch row, instead of giving it a new one.
+    /// `recover` skips an order that has a launch row, instead of giving it a new one.
     TrustsTheRow,
     /// A cancel before the launch leaves no tombstone.
     CancelWithoutTombstone,
-    /// Any run may take a completion back.
+    /// Any run may revert a completion.
     AnyRunTakesBack,
-    /// The last step completes an order although it is being unwound.
+    /// The last step completes an order even while it is being unwound.
     CompletesWhileUnwinding,
-    /// A step that is done answers so although the order is being unwound.
+    /// A step that is done returns its answer even while the order is being unwound.
     AnswersWhileUnwinding,
-    /// The customer is told that the order is cancelled before that is on record.
+    /// The customer is told that the order is cancelled before that is recorded.
     PromisesBeforeNoting,
 }
 
-/// How the order stands on record.
+/// The order's status on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Status {
     Processing,
@@ -91,7 +92,7 @@ enum Status {
     Cancelled,
 }
 
-/// A step's key. A step takes effect in the transaction that takes its key.
+/// A step's key. A step takes effect in the transaction that inserts its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Open,
@@ -110,18 +111,18 @@ struct Record {
     completed_by: Option<usize>,
 }
 
-/// What says that the order has to be launched.
+/// A launch row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Launch {
     number: usize,
     is_recovery: bool,
 }
 
-/// What a launcher is at.
+/// The state of a launcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Launcher {
     Idle,
-    /// It has read the row, and the record.
+    /// It has read the row and the record.
     Claimed {
         launch: Launch,
         is_unwinding: bool,
@@ -130,11 +131,11 @@ enum Launcher {
     Launched(Launch),
 }
 
-/// What `recover` is at.
+/// The state of `recover`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Recover {
     Idle,
-    /// It has seen that the order has not ended, and whether it waits for its launch.
+    /// It has read that the order has not ended, and whether it waits for its launch.
     Listed {
         waits: bool,
         losses_before: usize,
@@ -145,7 +146,7 @@ enum Recover {
     },
 }
 
-/// What became of a customer's request to cancel.
+/// The state of a customer's request to cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Cancel {
     NotAsked,
@@ -154,7 +155,7 @@ enum Cancel {
     Asked,
 }
 
-/// How the last run ended that Temporal knows of.
+/// How the last run that Temporal knows of has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Closed {
     None,
@@ -162,18 +163,18 @@ enum Closed {
     CutShort,
 }
 
-/// Everything in the model at one moment.
+/// The state of the model.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     record: Option<Record>,
-    /// The starter has still to write the launch row.
+    /// The starter still has to write the launch row.
     owes_row: bool,
     row: Option<Launch>,
     launchers: Vec<Launcher>,
     open: Vec<Run>,
     closed: Closed,
-    /// Tasks that timed out, and run on.
+    /// Tasks that timed out and continue.
     stale: Vec<Task>,
     recover: Recover,
     /// Something was lost, and `recover` has not run since.
@@ -186,18 +187,19 @@ pub struct State {
     cancelled_unlaunched: bool,
     /// The customer was told that the order is cancelled.
     has_promised: bool,
-    /// An end was changed that nobody may change.
+    /// An end was changed that must not change.
     end_was_changed: bool,
 }
 
-/// What can happen.
+/// A transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The starter places the order.
     Places,
-    /// The starter writes the launch row that it owes.
+    /// The starter writes the missing launch row.
     WritesRow,
-    /// The starter dies first; asked again, another finds the order on record, and accepts it.
+    /// The starter dies first; on a retry, another starter finds the order on record, and accepts
+    /// it.
     StarterDies,
     /// A launcher takes its next step.
     Launches(usize),
@@ -205,11 +207,11 @@ pub enum Action {
     Crashes(usize),
     /// A run takes its next step.
     Runs(usize),
-    /// A run's workflow task times out, and runs on.
+    /// A run's workflow task times out, and continues.
     TimesOut(usize),
     /// A task that timed out takes its next step.
     RunsOn(usize),
-    /// A task that timed out comes to nothing.
+    /// A task that timed out stops.
     Vanishes(usize),
     /// The customer cancels.
     Cancels,
@@ -299,7 +301,7 @@ impl Launching {
     }
 
     /// One transaction: the tombstone under the first step's key decides. What a lost run has done
-    /// is not on record, so an order that is launched again is left to its workflow.
+    /// is not on record, so the cancel of an order that is launched again is left to its workflow.
     fn cancel_before_launch(&self, state: &mut State) -> bool {
         let (Some(record), Some(row)) = (&mut state.record, state.row) else { return false };
         if row.is_recovery || record.has_ended() || record.first != Key::Open {
@@ -375,8 +377,8 @@ impl Launching {
             return;
         }
         if run.is_cancelled {
-            // The server does not let a run end that has not heard of everything: its task is
-            // handed out again.
+            // The server does not let a run complete with unseen events: its task is dispatched
+            // again.
             self.hand_out_again(state, number);
         } else {
             state.open.remove(number);
@@ -384,7 +386,7 @@ impl Launching {
         }
     }
 
-    /// The task begins anew, from what Temporal knows. A cancel is heard before anything is done.
+    /// The task starts again, from what Temporal knows. A cancel is seen before anything is done.
     fn hand_out_again(&self, state: &mut State, number: usize) {
         let run = &mut state.open[number];
         let hears_cancel = run.is_cancelled && !run.has_noted;
@@ -431,13 +433,13 @@ impl Launching {
 }
 
 impl State {
-    /// Launchers are alike, so which is which does not count.
+    /// Launchers are interchangeable, so they are kept sorted (symmetry reduction).
     fn set_launcher(&mut self, number: usize, launcher: Launcher) {
         self.launchers[number] = launcher;
         self.launchers.sort_unstable();
     }
 
-    /// `recover` has run; what was lost since it began is not settled.
+    /// `recover` has run; what was lost after its start remains open.
     fn recovered(&mut self, losses_before: usize) {
         self.recover = Recover::Idle;
         if !self.needs_recover {
@@ -455,7 +457,7 @@ impl State {
         }
     }
 
-    /// The new row is another than those that a launcher may still hold.
+    /// The new row differs from those that a launcher may still hold.
     fn write_row(&mut self, is_recovery: bool) {
         self.owes_row = false;
         let held = self.launchers.iter().filter_map(|launcher| match launcher {
@@ -466,7 +468,7 @@ impl State {
         self.row = Some(Launch { number, is_recovery });
     }
 
-    /// The number of a run that nothing speaks of any more is given anew.
+    /// The number of a run that nothing refers to is reused.
     fn new_run(&self) -> usize {
         let open = self.open.iter().map(|run| run.task.run);
         let stale = self.stale.iter().map(|task| task.run);
@@ -479,7 +481,7 @@ impl State {
 
     fn is_lost(&self) -> bool {
         let is_cared_for = self.row.is_some() || !self.open.is_empty() || self.needs_recover;
-        // Until the starter has written all of it, the order is not accepted.
+        // The order is not accepted until the starter has written everything.
         self.has(Status::Processing) && !is_cared_for && !self.owes_row
     }
 

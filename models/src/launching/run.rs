@@ -1,8 +1,8 @@
-//! The order's workflow: one run of it, and the task that carries it out.
+//! A run of the order's workflow, and the task that executes it.
 
 use super::{Key, Record, Rules, Status};
 
-/// Where a task has got to.
+/// The position of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum At {
     /// Reads the record for the first step.
@@ -13,7 +13,7 @@ pub(super) enum At {
     ReadLast,
     /// Takes the last step, which completes the order.
     TakeLast,
-    /// Notes that the order is unwound. A regular activity: what led to it is in the history.
+    /// Notes that the order is unwound. A regular activity, so what led to it is in the history.
     NoteUnwinding,
     UndoLast,
     UndoFirst,
@@ -34,7 +34,7 @@ pub(super) struct Task {
 pub(super) struct Run {
     pub(super) task: Task,
     is_unwinding: bool,
-    /// A cancel is on the server, and was not heard yet.
+    /// A cancel is on the server, and has not been seen yet.
     pub(super) is_cancelled: bool,
     /// It stops because of a cancel.
     pub(super) hears_cancel: bool,
@@ -56,7 +56,7 @@ impl Run {
         Self { task, is_unwinding, is_cancelled: false, hears_cancel: false, has_noted: false }
     }
 
-    /// Where a task begins that is handed out again.
+    /// Where a task that is dispatched again starts.
     pub(super) const fn begins_at(&self) -> At {
         match (self.has_noted, self.hears_cancel || self.is_unwinding) {
             (true, _) => At::UndoLast,
@@ -67,7 +67,7 @@ impl Run {
 }
 
 impl Task {
-    /// Takes the next step; whether that changed an end that it may not change.
+    /// Takes the next step; returns whether that changed an end that must not change.
     pub(super) fn step(&mut self, record: &mut Record, rules: Rules) -> bool {
         let mut changes_end = false;
         self.at = match self.at {
@@ -132,8 +132,8 @@ impl Task {
     }
 }
 
-/// Reads what is under a step's key, and how the order stands: first where to go if the step is to
-/// be taken, then where if it is done.
+/// Reads the record under a step's key, and the order's status. `take` is the next position if the
+/// step has to be taken, `next` if it is done.
 fn begin(record: &Record, rules: Rules, key: Key, (take, next): (At, At)) -> At {
     match key {
         _ if record.is_unwinding && rules != Rules::AnswersWhileUnwinding => At::NoteUnwinding,

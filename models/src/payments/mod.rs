@@ -1,12 +1,12 @@
-//! Payments: an order that stands is paid for once, and one that is unwound keeps no money.
+//! Payments: a standing order is paid for once, and an unwound one keeps no money.
 //!
-//! What is done next is decided by [`domain::payment`], the functions that the activities carry
-//! out. The provider forgets idempotency keys, and its search shows a payment some time after it
-//! was made; asked by a payment's own id it answers consistently. Several attempts at authorising,
-//! at capturing and at the undo of both run beside each other; each may die between any two steps,
-//! and what it has asked for last may then arrive at any later moment. The order may be unwound at
-//! any moment until it is completed. The bank may ask the customer first, who approves or declines
-//! at any moment, before their time is over or after it.
+//! [`domain::payment`] decides the next call, with the same functions that the activities use. The
+//! provider forgets idempotency keys, and its search shows a payment some time after it was made;
+//! queries by a payment's own id are consistent. Several attempts to authorise, to capture and to
+//! undo both run concurrently; each may die between any two steps, and its last request may then
+//! arrive at any later moment. The order may be unwound at any moment until it is completed. The
+//! bank may ask the customer first, who approves or declines at any moment, before or after their
+//! deadline.
 
 mod one_call;
 
@@ -18,11 +18,11 @@ use stateright::{Model, Property};
 
 /// No order is charged twice.
 pub const ONE_CAPTURE: &str = "an order has at most one capture, whether given back or not";
-/// Whoever has not bought pays nothing.
+/// An unwound order costs nothing.
 pub const NO_MONEY: &str = "an unwound order keeps no money";
-/// Whoever has not bought has no money set aside.
+/// An unwound order blocks no money.
 pub const NO_AUTHORISATION: &str = "an unwound order leaves no authorisation";
-/// What an order that stands has been paid.
+/// The payment of a standing order.
 pub const PAID_ONCE: &str = "a standing order is captured exactly once, and holds nothing else";
 /// The shop's record agrees with the provider's.
 pub const RECORD_IS_TRUE: &str = "the record says paid exactly when the provider has the money";
@@ -32,19 +32,19 @@ pub const ENDS: &str = "the order is completed or unwound in the end";
 /// A model of one order's payment.
 #[derive(Clone, Copy, Debug)]
 pub struct Payments {
-    /// How many attempts at authorising there are, beside or after each other.
+    /// The number of authorisation attempts, concurrent or sequential.
     pub authorises: usize,
-    /// How many attempts at capturing there are.
+    /// The number of capture attempts.
     pub captures: usize,
-    /// How many attempts at the undo of both there are.
+    /// The number of attempts to undo both.
     pub closes: usize,
-    /// What the provider is like.
+    /// The provider's behaviour.
     pub provider: Habits,
-    /// How payments are called.
+    /// The payment protocol.
     pub rules: Rules,
 }
 
-/// What a provider may do to the shop.
+/// The provider's behaviour.
 #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
@@ -52,31 +52,31 @@ pub struct Habits {
     pub forgets_keys: bool,
     /// Its search shows a payment only after a while.
     pub search_lags: bool,
-    /// An authorisation may lapse before it is captured.
+    /// An authorisation may expire before it is captured.
     pub lets_lapse: bool,
     /// The bank may ask the customer first.
     pub asks_customer: bool,
 }
 
 impl Habits {
-    /// Everything that real providers do, but for customers that are asked.
+    /// Everything that real providers do, except asking the customer.
     pub const REAL: Self =
         Self { forgets_keys: true, search_lags: true, lets_lapse: true, asks_customer: false };
     /// The same, and the bank may ask the customer.
     pub const ASKING: Self = Self { asks_customer: true, ..Self::REAL };
-    /// A provider that forgets nothing, and finds everything at once.
+    /// A provider that forgets nothing, and whose search does not lag.
     pub const IDEAL: Self =
         Self { forgets_keys: false, search_lags: false, lets_lapse: false, asks_customer: false };
 }
 
-/// How payments are called: rightly, or with one error.
+/// The payment protocol: correct, or with one planted error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// In two halves, as [`domain::payment`] has it.
+    /// In two phases, as in [`domain::payment`].
     TwoHalves,
-    /// Made and authorised in one call under the step's key, and searched by it.
+    /// One call under the step's key makes and authorises a payment, and searches use the key.
     OneCall,
-    /// The undo searches for the payment instead of asking by its id.
+    /// The undo searches for the payment instead of looking it up by its id.
     UndoSearches,
     /// The payment's id is stored after the payment is authorised.
     StoredTooLate,
@@ -84,26 +84,26 @@ pub enum Rules {
     StoredBlindly,
     /// The undo reads the payment's id before it leaves its tombstone.
     ReadTooEarly,
-    /// The undo leaves a declined payment as it is.
+    /// The undo leaves a declined payment open.
     DeclinedIsLeftOpen,
-    /// The undo leaves a payment as it is that awaits the customer.
+    /// The undo leaves a payment open that awaits the customer.
     AwaitingIsLeftOpen,
-    /// The undo believes the shop's own record of the payment instead of asking the provider.
+    /// The undo trusts the shop's own record of the payment instead of asking the provider.
     RecordIsBelieved,
 }
 
-/// Where the order stands, as far as its payment is concerned.
+/// The state of the order, as far as its payment is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// Authorising has not been answered.
+    /// The authorisation has no answer yet.
     Authorising,
-    /// The money is set aside, and capturing it has not been answered.
+    /// The payment is authorised, and the capture has no answer yet.
     Capturing,
-    /// The money is taken.
+    /// The payment is captured.
     Standing,
-    /// It will not be unwound any more.
+    /// It can no longer be unwound.
     Completed,
-    /// What was done is to be undone.
+    /// It is being unwound.
     Unwinding,
     /// It is undone.
     Unwound,
@@ -111,15 +111,15 @@ pub enum Order {
 
 type Id = usize;
 
-/// What is on record under a step's key.
+/// The record under a step's key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Step {
-    /// Whether it was answered with yes or no, if it was answered.
+    /// The answer, if there is one: done or refused.
     answer: Option<bool>,
     is_undone: bool,
 }
 
-/// What is on record of the payment.
+/// The record of the payment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Record {
     authorise: Step,
@@ -128,30 +128,30 @@ struct Record {
     status: PaymentStatus,
     /// What the customer was given time for.
     given_for: Option<PaymentState>,
-    /// Whether that is over, by the record's clock.
+    /// Whether their deadline has passed, by the record's clock.
     is_over: bool,
 }
 
-/// What the provider has.
+/// The provider's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Provider {
     payments: Vec<PaymentState>,
-    /// What it remembers under the shop's idempotency key.
+    /// The payment under the shop's idempotency key, unless forgotten.
     remembered: Option<Id>,
     /// How many payments its search shows.
     listed: usize,
 }
 
-/// What an attempt does.
+/// The state of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Phase {
     Alive,
-    /// Its worker has died; the request is still on its way.
+    /// Its worker has died; the request is still in flight.
     Late(Call),
     Over,
 }
 
-/// One attempt, and what it knows.
+/// An attempt, and what it knows.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Attempt {
@@ -164,11 +164,11 @@ struct Attempt {
     has_looked_again: bool,
     has_searched: bool,
     has_left_tombstone: bool,
-    /// Of an undo: whether it has undone the capture, and goes on with the authorisation.
+    /// For an undo: whether it has undone the capture, and continues with the authorisation.
     has_closed_capture: bool,
 }
 
-/// What an attempt does next.
+/// The next call of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Call {
     By(Right),
@@ -180,7 +180,7 @@ enum Call {
     Search,
 }
 
-/// Everything in the model at one moment.
+/// The state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     order: Order,
@@ -191,32 +191,32 @@ pub struct State {
     closes: Vec<Attempt>,
 }
 
-/// Who attempts.
+/// The kind of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// An attempt at authorising.
+    /// An authorisation attempt.
     Authorise,
-    /// An attempt at capturing.
+    /// A capture attempt.
     Capture,
-    /// An attempt at the undo of capturing, and then of authorising.
+    /// An attempt to undo the capture, and then the authorisation.
     Close,
 }
 
 const ROLES: [Role; 3] = [Role::Authorise, Role::Capture, Role::Close];
 
-/// What can happen.
+/// A transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// An attempt takes its next step, or what it has asked for arrives late. If the bank is asked,
-    /// it says yes.
+    /// An attempt takes its next step, or its late request arrives. If the bank is asked, it
+    /// approves.
     Goes(Role, usize),
-    /// The same, and the bank says no.
+    /// The same, but the bank declines.
     IsDeclined(Role, usize),
-    /// The same, and the bank asks the customer.
+    /// The same, but the bank asks the customer.
     AsksCustomer(Role, usize),
-    /// The customer approves a payment that awaits that, or has it declined.
+    /// The customer approves an awaiting payment, or has it declined.
     CustomerActs(usize, bool),
-    /// The customer's time is over.
+    /// The customer's deadline passes.
     TimeIsOver,
     /// An attempt's worker dies.
     Dies(Role, usize),
@@ -224,7 +224,7 @@ pub enum Action {
     KeyExpires,
     /// The provider's search shows one more payment.
     SearchCatchesUp,
-    /// An authorisation lapses.
+    /// An authorisation expires.
     Lapses(usize),
     /// The order is unwound from now on.
     Unwinds,
@@ -246,7 +246,7 @@ impl Attempt {
         has_closed_capture: false,
     };
 
-    /// Which step's key it is about.
+    /// The step whose key it uses.
     const fn step(self, role: Role) -> Role {
         match (role, self.has_closed_capture) {
             (Role::Authorise, _) | (Role::Close, true) => Role::Authorise,
@@ -254,7 +254,7 @@ impl Attempt {
         }
     }
 
-    /// Reads the record. A capture takes what it says for what is so, and is corrected.
+    /// Reads the record. A capture assumes that it is up to date, and is corrected by the provider.
     fn learn(&mut self, role: Role, record: &Record) {
         self.key = Some(record.step(self.step(role)).key());
         self.time.given_for = record.given_for;
@@ -274,7 +274,7 @@ impl Attempt {
 }
 
 impl Call {
-    /// Whether it changes anything where it arrives.
+    /// Whether it changes anything at its destination.
     const fn acts(self) -> bool {
         !matches!(
             self,
@@ -315,7 +315,7 @@ impl Record {
         }
     }
 
-    /// What the record alone would have one think of the payment.
+    /// The payment's state according to the record alone.
     const fn believed(&self) -> Known {
         match (self.payment, self.capture.answer, self.authorise.answer) {
             (Some(_), Some(true), _) => Known::Is(PaymentState::Captured),
@@ -387,7 +387,8 @@ impl Payments {
         }
     }
 
-    /// Lets the attempt's next call take effect where it arrives, and the attempt learn the answer.
+    /// The attempt's next call takes effect at its destination, and the attempt receives the
+    /// answer.
     fn carry_out(
         &self,
         state: &mut State,
@@ -440,7 +441,7 @@ impl Payments {
                 record.wait();
                 attempt.learn(role, record);
             }
-            // Asked again, it begins by reading.
+            // When asked again, it starts by reading.
             Call::By(Right::Wait) => *attempt = Attempt::NEW,
             Call::By(Right::LeaveTombstone) => {
                 record.step_mut(attempt.step(role)).is_undone = true;
@@ -514,7 +515,7 @@ impl Payments {
             return;
         }
         let alive = attempts.iter().filter(|attempt| attempt.phase == Phase::Alive).count();
-        // An undo never gives up: whoever dies, another attempt comes.
+        // An undo never gives up: if its worker dies, another attempt follows.
         let may_die = role != Role::Close || alive > 1 || state.order == Order::Unwound;
         for (number, attempt) in attempts.iter().enumerate() {
             let is_twin = number.checked_sub(1).is_some_and(|before| attempts[before] == *attempt);
@@ -553,7 +554,7 @@ impl Provider {
         id
     }
 
-    /// What a request under a key is answered: what it was answered the first time.
+    /// The answer to a repeated request under a key: the first one's.
     fn replayed(&self, id: Id) -> PaymentState {
         match self.payments[id] {
             PaymentState::Declined => PaymentState::Declined,
@@ -593,7 +594,7 @@ impl State {
         }
     }
 
-    /// Attempts of one kind are alike, so which is which does not count.
+    /// Attempts of one kind are interchangeable, so they are kept sorted (symmetry reduction).
     fn put(&mut self, role: Role, number: usize, attempt: Attempt) {
         let attempts = match role {
             Role::Authorise => &mut self.authorises,
@@ -604,8 +605,8 @@ impl State {
         attempts.sort_unstable();
     }
 
-    /// Whether an attempt that waits for the customer would find something else than it has: their
-    /// time is over, or they have acted.
+    /// Whether an attempt that waits for the customer would find a change: their deadline has
+    /// passed, or they have acted.
     fn has_news_for(&self, attempt: &Attempt) -> bool {
         let now = attempt.id.map(|id| self.provider.payments[id]);
         self.record.is_over != attempt.time.is_over || now != Some(PaymentState::AwaitingCustomer)

@@ -1,12 +1,12 @@
-//! The payment protocol without halves: the step's key is all that the shop has, and one call makes
-//! a payment and authorises it. It is right as long as the provider never forgets a key and its
+//! The payment protocol in one phase: the shop only has the step's key, and one call makes a
+//! payment and authorises it. It is correct as long as the provider never forgets a key and its
 //! search never lags.
 
 use domain::payment::{BankAnswer, Call as Right, KeyState, Known, PaymentState as S};
 
 use super::{Attempt, Call, Role};
 
-/// What a payment is made as. Nobody asks the customer here.
+/// The state of a newly made payment. The customer is not asked here.
 pub(super) const fn made_by(bank: BankAnswer) -> S {
     match bank {
         BankAnswer::Approved => S::Authorised,
@@ -14,7 +14,7 @@ pub(super) const fn made_by(bank: BankAnswer) -> S {
     }
 }
 
-/// What an attempt does next.
+/// The next call of an attempt.
 pub(super) const fn next(role: Role, attempt: &Attempt) -> Call {
     match role {
         Role::Authorise => authorise(attempt),
@@ -39,7 +39,7 @@ const fn authorise(attempt: &Attempt) -> Call {
     }
 }
 
-/// What a capture does next. It looks once more for its tombstone before it takes the money.
+/// The next call of a capture. It checks for its tombstone once more before it captures.
 const fn capture(attempt: &Attempt) -> Call {
     match (attempt.key, attempt.payment) {
         (None, _) => Call::By(Right::Read),
@@ -60,7 +60,7 @@ const fn capture(attempt: &Attempt) -> Call {
     }
 }
 
-/// What an undo does next: it asks by key, and trusts that nothing found is nothing there.
+/// The next call of an undo: it searches by key, and assumes that an empty result means no payment.
 const fn close(attempt: &Attempt) -> Call {
     if !attempt.has_left_tombstone {
         return Call::By(Right::LeaveTombstone);

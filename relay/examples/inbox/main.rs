@@ -1,9 +1,9 @@
 //! A consumer that takes effect of each event once: what the shop has taken in, country by country.
-//!
+//! An idempotent consumer: applies each event exactly once, and sums the shop's takings by country.
 //! `INBOX_DATABASE_URL=postgres://… cargo run -p relay --features kafka --example inbox -- KAFKA TOPIC`
 //!
-//! The event's number goes into its database in the same transaction as the effect, so a crash keeps
-//! both or neither, and a repeat finds the number. `docs/consuming.md` says why that is enough.
+//! The event's number is stored in the same transaction as its effect, so a crash keeps both or
+//! neither, and a redelivery finds the number. `docs/consuming.md` explains why that is enough.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,7 +23,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-/// The consumer's name, and its group's.
+/// The name of the consumer and of its group.
 const NAME: &str = "takings";
 
 const TABLES: &str = "
@@ -43,7 +43,7 @@ struct Event {
     data: Value,
 }
 
-/// Why an event takes no effect, and nothing after it may.
+/// Why an event is not applied; the consumer stops there.
 #[derive(Debug, thiserror::Error)]
 enum NotTaken {
     #[error("{0}:{1} comes before an earlier event of its order")]
@@ -69,7 +69,7 @@ impl Event {
     }
 }
 
-/// Takes one event; whether it took effect.
+/// Applies one event. Returns whether it had an effect.
 async fn handle(db: &PgPool, event: &Event) -> Result<bool, NotTaken> {
     let mut transaction = db.begin().await?;
     let is_new = is_next(&mut transaction, event).await?;
@@ -80,7 +80,7 @@ async fn handle(db: &PgPool, event: &Event) -> Result<bool, NotTaken> {
     Ok(is_new)
 }
 
-/// Writes the event's number down, unless it is a repeat.
+/// Records the event's number, unless it is a redelivery.
 async fn is_next(db: &mut PgConnection, event: &Event) -> Result<bool, NotTaken> {
     let Event { order_id, sequence, .. } = event;
     let last = "select coalesce(max(sequence), 0) from inbox where consumer = $1 and order_id = $2";
@@ -88,7 +88,7 @@ async fn is_next(db: &mut PgConnection, event: &Event) -> Result<bool, NotTaken>
     if *sequence > last.saturating_add(1) {
         return Err(NotTaken::Gap(*order_id, *sequence));
     }
-    // Of two that take the same event at once, the second waits here for the first one's commit.
+    // If two consumers take the same event, the second waits here for the first one's commit.
     let insert = sqlx::query("insert into inbox values ($1, $2, $3) on conflict do nothing");
     let inserted = insert.bind(NAME).bind(order_id).bind(sequence).execute(db).await?;
     Ok(inserted.rows_affected() == 1)
@@ -102,7 +102,8 @@ async fn take_effect(db: &mut PgConnection, event: &Event) -> Result<(), sqlx::E
             .execute(&mut *db)
             .await?;
     }
-    // Whatever books something says what; all other types, later releases' too, change nothing here.
+    // Every event type that moves money carries amounts; all other types, including later ones,
+    // change nothing.
     sqlx::query(
         "insert into takings as known (country, currency, amount)
          select country, entry #>> '{amount,currency}', sum((entry #>> '{amount,amount}')::numeric
@@ -126,7 +127,7 @@ async fn run(db: &PgPool, brokers: &str, topic: &str) -> Result<(), Box<dyn Erro
         .set("group.id", NAME)
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
-        // One that was killed holds its partitions for so long.
+        // After this time, the partitions of a killed consumer are reassigned.
         .set("session.timeout.ms", "6000")
         .create()?;
     consumer.subscribe(&[topic])?;
@@ -134,7 +135,7 @@ async fn run(db: &PgPool, brokers: &str, topic: &str) -> Result<(), Box<dyn Erro
         let message = consumer.recv().await?;
         let event = Event::read(&message).ok_or("the message is no event of an order")?;
         handle(db, &event).await?;
-        // Only now: after a crash before this, the message comes again.
+        // Committed last: after a crash before this, the message is redelivered.
         consumer.commit_message(&message, CommitMode::Sync)?;
     }
 }

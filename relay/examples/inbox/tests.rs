@@ -1,5 +1,5 @@
-//! Whatever comes twice, late or after a crash: each event takes effect once. The same is shown
-//! through a broker where the launcher has started one (`ORDERSAGA_TEST_KAFKA`).
+//! Each event is applied once, whether it is redelivered, late or follows a crash. The last test
+//! does the same through a broker, if the launcher has started one (`ORDERSAGA_TEST_KAFKA`).
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::*;
 const ORDER: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
 
-/// An order's life as far as it counts here: 24.30 come in, and 4.30 go out.
+/// The relevant events of an order: 24.30 are received, and 4.30 refunded.
 fn happened(sequence: i32) -> (&'static str, Value) {
     let booked = |side: &str, amount: &str| {
         let entry = |account: &str, side: &str| {
@@ -75,7 +75,7 @@ async fn a_repeat_takes_no_effect(db: PgPool) {
     for sequence in 1..=4 {
         assert!(takes(&db, ORDER, sequence).await);
     }
-    // As after a crash: from some message on, all come again.
+    // As after a crash: redelivery starts over at an earlier message.
     for sequence in [3, 4, 1, 2, 3, 4] {
         assert!(!takes(&db, ORDER, sequence).await);
     }
@@ -111,7 +111,7 @@ async fn what_comes_before_an_earlier_event_is_refused_and_taken_once_that_is_th
     assert_eq!(takings(&db).await, ["GB GBP 24.30"]);
 }
 
-/// The power goes off when all is done, and nothing is committed.
+/// Simulates a crash after all statements and before the commit.
 const CRASH: &str = "
     create function crash() returns trigger language plpgsql as
         $$ begin raise exception 'the power is off'; end $$;
@@ -143,7 +143,7 @@ async fn of_two_that_take_the_same_event_at_once_one_takes_effect(db: PgPool) {
     assert_eq!(takings(&db).await, ["GB GBP 20.00"]);
 }
 
-/// Puts events into a topic that nobody else has.
+/// Produces events to a topic used only by this test.
 async fn produce(brokers: &str, topic: &str, told: &[(Uuid, i32)]) {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -158,7 +158,7 @@ async fn produce(brokers: &str, topic: &str, told: &[(Uuid, i32)]) {
     }
 }
 
-/// Has the consumer run until it has taken so many events, and then lets it die where it is.
+/// Runs the consumer until it has applied this many events, and then aborts it.
 async fn until_taken(db: &PgPool, brokers: &str, topic: &str, events: i64) {
     let all = async {
         while taken(db).await < events {

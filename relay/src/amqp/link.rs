@@ -1,4 +1,4 @@
-//! The sink itself, by lapin.
+//! The sink, implemented with lapin.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,10 +25,10 @@ use crate::secret::Secret;
 use crate::waves::{Wave, in_waves};
 use crate::{Message, Sink, Verdict};
 
-/// A queue that is durable keeps the message on disk.
+/// Persistent delivery: a durable queue keeps the message on disk.
 const PERSISTENT: u8 = 2;
 
-/// The longest text of others' in a reason.
+/// The maximum length of a broker's text in a reason.
 const REASON_MAX: usize = 300;
 
 struct Amqp {
@@ -39,39 +39,39 @@ struct Amqp {
     unroutable: Unroutable,
     source: String,
     patience: Duration,
-    /// One batch at a time has it. There is none after a batch that could not be delivered.
+    /// Used by one batch at a time. `None` after a batch that could not be delivered.
     link: Mutex<Option<Link>>,
 }
 
 struct Link {
-    /// Ends when it is dropped.
+    /// Closed when dropped.
     connection: Connection,
     channel: Channel,
 }
 
-/// A message, and what the protocol wants as short texts.
+/// A message, and its texts as the protocol's short strings.
 struct Labelled<'a> {
     message: &'a Message,
     id: ShortString,
     event_type: ShortString,
 }
 
-/// One batch on its way.
+/// One batch in flight.
 struct Batch<'a> {
     amqp: &'a Amqp,
     link: Option<Link>,
 }
 
-/// What the broker has said of a message.
+/// The broker's answer to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
     /// Every queue that it was routed to has it.
     Confirmed,
     /// No queue is bound to its type.
     Returned,
-    /// It cannot be sent at all, or the broker has ended the channel for its sake or another's.
+    /// It cannot be sent, or the broker has closed the channel because of it or of another message.
     WithItsChannel(String),
-    /// It may be taken another time.
+    /// It may be accepted later.
     NotNow(String),
 }
 
@@ -82,7 +82,7 @@ pub(super) fn built(
     source: &str,
 ) -> Result<Arc<dyn Sink>, UnusableAmqp> {
     let uri: AMQPUri = url.reveal().parse().map_err(|_| UnusableAmqp::Address)?;
-    // The client panics when it connects to one that is longer.
+    // The client panics on a longer one when it connects.
     ShortString::try_new(uri.vhost.as_str()).map_err(|_| UnusableAmqp::VirtualHost)?;
     let exchange = ShortString::try_new(args.amqp_exchange.as_str());
     let ca = args.amqp_tls_ca.as_ref().map(|file| {
@@ -107,7 +107,7 @@ pub(super) fn built(
 impl Sink for Amqp {
     async fn deliver(&self, batch: &[Message]) -> Vec<Verdict> {
         let until = Instant::now().checked_add(self.patience).unwrap_or_else(Instant::now);
-        // Taken out: whoever stops waiting for the batch leaves no channel with the rest of it.
+        // Taken out, so that a cancelled batch leaves no channel with unconfirmed messages behind.
         let mut link = self.link.lock().await;
         let mut sender = Batch { amqp: self, link: link.take() };
         let verdicts = in_waves(&mut sender, batch, until).await;
@@ -131,10 +131,10 @@ impl Wave for Batch<'_> {
 }
 
 impl Batch<'_> {
-    /// What the broker makes of each.
+    /// The verdict on each message.
     async fn sent(&mut self, wave: &[&Labelled<'_>], until: Instant) -> Vec<Verdict> {
         let mut answers = self.answers(wave, until).await;
-        // What went with its channel may have nothing to do with the reason.
+        // If the channel was closed, the cause may be another message.
         let in_company = wave.len() > 1;
         for (message, answer) in wave.iter().zip(&mut answers) {
             if in_company && matches!(answer, Answer::WithItsChannel(_)) {
@@ -150,8 +150,8 @@ impl Batch<'_> {
             .collect()
     }
 
-    /// Sends them all at once, and waits for the broker's answers. The link goes unless all were
-    /// confirmed or returned.
+    /// Sends all messages at once, and waits for the broker's answers. Drops the link unless all
+    /// were confirmed or returned.
     async fn answers(&mut self, wave: &[&Labelled<'_>], until: Instant) -> Vec<Answer> {
         if wave.is_empty() {
             return Vec::new();
@@ -172,8 +172,8 @@ impl Batch<'_> {
 }
 
 impl<'a> Labelled<'a> {
-    /// **Errors.** Why the message can never be sent: the protocol has no room for a text of it, and
-    /// without its id or its type no reader could make anything of it.
+    /// **Errors.** Why the message can never be sent: one of its texts exceeds the protocol's
+    /// limit, and without its id or its type it would be useless to readers.
     fn of(message: &'a Message) -> Result<Self, String> {
         let short = |what: &str, text: &str| {
             ShortString::try_new(text).map_err(|_| {
@@ -186,7 +186,7 @@ impl<'a> Labelled<'a> {
 }
 
 impl Amqp {
-    /// A channel that confirms, and the exchange there, or why not.
+    /// Opens a channel with publisher confirms and checks the exchange, or returns why that failed.
     async fn connect(&self, until: Instant) -> Result<Link, String> {
         let connecting = async {
             let properties = ConnectionProperties::default()
@@ -219,8 +219,8 @@ impl Amqp {
         let answers = join_all(publishing).await;
         let ended_by_one =
             answers.iter().flatten().any(|answer| answer.as_ref().is_err_and(is_for_a_message));
-        // The client hands out what came back with whichever confirmation comes next, so the ids say
-        // which messages those are. All of the wave has been answered by now, hence all that came back.
+        // The client reports returned messages with any later confirmation, so they are matched by
+        // id. All messages of the wave have been answered by now, so all returned ones are known.
         let mut returned = BTreeSet::new();
         let mut of_each = Vec::with_capacity(answers.len());
         for answer in answers {
@@ -229,7 +229,8 @@ impl Amqp {
                     let answer = match &confirmation {
                         Confirmation::Ack(_) => Answer::Confirmed,
                         Confirmation::Nack(_) | Confirmation::NotRequested => Answer::NotNow(
-                            "the broker has not stored it: see whether a queue is full".to_owned(),
+                            "the broker has not stored it: check whether a queue is full"
+                                .to_owned(),
                         ),
                     };
                     if let Some(message) = confirmation.take_message() {
@@ -299,12 +300,12 @@ impl Amqp {
     /// Why nothing was answered in time.
     fn silence(&self, link: Option<&Link>) -> String {
         if link.is_some_and(|link| link.connection.status().blocked()) {
-            return "the broker takes nothing for now: it is short of memory or disk".to_owned();
+            return "the broker accepts nothing for now: it is short of memory or disk".to_owned();
         }
         format!("the broker has not answered within {} s", self.patience.as_secs())
     }
 
-    /// What an operator is to know, and to do.
+    /// Explains an error to an operator, with the remedy.
     fn explained(&self, error: &lapin::Error) -> String {
         let advice = match protocol_error(error) {
             Some(AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)) => format!(
@@ -316,30 +317,30 @@ impl Amqp {
                 self.exchange
             ),
             Some(AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)) => {
-                "the broker does not accept the user, the password, or what the relay does: see to \
-                 RELAY_AMQP_URL, and to the user's rights"
+                "the broker does not accept the user, the password, or what the relay does: check \
+                 RELAY_AMQP_URL and the user's rights"
                     .to_owned()
             }
             Some(AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)) => {
-                "the broker does not let the user in there: see to the virtual host in \
+                "the broker denies the user access there: check the virtual host in \
                  RELAY_AMQP_URL"
                     .to_owned()
             }
             _ if error.is_io_error() => {
-                "the broker does not answer: see whether it runs, and to RELAY_AMQP_URL".to_owned()
+                "the broker does not answer: check that it runs, and RELAY_AMQP_URL".to_owned()
             }
-            _ => "the broker does not take it now".to_owned(),
+            _ => "the broker does not accept it now".to_owned(),
         };
         format!("{advice} ({})", one_line(&error.to_string()))
     }
 }
 
-/// What the broker has ended a channel or connection with.
+/// The error with which the broker has closed a channel or connection.
 fn protocol_error(error: &lapin::Error) -> Option<&AMQPErrorKind> {
     if let ErrorKind::ProtocolError(error) = error.kind() { Some(error.kind()) } else { None }
 }
 
-/// Whether a message has brought it about, rather than the exchange or the user.
+/// Whether a message has caused it, rather than the exchange or the user.
 fn is_for_a_message(error: &lapin::Error) -> bool {
     matches!(
         protocol_error(error),
@@ -349,7 +350,7 @@ fn is_for_a_message(error: &lapin::Error) -> bool {
     )
 }
 
-/// The beginning of what others say, as it may stand in a line.
+/// The beginning of a foreign text, on one line.
 fn one_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(REASON_MAX).collect()
 }
@@ -382,7 +383,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_with_a_text_that_is_too_long_is_refused_and_holds_up_no_other() {
-        // Nobody listens at a port that was just given back.
+        // Nothing listens on a port that was just released.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = Secret::from(format!("amqp://{free}").as_str());
         let args = Relay::parse_from(["relay"]).amqp;
@@ -400,7 +401,7 @@ mod tests {
             why: format!("its {what} has 256 bytes, and AMQP has room for 255"),
         };
         assert_eq!(verdicts[..2], [refused("id"), refused("type")]);
-        // The broker is asked for those that can be sent, and for them alone.
+        // Only those that can be sent are given to the broker.
         for verdict in &verdicts[2..] {
             assert!(matches!(verdict, Verdict::Unavailable { .. }), "{verdict:?}");
         }

@@ -6,20 +6,20 @@ use serde::Deserialize;
 use super::settings::InvoiceAt;
 use crate::Message;
 
-/// What every event of a refund says.
+/// The common data of every refund event.
 #[derive(Deserialize)]
 struct OfRefund {
     number: u32,
 }
 
-/// What a message is an occasion for, if it is for anything.
+/// The occasion that a message is, if any.
 ///
-/// The sale is booked right after the parcel is handed over, by a step that an order under way never
-/// turns back from. Where invoices are issued at the payment, it is looked once more then, so that an
-/// order that was paid before the setting was changed has its invoice, too. An order that is taken
-/// back has its money given back; one that cost nothing only ends.
+/// The sale is booked right after the parcel is handed over, in a step that is never undone. If
+/// invoices are issued on payment, shipment is still checked, so that an order that was paid before
+/// the setting was changed is invoiced, too. A reversed order has its money returned; one that cost
+/// nothing just ends.
 ///
-/// **Errors.** A refund's event does not say which refund it is about.
+/// **Errors.** A refund's event does not identify the refund.
 pub(super) fn of(message: &Message, at: InvoiceAt) -> Result<Option<Occasion>, serde_json::Error> {
     let refund = || serde_json::from_str::<OfRefund>(message.payload.get());
     Ok(match message.event_type.as_str() {

@@ -1,7 +1,7 @@
 //! The document as an HTML page.
 //!
-//! Whatever somebody else has written, such as the buyer's name, is escaped: the template's name says
-//! that it is HTML. An error of the template tells where it is, and no value.
+//! User input, such as the buyer's name, is escaped: the template's name marks it as HTML. An error
+//! of the template names its position, and no value.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,19 @@ use minijinja::{Environment, UndefinedBehavior};
 use super::paper::Paper;
 use super::shown::Shown;
 
-/// Its ending has everything escaped.
+/// The extension enables escaping.
 const NAME: &str = "invoice.html";
 
-/// The template that the program brings.
+/// The built-in template.
 const BUILT_IN: &str = include_str!("../../templates/invoice/invoice.html");
 
-/// Why a page cannot be written. It tells no personal data.
+/// Why a page cannot be written. Contains no personal data.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// The shop's own template cannot be read.
     #[error("the template {} cannot be read", .0.display())]
     File(PathBuf, #[source] std::io::Error),
-    /// It is wrong at this line.
+    /// It has an error at this line.
     #[error("the template for invoices is wrong in line {line}: {what}")]
     Wrong {
         /// Counted from 1; 0 if that is not known.
@@ -32,20 +32,20 @@ pub enum TemplateError {
         /// What is wrong.
         what: String,
     },
-    /// A document's amounts cannot be added up.
+    /// A document's amounts cannot be added.
     #[error(transparent)]
     Money(#[from] domain::MoneyError),
 }
 
-/// Writes pages.
+/// Renders pages.
 pub struct Pages {
     environment: Environment<'static>,
 }
 
 impl Pages {
-    /// With the shop's own template, or with the one that the program brings.
+    /// Uses the shop's own template, or the built-in one.
     ///
-    /// **Errors.** It cannot be read, or is none.
+    /// **Errors.** The template cannot be read, or is invalid.
     pub fn open(own: Option<&Path>) -> Result<Self, TemplateError> {
         let source = match own {
             None => BUILT_IN.to_owned(),
@@ -58,9 +58,9 @@ impl Pages {
         Ok(Self { environment })
     }
 
-    /// Writes the document down.
+    /// Renders the document.
     ///
-    /// **Errors.** The template names something that a document has not.
+    /// **Errors.** The template uses a variable that a document does not have.
     pub fn write(&self, paper: &Paper<'_>) -> Result<String, TemplateError> {
         let shown = Serde(Shown::of(paper)?);
         let template = self.environment.get_template(NAME);
@@ -69,7 +69,7 @@ impl Pages {
     }
 }
 
-/// Without the error's detail, which may repeat a value.
+/// Omits the error's detail, which may repeat a value.
 fn wrong(error: &minijinja::Error) -> TemplateError {
     TemplateError::Wrong { line: error.line().unwrap_or_default(), what: error.kind().to_string() }
 }

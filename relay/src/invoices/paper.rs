@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use super::settings::Seller;
 
-/// The longest text of a line of a document.
+/// The maximum length of a text in a line of a document.
 const TEXT_MAX: usize = 200;
 
-/// Who the goods were sold to.
+/// The buyer.
 ///
-/// Personal data: it is for the document alone, and has no `Debug`, so that no log shows it.
+/// Personal data: used in the document only. It has no `Debug`, so that no log shows it.
 #[derive(Clone)]
 pub struct Buyer {
     /// The recipient's name.
@@ -31,42 +31,42 @@ pub struct Buyer {
     pub country: CountryCode,
 }
 
-/// A document, to be written down.
+/// A document with everything needed to render it.
 pub struct Paper<'a> {
-    /// Which of the two it is.
+    /// Invoice or credit note.
     pub kind: DocumentKind,
     /// Its number.
     pub number: &'a str,
     /// The day on which it is issued, in UTC.
     pub issued_on: NaiveDate,
-    /// The order that it is about.
+    /// The order.
     pub order_id: Uuid,
-    /// Who issues it.
+    /// The issuer.
     pub seller: &'a Seller,
-    /// Who gets it.
+    /// The recipient.
     pub buyer: &'a Buyer,
     /// Its lines and amounts.
     pub document: &'a Document,
-    /// What the articles are called.
+    /// The names of the articles.
     pub names: &'a BTreeMap<Sku, String>,
-    /// The day on which the parcel was handed over, where that is known.
+    /// The day on which the parcel was handed over, if known.
     pub delivered_on: Option<NaiveDate>,
-    /// Number and day of the document that it takes back, or takes something off.
+    /// Number and day of the document that it corrects.
     pub corrects: Option<(&'a str, NaiveDate)>,
 }
 
-/// A line in words.
+/// A line's texts.
 pub(super) struct Wording {
-    /// What it is about.
+    /// The subject.
     pub(super) name: String,
-    /// More about that.
+    /// A description.
     pub(super) description: Option<String>,
-    /// The article's number, if it is one.
+    /// The article's number, if the line is an article.
     pub(super) sku: Option<String>,
 }
 
 impl Paper<'_> {
-    /// What a line is about, in words.
+    /// The texts of a line.
     pub(super) fn wording(&self, item: &Item) -> Wording {
         match item {
             Item::Article(sku) => {
@@ -87,7 +87,7 @@ impl Paper<'_> {
     }
 }
 
-/// A text of somebody else's, as a document has it; nothing, if there is nothing in it.
+/// Cleans user input for a document; `None` if nothing is left.
 pub(super) fn text(text: &str) -> Option<String> {
     Some(as_one_line(text, TEXT_MAX)).filter(|text| !text.is_empty())
 }

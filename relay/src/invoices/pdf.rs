@@ -1,8 +1,8 @@
-//! A document for people and for programs at once: a PDF/A-3b with the CII in it, which is Factur-X
-//! or ZUGFeRD in the profile EN 16931.
+//! A document for people and programs at once: a PDF/A-3b that embeds the CII, which makes it
+//! Factur-X (ZUGFeRD) in the profile EN 16931.
 //!
-//! It has what the page has, in the same order. The same document is the same bytes: the one time in
-//! it is the day of issue, and its ids are made of what is in it.
+//! It has the content of the HTML page, in the same order. The output is reproducible: its only
+//! timestamp is the day of issue, and its ids are derived from its content.
 
 mod factur_x;
 mod sheets;
@@ -13,7 +13,7 @@ use self::sheets::{Cell, Column, Sheets, Style};
 use super::paper::Paper;
 use super::shown::{Shown, ShownLine};
 
-/// Left and right end of what is written, in points.
+/// The left and right margins, in points.
 const LEFT: f32 = 57.0;
 const RIGHT: f32 = 538.0;
 
@@ -28,29 +28,29 @@ const NAME: Column = Column::left(137.0, 335.0);
 const PIECES: Column = Column::right(340.0, 385.0);
 const PRICE: Column = Column::right(390.0, 460.0);
 const NET: Column = Column::right(465.0, RIGHT);
-/// What an amount below the table is of.
+/// The label of an amount below the table.
 const SUM: Column = Column::left(LEFT, 460.0);
 
-/// Why a document cannot be written as PDF. It tells no personal data.
+/// Why a document cannot be written as PDF. Contains no personal data.
 #[derive(Debug, thiserror::Error)]
 pub enum PdfError {
-    /// The document's amounts cannot be added up.
+    /// The document's amounts cannot be added.
     #[error(transparent)]
     Money(#[from] MoneyError),
-    /// A font that the program brings cannot be used.
+    /// A built-in font cannot be used.
     #[error("a font of the PDF cannot be used")]
     Font,
-    /// It would be no PDF/A-3b.
+    /// It would not conform to PDF/A-3b.
     #[error("the PDF cannot be written as PDF/A-3b: {0}")]
     NotArchival(String),
-    /// Its metadata cannot be put in.
+    /// Its metadata cannot be embedded.
     #[error("the PDF's metadata cannot be written: {0}")]
     Metadata(String),
 }
 
-/// Writes the document down, with its CII in it.
+/// Renders the document, with its CII embedded.
 ///
-/// **Errors.** Its amounts cannot be added up, or PDF/A-3b has no form for it.
+/// **Errors.** Its amounts cannot be added, or PDF/A-3b cannot express it.
 pub(super) fn write(paper: &Paper<'_>, cii: &str) -> Result<Vec<u8>, PdfError> {
     let shown = Shown::of(paper)?;
     let mut sheets = Sheets::open(format!("{} {}", shown.title, shown.number))?;
@@ -62,7 +62,7 @@ pub(super) fn write(paper: &Paper<'_>, cii: &str) -> Result<Vec<u8>, PdfError> {
     factur_x::write(&sheets, &shown, cii)
 }
 
-/// Who buys, and beside that who sells.
+/// The buyer, and the seller beside it.
 fn parties(sheets: &mut Sheets, shown: &Shown) {
     let Shown { buyer, seller, vat_id, .. } = shown;
     sheets.row(&[
@@ -76,7 +76,7 @@ fn parties(sheets: &mut Sheets, shown: &Shown) {
     ]);
 }
 
-/// Which document it is, of which day, about what.
+/// The document's kind, number, date and subject.
 fn particulars(sheets: &mut Sheets, shown: &Shown) {
     sheets.gap(28.0);
     let title = format!("{} {}", shown.title, shown.number);
@@ -100,7 +100,7 @@ fn particulars(sheets: &mut Sheets, shown: &Shown) {
     sheets.gap(16.0);
 }
 
-/// The lines, under a head that each of their pages has.
+/// The lines, with the table's head repeated on each page.
 fn lines(sheets: &mut Sheets, shown: &Shown) {
     sheets.begin_table(&[
         Cell::new(ARTICLE, Style::Strong, "Article"),
@@ -124,7 +124,7 @@ fn lines(sheets: &mut Sheets, shown: &Shown) {
     sheets.end_table();
 }
 
-/// What it comes to, on one page.
+/// The totals, on one page.
 fn sums(sheets: &mut Sheets, shown: &Shown) {
     let is_more_than_goods = shown.discount.is_some() || shown.shipping.is_some();
     let discount = shown.discount.as_ref().map(|discount| format!("−{discount}"));

@@ -1,4 +1,4 @@
-//! Reads from the database what a document needs of an order, in one statement for each part.
+//! Reads an order's data for a document from the database, with one statement for each part.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ pub(super) struct OnRecord {
     pub(super) placed_at: DateTime<Utc>,
     pub(super) lines: Vec<OrderLine>,
     pub(super) totals: Totals,
-    /// What was taken of the customer's money.
+    /// The amount captured.
     pub(super) captured: Money,
-    /// Where it was sent to, which decides the tax.
+    /// The country of destination, which decides the tax.
     pub(super) ship_to: CountryCode,
     pub(super) buyer: Buyer,
 }
@@ -44,10 +44,10 @@ fn country(code: &str) -> Result<CountryCode, Failure> {
 
 /// Reads an order.
 ///
-/// A buyer who has no address on record, or none any more, is named as the customer, or by the
-/// customer's number.
+/// A buyer without an address on record, or whose address was erased, is named by the customer's
+/// name or number.
 ///
-/// **Errors.** It is not on record, or cannot be used.
+/// **Errors.** The order is not on record, or its data are invalid.
 pub(super) async fn order(db: &mut PgConnection, order_id: Uuid) -> Result<OnRecord, Failure> {
     let row = sqlx::query!(
         r#"
@@ -101,9 +101,9 @@ pub(super) async fn order(db: &mut PgConnection, order_id: Uuid) -> Result<OnRec
     })
 }
 
-/// The rates of tax that a country has had: first the one of this moment, then those before it, and
-/// then those after it, the nearest first. The programs' clocks may differ, and the starter goes on
-/// for a moment with a rate that was changed.
+/// The tax rates of a country: first the current one, then the earlier ones, then the later ones,
+/// the nearest first. The programs' clocks may differ, and the starter caches a rate for a moment
+/// after a change.
 pub(super) async fn rates(
     db: &mut PgConnection,
     country: CountryCode,
@@ -120,7 +120,7 @@ pub(super) async fn rates(
     Ok(rates.fetch_all(db).await?)
 }
 
-/// What articles are called.
+/// The names of articles.
 pub(super) async fn names(
     db: &mut PgConnection,
     lines: &[OrderLine],
@@ -133,9 +133,9 @@ pub(super) async fn names(
     Ok(named.collect())
 }
 
-/// What a refund consists of, and for which goods it is, if it is for some.
+/// The amounts of a refund, and its goods, if it is for goods.
 ///
-/// **Errors.** It is not on record, or cannot be used.
+/// **Errors.** The refund is not on record, or its data are invalid.
 pub(super) async fn refund(
     db: &mut PgConnection,
     order_id: Uuid,

@@ -23,7 +23,8 @@ pub struct InvoiceArgs {
     /// When an order's invoice is issued
     #[arg(long, env = "RELAY_INVOICE_AT", value_enum, default_value = "shipment")]
     pub invoice_at: InvoiceAt,
-    /// Who issues invoices and credit notes; without any of the seller's settings, none are issued
+    /// The seller's name, who issues invoices and credit notes; without any of the seller's
+    /// settings, none are issued
     #[arg(long, env = NAME)]
     pub invoice_seller_name: Option<String>,
     /// The seller's street and number
@@ -38,22 +39,22 @@ pub struct InvoiceArgs {
     /// The seller's country, as ISO 3166-1 names it in two letters
     #[arg(long, env = COUNTRY)]
     pub invoice_seller_country: Option<String>,
-    /// The seller's VAT identifier, with its country before it
+    /// The seller's VAT identifier, with its country prefix
     #[arg(long, env = VAT_ID)]
     pub invoice_seller_vat_id: Option<String>,
-    /// The seller's account at a bank
+    /// The IBAN of the seller's bank account
     #[arg(long, env = IBAN)]
     pub invoice_seller_iban: Option<String>,
-    /// The identifier of that bank
+    /// The BIC of that bank
     #[arg(long, env = BIC, requires = "invoice_seller_iban")]
     pub invoice_seller_bic: Option<String>,
-    /// What the numbers of invoices begin with; other numbers than before begin a new series
+    /// The prefix of invoice numbers; a new prefix begins a new series
     #[arg(long, env = PREFIX, default_value = "INV-")]
     pub invoice_prefix: String,
-    /// What the numbers of credit notes begin with
+    /// The prefix of credit note numbers
     #[arg(long, env = CREDIT_PREFIX, default_value = "CN-")]
     pub credit_note_prefix: String,
-    /// A template of the shop's own for the documents that people read
+    /// The shop's own template for the HTML documents
     #[arg(long, env = "RELAY_INVOICE_TEMPLATE")]
     pub invoice_template: Option<PathBuf>,
 }
@@ -69,13 +70,13 @@ const BIC: &str = "RELAY_INVOICE_SELLER_BIC";
 const PREFIX: &str = "RELAY_INVOICE_PREFIX";
 const CREDIT_PREFIX: &str = "RELAY_CREDIT_NOTE_PREFIX";
 
-/// The longest line of a seller's particulars.
+/// The maximum length of a setting of the seller.
 const LINE_MAX: usize = 100;
 
-/// The longest prefix of a series.
+/// The maximum length of a series' prefix.
 const PREFIX_MAX: usize = 20;
 
-/// Who issues the documents.
+/// The seller, who issues the documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seller {
     /// Its name.
@@ -84,17 +85,17 @@ pub struct Seller {
     pub street: String,
     /// The town.
     pub city: String,
-    /// The postal code, where there are such.
+    /// The postal code, if the country has any.
     pub postal_code: Option<String>,
     /// The country.
     pub country: CountryCode,
-    /// The VAT identifier, which also names the seller's series.
+    /// The VAT identifier, which also identifies the seller's series.
     pub vat_id: String,
-    /// Its account at a bank, if it names one.
+    /// The bank account, if set.
     pub bank: Option<Bank>,
 }
 
-/// An account at a bank.
+/// A bank account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bank {
     /// Its number.
@@ -106,7 +107,7 @@ pub struct Bank {
 /// Why no documents can be issued with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum InvoiceError {
-    /// Some of the seller's particulars are set, and others are not.
+    /// The seller's settings are incomplete.
     #[error("invoices are issued in a seller's name, and {} not set", are(.0))]
     Incomplete(Vec<&'static str>),
     /// A setting cannot be used.
@@ -120,7 +121,7 @@ pub enum InvoiceError {
     /// The template cannot be used.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// A sample of a document is none that a recipient would take.
+    /// A sample document is invalid.
     #[error("no invoice can be issued with the seller's settings: {0}")]
     Refused(#[from] super::xml::Unwritable),
     /// A sample of a document cannot be written as PDF.
@@ -146,9 +147,9 @@ fn line(setting: &'static str, value: &str) -> Result<String, InvoiceError> {
 }
 
 impl InvoiceArgs {
-    /// Who issues the documents; nobody, where nothing of a seller is set.
+    /// The seller; `None` if no seller's setting is set.
     ///
-    /// **Errors.** A part is set, and another is not, or cannot be.
+    /// **Errors.** The settings are incomplete or invalid.
     pub fn seller(&self) -> Result<Option<Seller>, InvoiceError> {
         let name = set(self.invoice_seller_name.as_deref());
         let street = set(self.invoice_seller_street.as_deref());
@@ -192,9 +193,9 @@ impl InvoiceArgs {
         })
     }
 
-    /// What the numbers of invoices begin with, and those of credit notes.
+    /// The prefixes of invoice and credit note numbers.
     ///
-    /// **Errors.** They are the same, or one of them is none.
+    /// **Errors.** They are equal, or one of them is invalid.
     pub fn prefixes(&self) -> Result<[&str; 2], InvoiceError> {
         let Self { invoice_prefix, credit_note_prefix, .. } = self;
         for (setting, prefix) in [(PREFIX, invoice_prefix), (CREDIT_PREFIX, credit_note_prefix)] {
@@ -212,7 +213,7 @@ impl InvoiceArgs {
     }
 }
 
-/// A VAT identifier as people write it, in one piece.
+/// Parses a VAT identifier and removes its spaces.
 fn vat_identifier(text: &str) -> Result<String, InvoiceError> {
     let plain: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
     let plain = plain.to_ascii_uppercase();

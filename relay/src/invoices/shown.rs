@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::paper::{Paper, text};
 
-/// Everything that a template can name, and that the PDF has.
+/// Everything that a template can name and the PDF shows.
 #[derive(Serialize)]
 pub(super) struct Shown {
     pub(super) title: &'static str,
@@ -33,7 +33,7 @@ pub(super) struct Shown {
     pub(super) total: String,
 }
 
-/// The document that this one takes back, or takes something off.
+/// The document that this one corrects.
 #[derive(Serialize)]
 pub(super) struct Corrected {
     pub(super) number: String,
@@ -59,9 +59,9 @@ pub(super) struct ShownLine {
 }
 
 impl Shown {
-    /// What is shown of this document.
+    /// The shown content of this document.
     ///
-    /// **Errors.** The document's amounts cannot be added up.
+    /// **Errors.** The document's amounts cannot be added.
     pub(super) fn of(paper: &Paper<'_>) -> Result<Self, MoneyError> {
         let Paper { document, seller, buyer, .. } = paper;
         let title = match paper.kind {
@@ -133,7 +133,7 @@ fn buyers_address(paper: &Paper<'_>) -> Address {
     }
 }
 
-/// The parts that there are, with a blank between.
+/// Joins the parts that are present with a space.
 fn joined(parts: [Option<&str>; 2]) -> Option<String> {
     let there: Vec<_> = parts.into_iter().flatten().collect();
     (!there.is_empty()).then(|| there.join(" "))

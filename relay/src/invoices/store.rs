@@ -6,13 +6,13 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A number that was taken, until its transaction ends.
+/// A number taken in the current transaction.
 pub(super) struct Number {
     series_id: i64,
     serial: i64,
-    /// As it is written.
+    /// As printed.
     pub(super) text: String,
-    /// When it was taken. In a series, times follow numbers.
+    /// When it was taken. Within a series, later numbers have later times.
     pub(super) at: DateTime<Utc>,
 }
 
@@ -24,12 +24,12 @@ pub(super) struct Issued {
     pub(super) tax_percent: Decimal,
 }
 
-/// What is kept under a number.
+/// What is stored under a number.
 pub(super) struct Kept<'a> {
     pub(super) order_id: Uuid,
     pub(super) occasion: Occasion,
     pub(super) seller: &'a str,
-    /// The document that it takes back, or takes something off.
+    /// The document that it corrects.
     pub(super) corrects: Option<i64>,
     pub(super) document: &'a Document,
     pub(super) ubl: &'a str,
@@ -38,12 +38,12 @@ pub(super) struct Kept<'a> {
     pub(super) pdf: &'a [u8],
 }
 
-/// A refund's number as the database counts it; there are a hundred at most.
+/// A refund's number as the database's type; there are at most a hundred.
 fn refund_of(occasion: Occasion) -> Option<i32> {
     occasion.refund().map(|number| i32::try_from(number).unwrap_or(i32::MAX))
 }
 
-/// What was issued for an occasion of the order, if anything was.
+/// The document issued for an occasion of the order, if any.
 pub(super) async fn find(
     db: &mut PgConnection,
     order_id: Uuid,
@@ -63,10 +63,10 @@ pub(super) async fn find(
     .await
 }
 
-/// Takes the next number of a series, and begins the series if there is none. Whoever takes the one
-/// after it waits until this transaction has ended; if that comes to nothing, nothing was taken.
+/// Takes the next number of a series, and creates the series if it does not exist. Another
+/// transaction that takes a number waits for this one; a rollback frees the number.
 ///
-/// Nothing, where the prefix is that of another kind of documents.
+/// Returns `None` if the prefix belongs to the other kind of document.
 pub(super) async fn take_number(
     db: &mut PgConnection,
     seller: &str,
@@ -91,8 +91,8 @@ pub(super) async fn take_number(
     .await
 }
 
-/// Keeps a document under its number. Nothing, where another process has issued one for the same
-/// occasion meanwhile: then the transaction, and with it the number, has to be given up.
+/// Stores a document under its number. Returns `None` if another process has issued one for the
+/// same occasion meanwhile: then the transaction has to be rolled back, and with it the number.
 pub(super) async fn keep(
     db: &mut PgConnection,
     number: &Number,

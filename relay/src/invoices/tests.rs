@@ -42,7 +42,7 @@ fn buyer(name: &str, to: &str) -> Buyer {
     }
 }
 
-/// The paper of a document, without the names of articles.
+/// A document without names of articles.
 fn paper<'a>(
     kind: DocumentKind,
     document: &'a Document,
@@ -69,7 +69,7 @@ fn paper<'a>(
     }
 }
 
-/// Where real orders are sent here, at which rate and fee, one after the other.
+/// Destinations for the real orders, each with its rate and fee, used in turn.
 const DESTINATIONS: [(&str, &str, &str); 6] = [
     ("GB", "20", "3.95"),
     ("DE", "19", "8.95"),
@@ -97,7 +97,7 @@ fn real_baskets() -> Vec<Vec<(PricedSku, Quantity)>> {
     let line = |(position, line): (usize, &str)| {
         let (quantity, unit_price) = line.split_once('x').unwrap();
         let unit_price = pounds(unit_price);
-        // Which article it is does not matter here.
+        // The article's identity does not matter here.
         let sku = Sku::parse(position.to_string()).unwrap();
         let quantity = Quantity::new(quantity.parse().unwrap()).unwrap();
         (PricedSku { sku, unit_price, unit_cost: unit_price }, quantity)
@@ -108,11 +108,11 @@ fn real_baskets() -> Vec<Vec<(PricedSku, Quantity)>> {
 /// How many of the real orders there are.
 const REAL_ORDERS: usize = 17_754;
 
-/// Of so many orders, one is also written out, and so is each that has more lines than others.
+/// One in this many orders is rendered, and so is each order with more lines than any before.
 const ONE_WRITTEN_OF: usize = 20;
 const MANY_LINES: usize = 300;
 
-/// Of so many orders, one is also read back.
+/// One in this many orders is also read back by another parser.
 const ONE_READ_OF: usize = 400;
 
 #[test]
@@ -130,7 +130,7 @@ fn every_real_order_has_an_invoice_that_comes_to_its_charge() {
     for (number, (basket, ((code, percent, _), discount))) in baskets.iter().zip(ways).enumerate() {
         let PriceList { lines, totals, .. } =
             PriceList::of(basket, *discount, country(code), &rates).unwrap();
-        // Among others that the destination has had.
+        // Among other rates that the destination has had.
         let had = ["19.5", *percent, "7"].map(|percent| percent.parse::<Decimal>().unwrap());
         let percent = tax_percent_of(&totals, had).unwrap();
         let document = Document::of_order(&lines, &totals, percent).unwrap();
@@ -149,7 +149,7 @@ fn sum(amounts: impl IntoIterator<Item = Money>) -> Decimal {
     amounts.into_iter().map(Money::amount).sum()
 }
 
-/// Writes a real order's invoice, and has somebody else read some of them.
+/// Renders a real order's invoice, and verifies some with an independent parser.
 fn is_written_as_charged(number: usize, to: &str, document: &Document, charge: Money) {
     let (seller, buyer, names) = (seller("GB"), buyer("Ada Lovelace", to), BTreeMap::new());
     let written = write(&paper(DocumentKind::Invoice, document, &seller, &buyer, &names)).unwrap();
@@ -226,7 +226,7 @@ fn what_the_standard_has_no_form_for_is_refused_without_personal_data() {
     let ada = buyer("Ada Lovelace", "KW");
     let refused = write(&paper(DocumentKind::Invoice, &document, &seller, &ada, &names));
     let told = refused.err().unwrap().to_string();
-    assert_eq!(told, "EN 16931 has amounts of two decimals, and 1.005 KWD is none");
+    assert_eq!(told, "EN 16931 allows two decimals, and 1.005 KWD has more");
 
     let nobody = buyer("\u{202e}", "KW");
     let totals = Totals { subtotal: none, total: none, ..totals };
@@ -274,7 +274,7 @@ fn a_name_that_is_markup_is_shown_and_not_obeyed() {
     }
 }
 
-/// What is embedded in a PDF as `factur-x.xml`, and its metadata.
+/// The embedded `factur-x.xml` of a PDF, and its metadata.
 fn embedded(pdf: &[u8]) -> (Vec<u8>, String) {
     let file = lopdf::Document::load_mem(pdf).unwrap();
     let followed = |object| file.dereference(object).unwrap().1;
@@ -296,7 +296,7 @@ fn pages(pdf: &[u8]) -> Vec<String> {
     numbers.iter().map(|number| file.extract_text(&[*number]).unwrap()).collect()
 }
 
-/// So many lines of a pound each, whose articles are called like this.
+/// A document with a line of one pound for each of these article names.
 fn of_articles(called: &[String]) -> (Document, BTreeMap<Sku, String>) {
     let quantity = Quantity::new(1).unwrap();
     let price = pounds("1.00");
@@ -437,7 +437,7 @@ fn a_letter_that_the_fonts_do_not_have_is_replaced_and_refuses_nothing() {
     for word in known.split(' ').chain([replaced]) {
         assert!(written.contains(word), "{word}: {written}");
     }
-    // Of each letter that there is, one.
+    // One of each character.
     let letters: Vec<char> = ('\u{20}'..'\u{20000}').collect();
     let called: Vec<String> = letters.chunks(150).map(|some| some.iter().collect()).collect();
     let (document, names) = of_articles(&called);

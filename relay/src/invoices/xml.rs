@@ -1,9 +1,10 @@
 //! A document in the two syntaxes of the European standard for invoices, EN 16931.
 //!
-//! The model is built with the amounts that the document states, and nothing in it is computed anew.
-//! Only what passes all rules of the standard is written: [`Written`] keeps the proof. The rules let
-//! tax differ from rate times base by less than one unit of the currency, which is more than rounding
-//! can make of it; that the total is the charge to the coin is shown by `domain::invoice` and `prove`.
+//! The model is built with the amounts that the document states; nothing is recomputed. Only a
+//! document that passes all rules of the standard is written: [`Written`] keeps the proof. The
+//! rules tolerate a difference of less than one unit of the currency between the tax and rate times
+//! base, which covers any rounding; that the total is exactly the charge is shown by
+//! `domain::invoice` and `prove`.
 
 use chrono::NaiveDate;
 use domain::Money;
@@ -29,12 +30,12 @@ const CREDIT_TRANSFER: &str = "30";
 const REASONS: [&str; 2] = ["95", "FC"];
 /// UN/ECE Recommendation 20: one piece.
 const PIECE: &str = "C62";
-/// Why an export bears no tax, in the list of the CEF.
+/// The reason for exemption of an export, in the CEF's list.
 const EXPORT: &str = "VATEX-EU-G";
 
-/// A document as UBL and as CII.
+/// A document in UBL and in CII.
 pub struct Written {
-    /// That it keeps all rules of the standard.
+    /// The proof that it satisfies all rules of the standard.
     pub proof: Validated<En16931>,
     /// As UBL 2.1.
     pub ubl: String,
@@ -42,31 +43,31 @@ pub struct Written {
     pub cii: String,
 }
 
-/// Why a document cannot be written by the standard. It tells no personal data.
+/// Why a document cannot be written by the standard. Contains no personal data.
 #[derive(Debug, thiserror::Error)]
 pub enum Unwritable {
-    /// The standard has two decimals.
-    #[error("EN 16931 has amounts of two decimals, and {0} is none")]
+    /// The standard allows two decimals.
+    #[error("EN 16931 allows two decimals, and {0} has more")]
     TooFine(Money),
-    /// The calendar of the standard ends at the year 9999.
+    /// The standard's calendar ends with the year 9999.
     #[error("EN 16931 has no such day as {0}")]
     NoSuchDay(NaiveDate),
-    /// It breaks rules of the standard.
-    #[error("it breaks rules of EN 16931: {0}")]
+    /// It violates rules of the standard.
+    #[error("it violates rules of EN 16931: {0}")]
     AgainstRules(String),
-    /// A syntax has no place for a part of it.
+    /// A syntax cannot express a part of it.
     #[error("not all of it can be written as {syntax}: {lost}")]
     Lost {
-        /// Which.
+        /// The syntax.
         syntax: Syntax,
-        /// What, by its path in the document.
+        /// The path of the part in the document.
         lost: String,
     },
 }
 
-/// Writes the document down.
+/// Writes the document in both syntaxes.
 ///
-/// **Errors.** The standard has no form for it, or it breaks one of its rules.
+/// **Errors.** The standard cannot express it, or it violates one of its rules.
 pub fn write(paper: &Paper<'_>) -> Result<Written, Unwritable> {
     let proof = Validated::<En16931>::new(model(paper)?).map_err(|rejected| {
         let broken = rejected.report().fatal();
@@ -157,7 +158,7 @@ fn model_line(
     Ok(line.with_item(item).with_price(price))
 }
 
-/// An amount of the whole document.
+/// An allowance or charge on the whole document.
 fn whole_document(
     money: Money,
     reason: &str,
@@ -190,7 +191,7 @@ fn breakdown(paper: &Paper<'_>, category: VatCategory) -> Result<VatBreakdown, U
     })
 }
 
-/// Documents are issued once money has moved, so nothing is left to be paid.
+/// Documents are issued after payment, so the amount due is zero.
 fn totals(paper: &Paper<'_>) -> Result<DocumentTotals, Unwritable> {
     let document = paper.document;
     let stated = |money: Money| (!money.is_zero()).then(|| amount(money)).transpose();

@@ -1,4 +1,4 @@
-//! The sink itself, by librdkafka.
+//! The sink, implemented with librdkafka.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,13 +23,13 @@ use crate::secret::Secret;
 use crate::waves::{Wave, in_waves};
 use crate::{Message, Sink, Verdict};
 
-/// How long a record waits for others to travel with.
+/// How long a record waits for others to share its batch.
 const LINGER_MS: &str = "2";
 
-/// How long until a broker that was away is called again.
+/// The maximum pause before reconnecting to a broker.
 const RECONNECT_MS_MAX: &str = "1000";
 
-/// What a broker refuses a whole batch of records with, for the sake of one in it.
+/// Errors with which a broker refuses a whole batch because of one of its records.
 const REFUSED_BY_THE_BATCH: [RDKafkaErrorCode; 6] = [
     RDKafkaErrorCode::MessageSizeTooLarge,
     RDKafkaErrorCode::MessageBatchTooLarge,
@@ -39,7 +39,7 @@ const REFUSED_BY_THE_BATCH: [RDKafkaErrorCode; 6] = [
     RDKafkaErrorCode::InvalidTimestamp,
 ];
 
-/// The longest text of others' in a reason.
+/// The maximum length of a broker's text in a reason.
 const REASON_MAX: usize = 300;
 
 struct Kafka {
@@ -48,8 +48,8 @@ struct Kafka {
     source: String,
     message_bytes_max: u32,
     patience: Duration,
-    /// One batch at a time has it. There is none after a batch that could not be delivered: what that
-    /// one has left in it must not be sent any more.
+    /// Used by one batch at a time. `None` after a batch that could not be delivered: its remaining
+    /// records must not be sent any more.
     producer: Mutex<Option<Connected>>,
 }
 
@@ -58,25 +58,25 @@ struct Connected {
     overheard: Overheard,
 }
 
-/// What librdkafka last complained about by itself: a broker that is away or refuses the password
-/// answers no message.
+/// The last error that librdkafka reported outside of a delivery: an unreachable broker, or one
+/// that rejects the password, answers no message.
 #[derive(Clone, Debug, Default)]
 struct Overheard(Arc<StdMutex<Option<(RDKafkaErrorCode, String)>>>);
 
-/// One batch on its way.
+/// One batch in flight.
 struct Batch<'a> {
     kafka: &'a Kafka,
     connected: Option<Connected>,
 }
 
-/// Why a record is not at the broker.
+/// Why a record was not stored.
 #[derive(Debug)]
 enum Failure {
-    /// It is larger than any that may be sent, and was not.
+    /// It exceeds the maximum size, and was not sent.
     TooLarge,
-    /// The broker has refused the batch of records that it was in.
+    /// The broker has refused the batch that contained it.
     WithItsBatch(RDKafkaErrorCode),
-    /// It may be taken another time.
+    /// It may be accepted later.
     NotNow(String),
 }
 
@@ -88,7 +88,7 @@ pub(super) fn built(
 ) -> Result<Arc<dyn Sink>, UnusableKafka> {
     let patience = Duration::from_secs(args.kafka_timeout_seconds.into());
     let config = config(args, brokers, patience);
-    // Whatever librdkafka has against the settings, or a file that they name, is said at the start.
+    // Invalid settings and unreadable files are reported at startup.
     let connected =
         connected(&config).map_err(|error| UnusableKafka::Client(one_line(&error.to_string())))?;
     Ok(Arc::new(Kafka {
@@ -108,13 +108,13 @@ fn config(args: &KafkaArgs, brokers: &str, patience: Duration) -> ClientConfig {
         .set("client.id", runtime::process_name())
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        // Endless. The batch as a whole has a time limit.
+        // No timeout of its own: the batch as a whole has a time limit.
         .set("message.timeout.ms", "0")
         .set("partitioner", "murmur2_random")
         .set("linger.ms", LINGER_MS)
         .set("message.max.bytes", args.kafka_message_bytes_max.to_string())
         .set("allow.auto.create.topics", args.kafka_create_topics.to_string())
-        // A topic that is missing is to be told before the batch's time is over.
+        // A missing topic has to be reported before the batch's time limit.
         .set("topic.metadata.propagation.max.ms", half(patience))
         .set("reconnect.backoff.max.ms", RECONNECT_MS_MAX)
         .set("socket.keepalive.enable", "true");
@@ -151,7 +151,7 @@ fn config(args: &KafkaArgs, brokers: &str, patience: Duration) -> ClientConfig {
     config
 }
 
-/// As milliseconds.
+/// Half of it, in milliseconds.
 fn half(patience: Duration) -> String {
     patience.checked_div(2).unwrap_or(patience).as_millis().to_string()
 }
@@ -167,7 +167,7 @@ fn connected(config: &ClientConfig) -> Result<Connected, KafkaError> {
 impl Sink for Kafka {
     async fn deliver(&self, batch: &[Message]) -> Vec<Verdict> {
         let until = Instant::now().checked_add(self.patience).unwrap_or_else(Instant::now);
-        // Taken out: whoever stops waiting for the batch leaves no producer with the rest of it.
+        // Taken out, so that a cancelled batch leaves no producer with pending records behind.
         let mut producer = self.producer.lock().await;
         let mut sender = Batch { kafka: self, connected: producer.take() };
         let verdicts = in_waves(&mut sender, batch, until).await;
@@ -189,7 +189,7 @@ impl Wave for Batch<'_> {
             }
         };
         let mut sent = self.kafka.send(&connected, wave, until).await;
-        // What comes back with its batch may have nothing to do with the reason.
+        // If the batch was refused, the cause may be another record.
         let in_company = wave.len() > 1;
         for (message, result) in wave.iter().zip(&mut sent) {
             if in_company && matches!(result, Err(Failure::WithItsBatch(_))) {
@@ -208,7 +208,7 @@ impl Wave for Batch<'_> {
         let verdicts: Vec<_> = wave.iter().zip(sent).map(verdict).collect();
         let is_away = verdicts.iter().any(|one| matches!(one, Verdict::Unavailable { .. }));
         if is_away || connected.producer.client().fatal_error().is_some() {
-            // It ends its threads and connections, and waits for that.
+            // Dropping it joins its threads and closes its connections, which blocks.
             tokio::task::spawn_blocking(move || drop(connected));
         } else {
             self.connected = Some(connected);
@@ -218,8 +218,8 @@ impl Wave for Batch<'_> {
 }
 
 impl Kafka {
-    /// Sends them all at once, and waits for the brokers' answers. Once one is there, the others have
-    /// a part of the time only: a partition that takes nothing for now must not hold up the rest.
+    /// Sends all records at once, and waits for the acknowledgements. Once one has arrived, the
+    /// others get only a part of the time: a stalled partition must not hold up the rest.
     async fn send(
         &self,
         connected: &Connected,
@@ -263,7 +263,7 @@ impl Kafka {
         }
     }
 
-    /// How long a record is waited for after another one was acknowledged.
+    /// How long to wait for a record after another one was acknowledged.
     fn patience_with_others(&self) -> Duration {
         self.patience.checked_div(5).unwrap_or(self.patience)
     }
@@ -280,14 +280,15 @@ impl Kafka {
         let headers = attributes.iter().fold(headers, |headers, (name, value)| {
             headers.insert(Header { key: &format!("ce_{name}"), value: Some(value.as_str()) })
         });
-        // Its time is that of its sending, by which Kafka removes old records: one that has waited
-        // here for long would not be there for long. When it happened is in `ce_time`.
+        // The record's timestamp is the time of sending, because Kafka's retention goes by it: a
+        // message that has waited here for long would otherwise be deleted early. The event's time
+        // is in `ce_time`.
         let record = FutureRecord::to(&topic)
             .key(message.aggregate_id.as_str())
             .payload(message.payload.get())
             .headers(headers);
         producer.send_result(record).map_err(|(error, _)| {
-            // Nothing was sent, so nothing else was refused with it.
+            // Not sent, so no other record was refused because of it.
             let is_too_large =
                 error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge);
             if is_too_large { Failure::TooLarge } else { self.failure(message, &error) }
@@ -325,12 +326,12 @@ impl Kafka {
         }
     }
 
-    /// Why nothing was answered in time.
+    /// Why nothing was acknowledged in time.
     fn silence(&self, message: &Message, overheard: &Overheard) -> String {
         match overheard.heard() {
             Some((code, reason)) => format!("{} ({reason})", explained(code, &self.topic(message))),
             None => format!(
-                "Kafka has not acknowledged it in time: see whether each partition of topic {} has a \
+                "Kafka has not acknowledged it in time: check that each partition of topic {} has a \
                  leader, and enough replicas in sync",
                 self.topic(message)
             ),
@@ -338,7 +339,7 @@ impl Kafka {
     }
 }
 
-/// What an operator is to know, and to do.
+/// Explains an error to an operator, with the remedy.
 fn explained(code: RDKafkaErrorCode, topic: &str) -> String {
     use RDKafkaErrorCode as Code;
 
@@ -348,18 +349,17 @@ fn explained(code: RDKafkaErrorCode, topic: &str) -> String {
     } else if is(&[Code::TopicAuthorizationFailed, Code::ClusterAuthorizationFailed]) {
         format!("the relay may not write to topic {topic}: allow its user Write and Describe there")
     } else if is(&[Code::Authentication, Code::SaslAuthenticationFailed]) {
-        "Kafka does not accept the credentials: see to RELAY_KAFKA_USERNAME, RELAY_KAFKA_PASSWORD \
+        "Kafka does not accept the credentials: check RELAY_KAFKA_USERNAME, RELAY_KAFKA_PASSWORD \
          and RELAY_KAFKA_SASL"
             .to_owned()
     } else if is(&[Code::SSL]) {
-        "no connection to Kafka by TLS: see to RELAY_KAFKA_TLS and the files that it names"
-            .to_owned()
+        "no TLS connection to Kafka: check RELAY_KAFKA_TLS and its files".to_owned()
     } else if is(&[Code::Resolve]) {
-        "a broker's address is not known: see to RELAY_KAFKA_BROKERS and to what the brokers \
+        "a broker's address cannot be resolved: check RELAY_KAFKA_BROKERS and what the brokers \
          advertise"
             .to_owned()
     } else if is(&[Code::BrokerTransportFailure, Code::AllBrokersDown]) {
-        "Kafka does not answer: see whether it runs, and to RELAY_KAFKA_BROKERS".to_owned()
+        "Kafka does not answer: check that it runs, and RELAY_KAFKA_BROKERS".to_owned()
     } else if is(&[Code::NotEnoughReplicas, Code::NotEnoughReplicasAfterAppend]) {
         format!("topic {topic} has fewer replicas in sync than it wants (min.insync.replicas)")
     } else {
@@ -367,7 +367,7 @@ fn explained(code: RDKafkaErrorCode, topic: &str) -> String {
     }
 }
 
-/// The beginning of what others say, as it may stand in a line.
+/// The beginning of a foreign text, on one line.
 fn one_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(REASON_MAX).collect()
 }
@@ -384,7 +384,7 @@ impl Overheard {
 
 impl ClientContext for Overheard {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        // What comes of it is in the verdicts, which are logged where they are decided on.
+        // Delivery results are logged with the verdicts.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!(target: "librdkafka", facility, "{}", one_line(line));
@@ -402,7 +402,7 @@ impl ClientContext for Overheard {
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // That none is there says less than why one is not.
+        // "All brokers are down" is less specific than the error of a single broker.
         if code != RDKafkaErrorCode::AllBrokersDown || heard.is_none() {
             *heard = Some((code, one_line(reason)));
         }

@@ -1,5 +1,5 @@
-//! Leaves a server alone that takes no mails: all mails wait, and one at a time looks whether it
-//! does again.
+//! A circuit breaker for a server that accepts no mails: all mails wait, and one at a time probes
+//! the server.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 
-/// Whether a server takes mails, as far as is known.
+/// The state of the server, as far as known.
 #[derive(Debug, Default)]
 pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How often in a row it did not.
+    /// Consecutive failures.
     failures: u32,
-    /// Until when it is left alone.
+    /// Not called before this time.
     until: Option<Instant>,
-    /// Somebody is looking whether it does again.
+    /// Whether a probe is in progress.
     is_probed: bool,
 }
 
-/// The permission to ask the server. Whoever gives it back without an answer has not asked.
+/// Permission to call the server. Dropping it without a result ends the probe without counting it.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     breaker: &'a Breaker,
@@ -29,7 +29,7 @@ pub(super) struct Pass<'a> {
 }
 
 impl Breaker {
-    /// Whether the server may be asked now, or how long it is left alone.
+    /// Permits a call now, or returns how long to wait.
     pub(super) fn admit(&self, now: Instant) -> Result<Pass<'_>, Duration> {
         let mut state = self.lock();
         let Some(until) = state.until else { return Ok(Pass { breaker: self, is_probe: false }) };
@@ -50,12 +50,12 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// The server takes mails, whatever it has said of this one.
+    /// The server works, whatever it answered to this mail.
     pub(super) fn answered(self) {
         *self.breaker.lock() = State::default();
     }
 
-    /// The server takes none. How long it is left alone.
+    /// The server accepts nothing. Returns the pause.
     pub(super) fn away(self, now: Instant) -> Duration {
         let mut state = self.breaker.lock();
         state.failures = state.failures.saturating_add(1);
@@ -74,7 +74,7 @@ impl Drop for Pass<'_> {
     }
 }
 
-/// Twice as long after each failure in a row.
+/// Doubles after each consecutive failure.
 fn pause_after(failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
     PAUSE_MIN.saturating_mul(factor).min(PAUSE_MAX)

@@ -1,5 +1,5 @@
-//! What a notification tells, and whom, read at the moment when it is sent. What is not so any more
-//! is not told.
+//! Reads a notification's content and recipient at the moment of sending. What no longer holds is
+//! not sent.
 
 use chrono::{DateTime, Utc};
 use domain::event::{EventType, OrderEvent, Refused};
@@ -13,48 +13,48 @@ use uuid::Uuid;
 use super::letter::{About, Letter, LineTold, OrderTold};
 use super::store::Subject;
 
-/// A customer. Personal data: it stays in memory for as long as a mail is sent, and no longer.
+/// A customer. Personal data: kept in memory only while a mail is sent.
 #[derive(Clone)]
 pub(super) struct Recipient {
     pub(super) email: Option<String>,
     pub(super) phone: Option<String>,
     pub(super) name: Option<String>,
     pub(super) locale: Option<String>,
-    /// Where the order goes, if it is about one.
+    /// The order's destination, if the notification is about an order.
     pub(super) country: Option<String>,
     pub(super) switched_off: Vec<String>,
 }
 
-/// What a notification needs.
+/// The data for a notification.
 pub(super) struct Facts {
     pub(super) recipient: Recipient,
     pub(super) letter: Letter,
     pub(super) standing: Standing,
 }
 
-/// Whether it still is as the notification says.
+/// Whether the notification still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It is.
+    /// It holds.
     Stands,
-    /// It may be, later.
+    /// It does not hold yet.
     NotYet(&'static str),
-    /// It is not any more.
+    /// It no longer holds.
     Over(&'static str),
 }
 
-/// Why what is to be told cannot be read.
+/// Why the content cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
     /// The database does not answer, or not as expected.
-    #[error("reading what a notification tells")]
+    #[error("reading a notification's data")]
     Database(#[from] sqlx::Error),
-    /// What it tells of is not on record, or not in a form that this release knows.
+    /// The subject is not on record, or in a form that this release does not know.
     #[error("what the notification tells of is not usable as the database has it")]
     Unusable,
 }
 
-/// What the notification tells.
+/// Reads the data for a notification.
 pub(super) async fn read(
     db: &PgPool,
     template: MailTemplate,
@@ -69,7 +69,7 @@ pub(super) async fn read(
     }
 }
 
-/// The last event of an order that this mail tells of, if there is one.
+/// The order's last event that triggers this mail, if any.
 pub(super) async fn last_event(
     db: &PgPool,
     template: MailTemplate,
@@ -88,7 +88,7 @@ pub(super) async fn last_event(
     Ok(told.map(|event| Subject::Event { order_id, sequence: event.sequence }))
 }
 
-/// An order as the database has it.
+/// An order's row.
 struct OrderRow {
     status: String,
     is_unwinding: bool,
@@ -205,8 +205,8 @@ async fn order_row(
     .await
 }
 
-/// What the articles of these lines are called, in the lines' order; one that is unknown is called
-/// by its number.
+/// The names of these lines' articles, in the lines' order; an unknown article is named by its
+/// number.
 async fn names_of(db: &PgPool, lines: &[OrderLine]) -> Result<Vec<String>, sqlx::Error> {
     let skus: Vec<_> = lines.iter().map(|line| line.sku.to_string()).collect();
     let names = sqlx::query_scalar!(
@@ -220,7 +220,7 @@ async fn names_of(db: &PgPool, lines: &[OrderLine]) -> Result<Vec<String>, sqlx:
 }
 
 impl OrderRow {
-    /// Whether it still is as the mail says; none, if the record is not readable.
+    /// Whether the mail's statement still holds; `None` if the record is not readable.
     fn standing(
         &self,
         template: MailTemplate,
@@ -232,21 +232,21 @@ impl OrderRow {
         Some(match template {
             MailTemplate::Confirmed if !goes_on => Standing::Over("the order is not fulfilled"),
             MailTemplate::Confirmed if self.is_under_review => {
-                Standing::NotYet("somebody has to look at the order first")
+                Standing::NotYet("a person has to look at the order first")
             }
             MailTemplate::PaymentNeeded | MailTemplate::PaymentDeclined
                 if !goes_on || pay_until.is_none() =>
             {
-                Standing::Over("the payment is not waited for any more")
+                Standing::Over("the order no longer waits for the payment")
             }
             MailTemplate::PaymentNeeded if payment != PaymentStatus::AwaitingCustomer => {
-                Standing::Over("the payment is not waited for any more")
+                Standing::Over("the order no longer waits for the payment")
             }
             MailTemplate::PaymentDeclined if payment != PaymentStatus::Declined => {
-                Standing::Over("the payment is not waited for any more")
+                Standing::Over("the order no longer waits for the payment")
             }
             MailTemplate::Shipped if !fulfilment.has_left() => {
-                Standing::Over("the parcel was called back")
+                Standing::Over("the parcel was recalled")
             }
             MailTemplate::Delivered if fulfilment != FulfilmentStatus::Delivered => {
                 Standing::Over("the parcel has come back")
@@ -263,8 +263,8 @@ impl OrderRow {
         })
     }
 
-    /// What the mail says; none, if the record is not readable.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "few events have something to tell")]
+    /// The mail's content; `None` if the record is not readable.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few events have data for a mail")]
     fn told(
         &self,
         order_id: Uuid,
@@ -337,11 +337,11 @@ async fn of_wait(
     .await?
     .ok_or(FactsError::Unusable)?;
     let standing = if row.is_withdrawn {
-        Standing::Over("the customer does not wait any more")
+        Standing::Over("the customer no longer waits")
     } else if row.is_available {
         Standing::Stands
     } else {
-        // The customer still waits: they are told when it is to be had once more.
+        // The customer keeps waiting, and is notified when the article is available again.
         Standing::NotYet("the article is sold out again")
     };
     let about = About::Article { sku: row.sku, name: row.article };

@@ -1,5 +1,5 @@
-//! What a mail says, before any locale has written it, and the samples that every template is tried
-//! with when the program starts.
+//! A mail's content, independent of locale, and the samples that every template is tested with at
+//! startup.
 
 use chrono::{DateTime, Utc};
 use domain::{Currency, MailTemplate, Money, MoneyError, as_one_line};
@@ -9,36 +9,36 @@ use uuid::Uuid;
 
 use super::locale::Formats;
 
-/// Longer than any name; what is longer is cut off.
+/// Longer names are truncated.
 const NAME_MAX: usize = 100;
 
-/// Who writes, and where a mail's links lead. Absent: the mail has no such link.
+/// The shop, and the URLs of a mail's links. `None`: the mail does not have that link.
 ///
-/// **Shape.** `{order_id}`, `{sku}` and `{tracking}` in the URLs stand for what they name.
+/// **Shape.** `{order_id}`, `{sku}` and `{tracking}` in the URLs are placeholders.
 #[derive(Clone, Debug, Default)]
 pub struct Shop {
     /// The shop's name.
     pub name: String,
-    /// Its page.
+    /// Its home page.
     pub url: Option<String>,
     /// Where customers see an order, and pay for it.
     pub order_url: Option<String>,
     /// Where customers see an article.
     pub article_url: Option<String>,
-    /// Where the carrier shows a parcel.
+    /// Where the carrier tracks a parcel.
     pub tracking_url: Option<String>,
-    /// Where the API is, for links by which mails are switched off.
+    /// The base URL of the API, for unsubscribe links.
     pub api_url: Option<String>,
 }
 
-/// What a mail says.
+/// A mail's content.
 #[derive(Clone, Debug)]
 pub struct Letter {
-    /// What the customer is called. It is text that somebody has typed, and may be anything.
+    /// The customer's name. User input: it may contain anything.
     pub customer_name: Option<String>,
     /// What it is about.
     pub about: About,
-    /// By what mails of its kind are switched off, if they can be.
+    /// The token of the unsubscribe link, if mails of this kind have one.
     pub unsubscribe: Option<Uuid>,
 }
 
@@ -47,16 +47,16 @@ pub struct Letter {
 pub enum About {
     /// An order.
     Order(Box<OrderTold>),
-    /// An article that is to be had again.
+    /// An article that is available again.
     Article {
         /// Its number.
         sku: String,
-        /// What it is.
+        /// Its name.
         name: String,
     },
 }
 
-/// What a mail tells of an order.
+/// What a mail says about an order.
 #[derive(Clone, Debug)]
 pub struct OrderTold {
     /// The order.
@@ -65,27 +65,27 @@ pub struct OrderTold {
     pub placed_at: DateTime<Utc>,
     /// What was bought.
     pub lines: Vec<LineTold>,
-    /// The lines added up.
+    /// The sum of the lines.
     pub subtotal: Money,
-    /// What the discount takes off.
+    /// The discount.
     pub discount: Money,
-    /// What the parcel's way costs.
+    /// The shipping fee.
     pub shipping: Money,
     /// Sales tax.
     pub tax: Money,
     /// What the customer pays.
     pub total: Money,
-    /// Where its payment stands, as the API says it.
+    /// The payment status, as in the API.
     pub payment_status: String,
-    /// Until when the customer can pay, if they are to.
+    /// The deadline for the customer's payment, if one is due.
     pub pay_until: Option<DateTime<Utc>>,
     /// The carrier's tracking number, if there is one.
     pub tracking: Option<String>,
-    /// When the parcel was delivered, if the mail tells of that.
+    /// When the parcel was delivered, if the mail reports that.
     pub delivered_at: Option<DateTime<Utc>>,
-    /// What was given back, if the mail tells of that.
+    /// The amount refunded, if the mail reports that.
     pub refunded: Option<Money>,
-    /// The code of the shop's reason, if the mail tells one.
+    /// The code of the shop's reason, if the mail gives one.
     pub why: Option<String>,
 }
 
@@ -94,16 +94,16 @@ pub struct OrderTold {
 pub struct LineTold {
     /// The article's number.
     pub sku: String,
-    /// What it is.
+    /// Its name.
     pub name: String,
     /// How many pieces.
     pub quantity: u32,
-    /// What they cost together.
+    /// Their total price.
     pub total: Money,
 }
 
 impl Letter {
-    /// The variables of the templates, as this locale writes them.
+    /// The templates' variables, formatted for this locale.
     pub(super) fn variables(&self, shop: &Shop, formats: &Formats) -> Value {
         let name = self.customer_name.as_deref().map(|name| as_one_line(name, NAME_MAX));
         let base = shop.api_url.as_deref().map(|url| url.trim_end_matches('/'));
@@ -127,10 +127,10 @@ impl Letter {
         all
     }
 
-    /// A letter of this kind with which nothing is wrong, once with everything that it can say and
-    /// once with nothing that may be missing. Of no real order.
+    /// Two valid sample letters of this kind, one with all optional parts and one with none. They
+    /// are of no real order.
     ///
-    /// **Errors.** An amount that is none, which would be a bug.
+    /// **Errors.** An invalid amount, which would be a bug.
     pub fn samples(template: MailTemplate) -> Result<[Self; 2], MoneyError> {
         let about = match template {
             MailTemplate::BackInStock => {
@@ -237,7 +237,7 @@ impl OrderTold {
         })
     }
 
-    /// The same, without what a letter can be without.
+    /// The same letter without its optional parts.
     fn bare(&self) -> Result<Self, MoneyError> {
         Ok(Self {
             discount: Money::zero(self.discount.currency())?,
@@ -248,12 +248,12 @@ impl OrderTold {
     }
 }
 
-/// The URL with what is named in it.
+/// Replaces the placeholder in the URL.
 fn filled(url: Option<&str>, name: &str, value: &str) -> Option<String> {
     url.map(|url| url.replace(name, &escaped(value)))
 }
 
-/// As it stands in a URL's path.
+/// Escapes a text for a URL's path.
 fn escaped(text: &str) -> String {
     text.bytes().map(escaped_byte).collect()
 }

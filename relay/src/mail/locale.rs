@@ -1,17 +1,17 @@
-//! How a locale writes money and moments. What there is to say about it stands in the locale's
-//! `formats.json`, which a shop edits like its templates.
+//! How a locale writes amounts and times. The formats are in the locale's `formats.json`, which a
+//! shop can edit like its templates.
 
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use domain::Money;
 use serde::Deserialize;
 
-/// How a locale writes amounts and moments.
+/// A locale's formats.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Formats {
-    /// What stands before the decimals.
+    /// The decimal separator.
     decimal: String,
-    /// What stands between groups of three digits.
+    /// The separator between groups of three digits.
     thousands: String,
     /// An amount: `{amount}` and `{currency}`.
     money: String,
@@ -46,7 +46,7 @@ impl Formats {
             .replace("{year}", &moment.year().to_string())
     }
 
-    /// The moment, to the minute.
+    /// The date and time, to the minute.
     pub(super) fn moment(&self, moment: DateTime<Utc>) -> String {
         self.moment
             .replace("{date}", &self.date(moment))

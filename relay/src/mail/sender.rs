@@ -1,5 +1,5 @@
-//! Sends what is queued: claims a notification, reads what it tells, writes and sends it, and puts
-//! on record what came of it.
+//! Sends queued notifications: claims one, reads its data, renders and sends it, and records the
+//! outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,31 +25,31 @@ use super::smtp::{Outcome, Smtp};
 use super::store::{self, Channel, Claim, Settled, Subject, Transmission};
 use super::templates::Templates;
 
-/// Longer than it takes to read, write and send a mail: after that, another sender takes it up. A mail
-/// server is waited for eight times at most, a minute at most each time.
+/// Longer than it takes to read, render and send a mail; after that, another sender may claim it. A
+/// mail has at most eight exchanges with its server, of at most a minute each.
 const LEASE: Duration = Duration::from_mins(10);
 
-/// When what is not yet to be told of an order is looked at again.
+/// When a notification that does not hold yet is checked again.
 const NOT_YET: Duration = Duration::from_mins(1);
 
-/// How long a sender without work rests.
+/// How long an idle sender sleeps.
 const REST: Duration = Duration::from_secs(1);
 const REST_AFTER_FAULT: Duration = Duration::from_secs(2);
 
-/// How often the waits for articles are looked at, and the notifications are counted.
+/// How often waits for articles are checked and the notifications counted.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Takes mails.
+/// Accepts mails.
 #[async_trait]
 pub trait MailServer: Send + Sync {
     /// Sends a mail to one recipient.
     async fn send(&self, from: &Address, to: &Address, mail: &[u8]) -> Outcome;
 }
 
-/// Takes text messages: a port, so that a shop can attach the provider of its choice.
+/// Accepts text messages: an interface, so that a shop can attach its own provider.
 #[async_trait]
 pub trait TextMessages: Send + Sync {
-    /// Sends a text message. The same id is the same message.
+    /// Sends a text message. A repeated id is the same message.
     async fn send(&self, message: &TextMessage<'_>) -> Outcome;
 }
 
@@ -60,29 +60,29 @@ impl MailServer for Smtp {
     }
 }
 
-/// Who sends, and by what.
+/// The settings for sending.
 pub struct Sending {
-    /// From whom mails are.
+    /// The sender's address.
     pub from: Mailbox,
-    /// To whom answers go, if not there.
+    /// The address for replies, if it differs.
     pub reply_to: Option<Mailbox>,
     /// The domain of message ids.
     pub domain: String,
-    /// How often a mail about an article that is back may be sent.
+    /// The policy of mails about articles that are available again.
     pub policy_of_waits: MailPolicy,
-    /// The locale by country, where a customer wants none.
+    /// The locale by country, for customers without a preference.
     pub locales: Vec<(String, String)>,
-    /// Where the API is, for links by which mails are switched off.
+    /// The base URL of the API, for unsubscribe links.
     pub api_url: Option<String>,
-    /// How many mails are sent at once.
+    /// How many mails are sent concurrently.
     pub connections: usize,
-    /// Takes mails.
+    /// Accepts mails.
     pub mails: Arc<dyn MailServer>,
-    /// Takes text messages, if any are sent.
+    /// Accepts text messages, if any are sent.
     pub text_messages: Option<Arc<dyn TextMessages>>,
 }
 
-/// Sends notifications. One for a process; any number of processes.
+/// Sends notifications. One per process, in any number of processes.
 pub struct Sender {
     db: PgPool,
     templates: Arc<Templates>,
@@ -91,32 +91,32 @@ pub struct Sender {
     sms_breaker: Breaker,
 }
 
-/// What came of looking for something to send.
+/// The result of looking for something to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Looked {
-    /// A notification was dealt with.
+    /// A notification was handled.
     Dealt,
     /// There is nothing to send.
     Nothing,
-    /// The server takes nothing; look again after this time.
+    /// The server accepts nothing; try again after this time.
     Rest(Duration),
 }
 
-/// A notification, ready to be sent.
+/// A rendered notification.
 enum Ready {
     Mail { to: Address, mail: Vec<u8> },
     Sms { to: String, text: String },
 }
 
 impl Sender {
-    /// Sends nothing yet.
+    /// Creates a sender that is not running yet.
     #[must_use]
     pub fn new(db: PgPool, templates: Arc<Templates>, sending: Sending) -> Self {
         let (mail_breaker, sms_breaker) = (Breaker::default(), Breaker::default());
         Self { db, templates, sending, mail_breaker, sms_breaker }
     }
 
-    /// Sends whatever is due until it is told to stop. What is under way then is brought to its end.
+    /// Sends due notifications until `stop`, and finishes those in progress.
     pub async fn run(&self, stop: &CancellationToken) {
         let mails = (0..self.sending.connections).map(|_sender| self.work(Channel::Mail, stop));
         let messages = self.sending.text_messages.iter().map(|_port| self.work(Channel::Sms, stop));
@@ -139,11 +139,11 @@ impl Sender {
         }
     }
 
-    /// Looks whether an article is back that somebody waits for, and counts what waits.
+    /// Notifies customers of articles that are available again, and counts waiting notifications.
     async fn look_around(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             if let Err(error) = self.tell_those_who_wait().await {
-                report("looking for articles that are back", &error);
+                report("looking for articles that are available again", &error);
             }
             match store::counts(&self.db).await {
                 Ok(counts) => show(counts),
@@ -153,8 +153,8 @@ impl Sender {
         }
     }
 
-    /// Makes a notification for everybody who waits for an article that is to be had: once for each
-    /// wait.
+    /// Creates a notification for every customer who waits for an article that is available: once
+    /// for each wait.
     ///
     /// **Errors.** The database does not answer.
     pub async fn tell_those_who_wait(&self) -> Result<u64, sqlx::Error> {
@@ -162,9 +162,9 @@ impl Sender {
         store::tell_those_who_wait(&self.db, *policy_of_waits, domain).await
     }
 
-    /// Deals with the notification that is due for longest.
+    /// Handles the notification that has been due for longest.
     ///
-    /// **Errors.** The database does not answer. The notification is taken up again later.
+    /// **Errors.** The database does not answer. The notification is claimed again later.
     pub async fn send_next(&self, channel: Channel) -> Result<Looked, sqlx::Error> {
         let breaker = match channel {
             Channel::Mail => &self.mail_breaker,
@@ -190,8 +190,8 @@ impl Sender {
                 return Ok(Looked::Dealt);
             }
         };
-        // From here on, only the server's answer tells whether it was sent. So this is committed
-        // first; and whoever was overtaken meanwhile sends nothing.
+        // From here on, only the server's answer tells whether the mail was sent. So this is
+        // committed first; a sender that has lost its claim meanwhile sends nothing.
         if !store::begin(&self.db, &claim, &locale, LEASE).await? {
             return Ok(Looked::Dealt);
         }
@@ -207,7 +207,7 @@ impl Sender {
         Ok(looked)
     }
 
-    /// What is to be sent, and in which locale it is written; or why it is not to be sent.
+    /// The rendered notification and its locale, or why it must not be sent.
     async fn prepare(
         &self,
         channel: Channel,
@@ -249,7 +249,7 @@ impl Sender {
         Ok((ready, locale))
     }
 
-    /// The customer's own locale, or that of the country that the order goes to.
+    /// The customer's own locale, or that of the order's destination.
     fn wanted_locale<'a>(&'a self, recipient: &'a Recipient) -> Option<&'a str> {
         let by_country = || {
             let country = recipient.country.as_deref()?;
@@ -267,7 +267,7 @@ impl Sender {
         letter: &Letter,
     ) -> Result<Ready, Settled> {
         let email = recipient.email.ok_or_else(|| skipped("the customer has no address"))?;
-        let to = address(&email).ok_or_else(|| parked("the customer's address is none"))?;
+        let to = address(&email).ok_or_else(|| parked("the customer's address is invalid"))?;
         let name = recipient.name.map(|name| domain::as_one_line(&name, 100));
         let name = name.filter(|name| !name.is_empty());
         let written = self.templates.write(claim.template, locale, letter);
@@ -278,21 +278,21 @@ impl Sender {
                 error = chain(&error),
                 "a template fails"
             );
-            parked("its template fails: the log says where")
+            parked("its template failed: the log says where")
         })?;
         let mut mail = Message::builder()
             .from(self.sending.from.clone())
             .to(Mailbox::new(name, to.clone()))
             .subject(written.subject)
             .message_id(Some(format!("<{}>", claim.message_id)))
-            // RFC 3834: no program answers it by itself.
+            // RFC 3834: programs must not reply automatically.
             .raw_header(header("Auto-Submitted", "auto-generated".to_owned()));
         if let Some(reply_to) = &self.sending.reply_to {
             mail = mail.reply_to(reply_to.clone());
         }
         if let Some((token, url)) = letter.unsubscribe.zip(self.sending.api_url.as_deref()) {
             let url = url.trim_end_matches('/');
-            // RFC 2369, and RFC 8058 for one click.
+            // RFC 2369, and RFC 8058 for one-click unsubscription.
             mail = mail
                 .raw_header(header("List-Unsubscribe", format!("<{url}/v1/unsubscribe/{token}>")))
                 .raw_header(header(
@@ -301,7 +301,7 @@ impl Sender {
                 ));
         }
         let parts = MultiPart::alternative_plain_html(written.text, written.html);
-        let mail = mail.multipart(parts).map_err(|_error| parked("it is no mail"))?;
+        let mail = mail.multipart(parts).map_err(|_error| parked("it cannot be assembled"))?;
         Ok(Ready::Mail { to, mail: mail.formatted() })
     }
 
@@ -321,7 +321,7 @@ impl Sender {
                 error = chain(&error),
                 "a template fails"
             );
-            parked("its template fails: the log says where")
+            parked("its template failed: the log says where")
         })?;
         Ok(Ready::Sms { to, text })
     }
@@ -367,7 +367,11 @@ impl Sender {
         counter!(DEALT_WITH, "template" => template, "channel" => channel, "outcome" => outcome)
             .increment(1);
         if !is_ours {
-            tracing::warn!(notification_id, outcome, "somebody else has taken a notification over");
+            tracing::warn!(
+                notification_id,
+                outcome,
+                "another sender has taken over a notification"
+            );
         } else if outcome == "parked" {
             tracing::warn!(notification_id, template, why, "a notification is parked");
         } else {
@@ -383,16 +387,16 @@ impl Sender {
     }
 }
 
-/// Notifications that a sender has dealt with, by template, channel and outcome.
+/// Notifications handled, by template, channel and outcome.
 const DEALT_WITH: &str = "ordersaga_notifications_total";
 /// Notifications that are queued or being sent.
 const WAITING: &str = "ordersaga_notifications_waiting";
 /// Notifications that wait for an operator.
 const PARKED: &str = "ordersaga_notifications_parked";
-/// How long the one waits that has waited longest.
+/// The age of the oldest waiting notification.
 const OLDEST: &str = "ordersaga_notifications_oldest_seconds";
 
-/// Says what the series of notifications mean, and begins those that have no outcome in them.
+/// Describes the metrics of notifications, and initialises those without an outcome label.
 pub(super) fn describe_metrics() {
     metrics::describe_counter!(DEALT_WITH, "Notifications of customers that were dealt with");
     metrics::describe_gauge!(WAITING, "Notifications of customers that are still to be sent");
@@ -410,8 +414,8 @@ fn show(counts: store::Counts) {
     gauge!(OLDEST).set(figure(counts.oldest_seconds));
 }
 
-/// Whether the server takes no mails. One that breaks off at a mail does so because of that mail, if
-/// others were sent since it was tried last.
+/// Whether the server accepts no mails at all. If it breaks off at a mail and has accepted others
+/// since this one was last tried, the mail is the cause.
 const fn is_away(outcome: &Outcome, claim: &Claim) -> bool {
     match outcome {
         Outcome::Away { .. } => true,
@@ -423,7 +427,7 @@ const fn is_away(outcome: &Outcome, claim: &Claim) -> bool {
     }
 }
 
-/// Whether the server may have what it was given.
+/// Whether the server may have received the mail.
 const fn transmission(outcome: &Outcome) -> Transmission {
     match outcome {
         Outcome::Sent | Outcome::Unknown { .. } => Transmission::Possible,
@@ -434,7 +438,7 @@ const fn transmission(outcome: &Outcome) -> Transmission {
     }
 }
 
-/// What an outcome means for a notification, by its policy and by what came before.
+/// What an outcome means for a notification, by its policy and its earlier attempts.
 fn after(outcome: Outcome, claim: &Claim) -> Settled {
     match outcome {
         Outcome::Sent => Settled::Sent,
@@ -451,7 +455,7 @@ fn after(outcome: Outcome, claim: &Claim) -> Settled {
     }
 }
 
-/// A minute, then twice as long each time, four hours at most; and a person after that.
+/// Retries after a minute, doubled up to four hours; after the last retry a person decides.
 fn put_off(why: String, claim: &Claim) -> Settled {
     if claim.deferrals >= MailPolicy::DEFERRALS_MAX {
         return Settled::Parked { why: format!("put off for days: {why}") };
@@ -461,8 +465,8 @@ fn put_off(why: String, claim: &Claim) -> Settled {
     Settled::Later { after: after.min(Duration::from_hours(4)), why, counts: true }
 }
 
-/// What is to be told of an order is looked at again soon. A wait for an article goes on, and costs
-/// nothing until the article is to be had: many may wait for the same one.
+/// An order's notification is checked again soon. A wait for an article is put back, which costs
+/// nothing until the article is available: many may wait for the same one.
 fn not_yet(subject: Subject, why: &str) -> Settled {
     let why = why.to_owned();
     match subject {
@@ -479,18 +483,18 @@ fn parked(why: &str) -> Settled {
     Settled::Parked { why: why.to_owned() }
 }
 
-/// The address, if it is one. What is none is never repeated to a server.
+/// Parses the address. An invalid one is never sent to a server.
 fn address(email: &str) -> Option<Address> {
     let is_plain = !email.chars().any(|letter| letter.is_control() || letter.is_whitespace());
     email.parse().ok().filter(|_address| is_plain)
 }
 
-/// A header whose value is ours.
+/// A header with a trusted value.
 fn header(name: &'static str, value: String) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
-/// Rests, unless it is time to stop.
+/// Sleeps until `stop` at the latest.
 async fn rest_for(pause: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
@@ -498,7 +502,7 @@ async fn rest_for(pause: Duration, stop: &CancellationToken) {
     }
 }
 
-/// The database's errors name no customer.
+/// Database errors contain no customer data.
 fn report(doing: &'static str, error: &sqlx::Error) {
     match DatabaseFault::of(error) {
         DatabaseFault::Misdeployed => alarm(doing, error),

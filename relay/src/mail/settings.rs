@@ -19,11 +19,11 @@ use super::sms::{SmsSecret, SmsWebhook};
 use super::smtp::{Encryption, Server, Smtp};
 use super::templates::{TemplateError, Templates};
 
-/// What mails say about the shop, and where their texts are.
+/// The mails' content and templates.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LetterArgs {
-    /// A folder with the shop's own texts, a folder in it for each locale; what is not there is as
-    /// the program brings it
+    /// A folder with the shop's own templates, in one folder per locale; missing files are the
+    /// built-in ones
     #[arg(long, env = "MAIL_TEMPLATES")]
     pub mail_templates: Option<PathBuf>,
     /// The locale for customers whose own locale has no texts
@@ -35,17 +35,16 @@ pub struct LetterArgs {
     /// The shop's page
     #[arg(long, env = "MAIL_SHOP_URL")]
     pub mail_shop_url: Option<String>,
-    /// Where customers see their order and pay for it; `{order_id}` stands for its id
+    /// Where customers see and pay for an order; `{order_id}` is replaced with its id
     #[arg(long, env = "MAIL_ORDER_URL")]
     pub mail_order_url: Option<String>,
-    /// Where customers see an article; `{sku}` stands for its number
+    /// Where customers see an article; `{sku}` is replaced with its number
     #[arg(long, env = "MAIL_ARTICLE_URL")]
     pub mail_article_url: Option<String>,
-    /// Where the carrier shows a parcel; `{tracking}` stands for its tracking number
+    /// Where the carrier tracks a parcel; `{tracking}` is replaced with its tracking number
     #[arg(long, env = "MAIL_TRACKING_URL")]
     pub mail_tracking_url: Option<String>,
-    /// The URL by which customers reach the API, for links that switch mails off; without it, mails
-    /// have none
+    /// The public URL of the API, for unsubscribe links; without it, mails have none
     #[arg(long, env = "MAIL_API_URL")]
     pub mail_api_url: Option<String>,
 }
@@ -53,7 +52,7 @@ pub struct LetterArgs {
 /// Whether and how mails are sent.
 #[derive(Clone, Debug, clap::Args)]
 pub struct MailArgs {
-    /// What mails say.
+    /// The mails' content.
     #[command(flatten)]
     pub letter: LetterArgs,
     /// The mail server, as host:port; without it, no mails are sent
@@ -62,7 +61,7 @@ pub struct MailArgs {
     /// How the connection to the mail server is encrypted
     #[arg(long, env = "MAIL_TLS", value_enum, default_value = "starttls")]
     pub mail_tls: Encryption,
-    /// Who signs its certificate, as a PEM file, besides those whom the system trusts
+    /// Certificates to trust for it besides the system's, as a PEM file
     #[arg(long, env = "MAIL_TLS_CA")]
     pub mail_tls_ca: Option<PathBuf>,
     /// The user name for the mail server
@@ -74,38 +73,38 @@ pub struct MailArgs {
     /// The sender of mails, such as `The Shop <orders@shop.example>`
     #[arg(long, env = "MAIL_FROM")]
     pub mail_from: Option<String>,
-    /// To whom answers go, if not to the sender
+    /// The address for replies, if not the sender's
     #[arg(long, env = "MAIL_REPLY_TO")]
     pub mail_reply_to: Option<String>,
-    /// The locale of an order's mails by the country it goes to, for customers who want none
+    /// The locale of an order's mails by destination country, for customers without a preference
     #[arg(long, env = "MAIL_LOCALES", value_delimiter = ',', value_parser = locale_of_country,
         default_value = "DE=de,AT=de,CH=de")]
     pub mail_locales: Vec<LocaleOfCountry>,
-    /// Mails that are not sent again if nobody knows whether they were sent
+    /// Mails that are not sent again when it is unknown whether they were sent
     #[arg(long, env = "MAIL_AT_MOST_ONCE", value_delimiter = ',', value_parser = template,
         default_value = "shipped,delivered,back-in-stock")]
     pub mail_at_most_once: Vec<MailTemplate>,
-    /// How many mails are sent at once
+    /// How many mails are sent concurrently
     #[arg(long, env = "MAIL_CONNECTIONS", default_value_t = 4,
         value_parser = clap::value_parser!(u8).range(1..=32))]
     pub mail_connections: u8,
-    /// How many seconds the mail server may take for each answer, and the webhook for its one
+    /// Seconds to wait for each answer of the mail server, and for the webhook's answer
     #[arg(long, env = "MAIL_TIMEOUT_SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=60))]
     pub mail_timeout_seconds: u64,
     /// A webhook of the shop's own that sends text messages; without it, none are sent
     #[arg(long, env = "SMS_WEBHOOK_URL", requires = "sms_webhook_secret")]
     pub sms_webhook_url: Option<Url>,
-    /// By what text messages to it are signed: whsec_ and 24 to 64 bytes in Base64
+    /// The key that signs text messages to it: whsec_ and 24 to 64 bytes in Base64
     #[arg(long, env = "SMS_WEBHOOK_SECRET", hide_env_values = true)]
     pub sms_webhook_secret: Option<Hidden>,
-    /// What is told by text message, too
+    /// Mails that are also sent as text messages
     #[arg(long, env = "SMS_TEMPLATES", value_delimiter = ',', value_parser = template,
         default_value = "shipped")]
     pub sms_templates: Vec<MailTemplate>,
 }
 
-/// A secret as it was set, which is shown nowhere.
+/// A secret setting, which is never printed.
 #[derive(Clone)]
 pub struct Hidden(String);
 
@@ -121,14 +120,14 @@ impl fmt::Debug for Hidden {
     }
 }
 
-/// In which locale the mails about orders to a country are.
+/// The locale for orders to a country.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocaleOfCountry {
     country: String,
     locale: String,
 }
 
-/// Why no mails can be sent. No secret and no address of a customer is in it.
+/// Why no mails can be sent. Contains no secret and no customer's address.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
     /// A setting cannot be used.
@@ -136,10 +135,10 @@ pub enum MailError {
     Setting {
         /// The environment variable.
         setting: &'static str,
-        /// What it has to be.
+        /// What it must be.
         what: &'static str,
     },
-    /// The certificates that are trusted cannot be read.
+    /// The trusted certificates cannot be read.
     #[error("no encrypted connection to a mail server can be made")]
     Tls(#[source] lettre::transport::smtp::Error),
     /// No HTTP client can be made.
@@ -151,16 +150,16 @@ pub enum MailError {
     /// The database does not answer.
     #[error("the database does not answer")]
     Database(#[from] sqlx::Error),
-    /// What is to be told cannot be read.
+    /// The content cannot be read.
     #[error("the order is not usable as the database has it")]
     Facts(#[from] FactsError),
-    /// The order has no such event.
-    #[error("nothing has happened to the order that the mail `{0}` tells of")]
+    /// The order has no event for this mail.
+    #[error("the order has no event for the mail `{0}`")]
     NothingToTell(MailTemplate),
 }
 
 impl LetterArgs {
-    /// The templates, each of them tried. The mails of `text_messages` need one of these, too.
+    /// The tested templates. The mails in `text_messages` need a text message template, too.
     ///
     /// **Errors.** A template cannot be used.
     pub fn templates(&self, text_messages: &[MailTemplate]) -> Result<Templates, TemplateError> {
@@ -178,12 +177,12 @@ impl LetterArgs {
 }
 
 impl MailArgs {
-    /// What is told by text message.
+    /// The mails that are also sent as text messages.
     pub(super) fn text_message_templates(&self) -> Vec<MailTemplate> {
         self.sms_webhook_url.iter().flat_map(|_url| self.sms_templates.clone()).collect()
     }
 
-    /// Who sends, and by what; none, where no mail server is set.
+    /// The settings for sending; `None` if no mail server is set.
     pub(super) fn sending(&self) -> Result<Option<Sending>, MailError> {
         let Some(server) = &self.mail_server else { return Ok(None) };
         let wrong = |setting, what| MailError::Setting { setting, what };

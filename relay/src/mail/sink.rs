@@ -1,4 +1,4 @@
-//! Creates notifications from orders' events. They are sent elsewhere.
+//! Creates notifications from orders' events. The sender sends them.
 
 use std::collections::HashSet;
 
@@ -18,19 +18,20 @@ use crate::{Message, Sink, Verdict};
 /// The sink's name.
 pub const SINK: &str = "mail";
 
-/// The sink `mail`: a notification for each event that customers are told of.
+/// The sink `mail`: creates a notification for each event that customers are notified of.
 ///
-/// **Repeats.** Event and template name a notification, so an event that comes again makes no other.
+/// **Repeats.** A notification is identified by event and template, so a redelivered event creates
+/// no second one.
 #[derive(Debug)]
 pub struct MailSink {
     db: PgPool,
     /// The domain of message ids.
     domain: String,
-    /// What may be sent once at most.
+    /// Mails that may be sent at most once.
     at_most_once: Vec<MailTemplate>,
-    /// What is told by text message, too.
+    /// Mails that are also sent as text messages.
     text_messages: Vec<MailTemplate>,
-    /// Since when there is the sink, once that is known.
+    /// When the sink was created, once that is known.
     since: OnceCell<DateTime<Utc>>,
 }
 
@@ -46,7 +47,7 @@ impl MailSink {
         Self { db, domain, at_most_once, text_messages, since: OnceCell::new() }
     }
 
-    /// How often a mail may be sent whose outcome is unknown.
+    /// Whether a mail with unknown outcome may be sent again.
     fn policy(&self, template: MailTemplate) -> MailPolicy {
         if self.at_most_once.contains(&template) {
             MailPolicy::AtMostOnce
@@ -55,8 +56,8 @@ impl MailSink {
         }
     }
 
-    /// Since when the sink is there. What happened before is told to nobody: else a shop that turns
-    /// mails on would write to the customers of all the orders that it has.
+    /// When the sink was created. Earlier events are ignored: otherwise a shop that turns mails on
+    /// would write to the customers of all its past orders.
     async fn since(&self) -> Result<DateTime<Utc>, sqlx::Error> {
         let read = || async {
             let created_at =
@@ -67,7 +68,7 @@ impl MailSink {
         self.since.get_or_try_init(read).await.copied()
     }
 
-    /// The notifications that a message asks for.
+    /// The notifications for a message.
     fn asked_for(&self, message: &Message, template: MailTemplate) -> Option<Vec<New>> {
         let order_id: Uuid = message.aggregate_id.parse().ok()?;
         let sms = self.text_messages.contains(&template).then_some(Channel::Sms);
@@ -84,7 +85,7 @@ impl MailSink {
         Some(new.collect())
     }
 
-    /// Derived, so that a mail that is sent again is known by it.
+    /// Derived, so that a mail sent again can be recognised as a duplicate.
     fn message_id(&self, message: &Message, template: MailTemplate, channel: Channel) -> String {
         let Message { aggregate_id, sequence, .. } = message;
         let of_event = format!("{aggregate_id}.{sequence}.{template}");
@@ -102,7 +103,7 @@ impl Sink for MailSink {
             Ok(since) => since,
             Err(error) => return unavailable(batch, &error),
         };
-        // The orders of which a message was refused.
+        // Orders with a refused message.
         let mut stopped = HashSet::new();
         let mut new = Vec::new();
         let mut verdicts = Vec::with_capacity(batch.len());
@@ -117,7 +118,7 @@ impl Sink for MailSink {
                 None => Verdict::NotWanted,
                 Some(None) => {
                     stopped.insert(order);
-                    Verdict::Refused { why: "its order's id is none".to_owned() }
+                    Verdict::Refused { why: "its order's id is invalid".to_owned() }
                 }
                 Some(Some(asked_for)) => {
                     new.extend(asked_for);
@@ -136,14 +137,14 @@ impl Sink for MailSink {
     }
 }
 
-/// The mail that a message asks for, if it asks for one.
+/// The mail for a message, if any.
 fn template_of(message: &Message) -> Option<MailTemplate> {
     let name = message.event_type.strip_prefix("ordersaga.")?;
     let (name, _version) = name.rsplit_once(".v")?;
     name.parse::<EventType>().ok().and_then(MailTemplate::told_by)
 }
 
-/// Nothing of the batch was done.
+/// Verdicts for a batch of which nothing was written.
 fn unavailable(batch: &[Message], error: &sqlx::Error) -> Vec<Verdict> {
     tracing::warn!(error = chain(error), "no notifications are made");
     untried(batch, "the database does not take notifications", None)

@@ -1,6 +1,5 @@
-//! Text messages. There is no standard by which providers take them, so what leaves the shop is one
-//! webhook, signed as the Standard Webhooks specification says; behind it a shop has what its
-//! provider wants.
+//! Text messages. Providers have no common protocol, so the relay calls one webhook, signed
+//! according to the Standard Webhooks specification; behind it a shop adapts to its provider.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,22 +18,22 @@ use super::sender::TextMessages;
 use super::smtp::Outcome;
 use crate::webhooks::signature;
 
-/// A text message, on its way.
+/// A text message to send.
 #[derive(Clone, Copy, Serialize)]
 pub struct TextMessage<'a> {
-    /// By which the receiver knows a repeat. It is the same whenever it is sent again.
+    /// The idempotency key, by which the receiver recognises a repeat.
     pub id: &'a str,
-    /// The telephone number, as the customer has given it. Personal data.
+    /// The telephone number, as entered by the customer. Personal data.
     pub to: &'a str,
-    /// What it says.
+    /// The text.
     pub text: &'a str,
-    /// What it tells of.
+    /// The mail that it accompanies.
     pub template: MailTemplate,
-    /// The locale it is written in.
+    /// The locale of the text.
     pub locale: &'a str,
 }
 
-/// By what a webhook is signed.
+/// The key that signs webhooks.
 #[derive(Clone)]
 pub struct SmsSecret(Vec<u8>);
 
@@ -43,7 +42,7 @@ impl SmsSecret {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text.strip_prefix("whsec_")?).ok()?;
-        // The specification asks for 24 to 64 bytes.
+        // The specification requires 24 to 64 bytes.
         (24..=64).contains(&bytes.len()).then_some(Self(bytes))
     }
 }
@@ -65,9 +64,9 @@ pub struct SmsWebhook {
 impl SmsWebhook {
     /// Connects at the first message.
     ///
-    /// **Errors.** No HTTP client can be made.
+    /// **Errors.** The HTTP client cannot be created.
     pub fn new(url: Url, secret: SmsSecret, patience: Duration) -> reqwest::Result<Self> {
-        // The URL is the shop's; nobody else is to say where telephone numbers go.
+        // Redirects are not followed: only the shop decides where telephone numbers go.
         let client = client_builder().timeout(patience).redirect(Policy::none()).build()?;
         Ok(Self { client, url, secret })
     }
@@ -96,13 +95,13 @@ impl TextMessages for SmsWebhook {
             Err(error) if error.is_connect() => {
                 Outcome::Away { why: "the webhook cannot be reached".to_owned() }
             }
-            // The URL is in the library's words; what was sent is not, but neither is needed.
+            // The error's text contains the URL, so it is dropped.
             Err(_lost) => Outcome::Unknown { why: "the webhook's answer is lost".to_owned() },
         }
     }
 }
 
-/// What an answer means.
+/// Maps a status to an outcome.
 fn outcome_of(status: StatusCode) -> Outcome {
     let why = format!("the webhook answered {}", status.as_u16());
     match status {
@@ -110,11 +109,11 @@ fn outcome_of(status: StatusCode) -> Outcome {
             Outcome::NotNow { why }
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-            // Of no single message: the webhook is not set up.
+            // Not about this message: the webhook is misconfigured.
             Outcome::Away { why }
         }
         _ if status.is_success() => Outcome::Sent,
-        // It may have gone wrong behind the webhook, after the message was sent.
+        // The failure may have happened behind the webhook, after the message was sent.
         _ if status.is_server_error() => Outcome::Unknown { why },
         _ => Outcome::Never { why },
     }

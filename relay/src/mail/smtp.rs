@@ -1,8 +1,9 @@
 //! An SMTP client that performs each step of the protocol separately.
 //!
-//! What a failure means depends on where it happens. Until the server has the whole mail, nothing
-//! is sent; from its last line on, a connection that breaks leaves open whether it was. So the
-//! steps are taken one by one, and not by a client that tells of all of them the same.
+//! The meaning of a failure depends on where it happens. Until the server has the whole mail,
+//! nothing is sent; once the last line is written, a broken connection leaves it unknown whether
+//! the mail was sent. Clients that send in one call do not distinguish these, so the steps are
+//! performed one by one.
 
 use std::error::Error as _;
 use std::fmt;
@@ -19,36 +20,36 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use tokio::time::timeout;
 
-/// What became of a mail or a text message.
+/// The outcome of sending a mail or a text message.
 ///
-/// The reasons are lines without personal data: servers repeat addresses in their texts, so no more
-/// than their codes is kept.
+/// The reasons are single lines without personal data: servers repeat addresses in their texts, so
+/// only their codes are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The server has it.
+    /// The server has accepted it.
     Sent,
-    /// The server does not take it now. It was not sent.
+    /// The server does not accept it now. It was not sent.
     NotNow {
         /// Why.
         why: String,
     },
-    /// The server will never take it. It was not sent.
+    /// The server will never accept it. It was not sent.
     Never {
         /// Why.
         why: String,
     },
-    /// Nobody knows whether it was sent.
+    /// Unknown whether it was sent.
     Unknown {
         /// Why.
         why: String,
     },
-    /// The server breaks off while it is asked to take this mail. It was not sent. Whether the
-    /// server is away, or breaks off because of this mail, is known by what becomes of others.
+    /// The server closed the connection while receiving this mail. It was not sent. Whether the
+    /// server is unavailable, or this mail is the cause, shows in the outcome of other mails.
     BrokenOff {
         /// Why.
         why: String,
     },
-    /// The server takes no mail at all at the moment, or none of ours. It was not sent.
+    /// The server accepts no mail at all at the moment, or none from us. It was not sent.
     Away {
         /// Why.
         why: String,
@@ -58,38 +59,37 @@ pub enum Outcome {
 /// How the connection to a mail server is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Encryption {
-    /// From the beginning, usually on port 465
+    /// TLS from the beginning, usually on port 465
     Tls,
-    /// After a greeting in the clear, usually on port 587; a server that does not offer it gets
-    /// nothing
+    /// STARTTLS, usually on port 587; a server that does not offer it is not used
     Starttls,
-    /// Not at all, for a server on the same machine
+    /// No encryption, for a server on the same machine
     Off,
 }
 
-/// Where the mail server is.
+/// The mail server's address and how to connect.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Its name, which its certificate has to have.
+    /// Its name, which its certificate has to match.
     pub host: String,
     /// Its port.
     pub port: u16,
     /// How the connection is encrypted.
     pub encryption: Encryption,
-    /// Who signs its certificate, besides those whom the system trusts.
+    /// A certificate to trust besides the system's.
     pub ca: Option<Certificate>,
-    /// As whom to sign in, if that is needed.
+    /// The credentials, if the server requires authentication.
     pub credentials: Option<Credentials>,
-    /// How long each step may take.
+    /// The timeout of each step.
     pub patience: Duration,
 }
 
-/// A mail server, with the connections that are open to it.
+/// A mail server, with its open connections.
 pub struct Smtp {
     server: Server,
     tls: Option<TlsParameters>,
     hello: ClientId,
-    /// Open connections that nobody uses.
+    /// Idle open connections.
     idle: Mutex<Vec<AsyncSmtpConnection>>,
 }
 
@@ -108,7 +108,7 @@ enum Fault {
 impl Smtp {
     /// Connects at the first mail.
     ///
-    /// **Errors.** The certificates that are trusted cannot be read.
+    /// **Errors.** The trusted certificates cannot be read.
     pub fn new(server: Server) -> Result<Self, Error> {
         let tls = match server.encryption {
             Encryption::Off => None,
@@ -126,14 +126,14 @@ impl Smtp {
 
     /// Sends a mail to one recipient.
     ///
-    /// **Repeats.** Each call sends it.
+    /// **Repeats.** Each call sends the mail again.
     pub async fn send(&self, from: &Address, to: &Address, mail: &[u8]) -> Outcome {
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
             Err(away) => return away,
         };
         let outcome = self.hand_over(&mut connection, from, to, mail).await;
-        // After anything else, what the server makes of the next command is not certain.
+        // After any other outcome, the state of the connection is uncertain.
         if outcome == Outcome::Sent {
             self.lock().push(connection);
         }
@@ -150,7 +150,7 @@ impl Smtp {
         let mut parameters = Vec::new();
         if !(is_ascii(from) && is_ascii(to)) {
             if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-                let why = "the address has letters that the server takes no mail for".to_owned();
+                let why = "the server does not accept addresses with such characters".to_owned();
                 return Outcome::Never { why };
             }
             parameters.push(MailParameter::SmtpUtfEight);
@@ -172,8 +172,8 @@ impl Smtp {
         }
     }
 
-    /// A connection that is open and still works, or a new one. No mail and no password is given to a
-    /// server that does not encrypt as it is to.
+    /// An idle connection that still works, or a new one. Neither mails nor passwords are sent to a
+    /// server that lacks the required encryption.
     async fn connection(&self) -> Result<AsyncSmtpConnection, Outcome> {
         let idle = self.lock().pop();
         if let Some(mut connection) = idle {
@@ -181,7 +181,8 @@ impl Smtp {
             if works.unwrap_or(false) {
                 return Ok(connection);
             }
-            // The others are hardly better, and each may take its time to say so.
+            // The other idle connections are probably broken, too, and each may take a timeout to
+            // show it.
             self.lock().clear();
         }
         let Server { host, port, encryption, credentials, patience, .. } = &self.server;
@@ -210,7 +211,7 @@ impl Smtp {
         Ok(connection)
     }
 
-    /// A step, for as long as there is patience.
+    /// Runs a step with the timeout.
     async fn within<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
         match timeout(self.server.patience, step).await {
             Ok(done) => done.map_err(Fault::Smtp),
@@ -228,18 +229,18 @@ fn is_ascii(address: &Address) -> bool {
 }
 
 impl Fault {
-    /// Of a step before the server has heard of any mail: it takes none.
+    /// A fault before any mail was offered: the server accepts nothing.
     fn away(&self, what: &str) -> Outcome {
         Outcome::Away { why: self.told(what) }
     }
 
-    /// The sender is the same for every mail, so a server that refuses it for good takes none.
+    /// All mails have the same sender, so a server that rejects it permanently accepts nothing.
     fn of_sender(&self) -> Outcome {
         let why = self.told("the server does not take the sender");
         if self.is_put_off() { Outcome::NotNow { why } } else { Outcome::Away { why } }
     }
 
-    /// Of the one mail: its recipient, or that it is to be sent.
+    /// Of the one mail: its recipient, or its content.
     fn of_mail(&self, what: &str) -> Outcome {
         let why = self.told(&format!("the server does not take {what}"));
         match self {
@@ -249,7 +250,7 @@ impl Fault {
         }
     }
 
-    /// The server was given the whole mail: only its own answer tells what became of it.
+    /// The server has received the whole mail: only its answer tells whether it was accepted.
     fn after_the_mail(&self) -> Outcome {
         let why = self.told("the server does not take the mail");
         match self {
@@ -267,7 +268,7 @@ impl Fault {
         }
     }
 
-    /// Whether the server has put the mail off and goes on with others. 421 ends the connection.
+    /// Whether the server has deferred the mail and accepts others. 421 closes the connection.
     fn is_put_off(&self) -> bool {
         match self {
             Self::TimeIsUp => false,
@@ -277,10 +278,10 @@ impl Fault {
         }
     }
 
-    /// What has happened, with the server's codes and without its words.
+    /// Describes the fault with the server's codes and without its text.
     fn told(&self, what: &str) -> String {
         match self {
-            Self::TimeIsUp => format!("{what}: it does not answer in time"),
+            Self::TimeIsUp => format!("{what}: it did not answer in time"),
             Self::Smtp(error) => match codes(error) {
                 Some(codes) => format!("{what}: {codes}"),
                 None if is_untrusted(error) => format!("{what}: its certificate is not trusted"),
@@ -292,13 +293,13 @@ impl Fault {
     }
 }
 
-/// Whether the certificate was refused: the server has not said this, but rustls has.
+/// Whether the certificate was rejected: this is an error of rustls, not of the server.
 fn is_untrusted(error: &Error) -> bool {
     let causes = iter::successors(error.source(), |&cause| cause.source());
     causes.map(ToString::to_string).any(|cause| cause.contains("invalid peer certificate"))
 }
 
-/// The reply code, and the enhanced one (RFC 3463) if the server gives one: `550 5.1.1`.
+/// The reply code, and the enhanced status code (RFC 3463) if any: `550 5.1.1`.
 fn codes(error: &Error) -> Option<String> {
     let code = error.status()?;
     let text = error.source().map(ToString::to_string).unwrap_or_default();

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-/// By which way a notification goes.
+/// The channel of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Channel {
@@ -18,13 +18,13 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// As the database and the metrics write it.
+    /// The name in the database and in metrics.
     pub(super) fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// A notification that is to be made.
+/// A notification to create.
 #[derive(Clone, Debug)]
 pub(super) struct New {
     pub(super) fact: String,
@@ -36,37 +36,37 @@ pub(super) struct New {
     pub(super) policy: MailPolicy,
 }
 
-/// What a notification is about.
+/// The subject of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     /// An event of an order.
     Event { order_id: Uuid, sequence: i32 },
-    /// Somebody's wait for an article.
+    /// A customer's wait for an article.
     Wait(i64),
 }
 
-/// A notification that this sender has taken up.
+/// A notification that this sender has claimed.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) notification_id: i64,
-    /// Whoever has another number has been overtaken.
+    /// The fencing number of the claim: a sender with an older one has lost it.
     pub(super) number: i32,
     pub(super) template: MailTemplate,
     pub(super) subject: Subject,
     pub(super) message_id: String,
     pub(super) policy: MailPolicy,
     pub(super) deferrals: i32,
-    /// Whether others were sent since it was tried last.
+    /// Whether others were sent since its last attempt.
     pub(super) others_were_sent: bool,
     pub(super) unsubscribe: Uuid,
 }
 
-/// A row that this release cannot read: of a newer one, or damaged.
+/// A row that this release cannot read: written by a newer one, or damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("notification {0} is not usable as the database has it")]
 pub(super) struct BadNotification(i64);
 
-/// Makes notifications. One that is there is left as it is.
+/// Creates notifications. Existing ones are left unchanged.
 pub(super) async fn make(db: &PgPool, new: &[New]) -> Result<(), sqlx::Error> {
     let facts: Vec<_> = new.iter().map(|one| one.fact.clone()).collect();
     let templates: Vec<_> = new.iter().map(|one| one.template.name().to_owned()).collect();
@@ -94,8 +94,9 @@ pub(super) async fn make(db: &PgPool, new: &[New]) -> Result<(), sqlx::Error> {
     .map(|_made| ())
 }
 
-/// Makes a notification for everybody who waits for an article that is to be had, a thousand at
-/// most: once for each wait. How many. A wait that was put back has its notification queued again.
+/// Creates a notification for each customer who waits for an available article, at most a thousand,
+/// once for each wait; returns how many. A wait that was put back has its notification queued
+/// again.
 pub(super) async fn tell_those_who_wait(
     db: &PgPool,
     policy: MailPolicy,
@@ -129,12 +130,12 @@ pub(super) async fn tell_those_who_wait(
     Ok(told.rows_affected())
 }
 
-/// Takes up the notification that is due for longest, for so long, unless an earlier one of the same
-/// order is still to be sent. Those about orders come before those about articles, of which there may
-/// be many at once.
+/// Claims the notification that has been due for longest, for the duration of the lease, unless an
+/// earlier one of the same order is unsent. Those about orders come before those about articles, of
+/// which there may be many at once.
 ///
-/// One whose sender has died while it sent it is taken up again if it may be sent twice. If not, it
-/// is parked here.
+/// If a sender died while sending, its notification is claimed again if it may be sent twice, and
+/// otherwise parked here.
 pub(super) async fn claim(
     db: &PgPool,
     channel: Channel,
@@ -192,7 +193,8 @@ pub(super) async fn claim(
     }))
 }
 
-/// Parks what may be sent once and may have been sent: its sender has died while it sent it.
+/// Parks notifications that may be sent only once and may have been sent: their sender died while
+/// sending.
 async fn park_lost(db: &PgPool, channel: Channel) -> Result<(), sqlx::Error> {
     let parked = sqlx::query_scalar!(
         "update mail.notifications
@@ -213,7 +215,7 @@ async fn park_lost(db: &PgPool, channel: Channel) -> Result<(), sqlx::Error> {
 
 const SENDER_DIED: &str = "its sender died: nobody knows whether it was sent";
 
-/// Puts on record that it is about to be sent; whether it is still this sender's.
+/// Records that sending begins. Returns whether the claim is still valid.
 pub(super) async fn begin(
     db: &PgPool,
     claim: &Claim,
@@ -235,36 +237,36 @@ pub(super) async fn begin(
     Ok(begun.rows_affected() == 1)
 }
 
-/// What is put on record of a notification that was taken up.
+/// The recorded result for a claimed notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
     /// It was sent.
     Sent,
-    /// It is tried again after this time.
+    /// Tried again after this time.
     Later {
         after: Duration,
         why: String,
-        /// Whether that counts as put off.
+        /// Whether it counts as an attempt that was put off.
         counts: bool,
     },
-    /// A person has to look at it.
+    /// A person has to decide.
     Parked { why: String },
-    /// It is not to be sent.
+    /// It must not be sent.
     Skipped { why: String },
-    /// It is not to be sent, and the customer goes on waiting for the article.
+    /// It must not be sent, and the customer keeps waiting for the article.
     PutBack { why: String },
 }
 
-/// Whether the server may have what it was given, as far as is known.
+/// Whether the server may have received the mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transmission {
-    /// It has it, or nobody knows.
+    /// It has received it, or that is unknown.
     Possible,
-    /// It does not have it, or was given nothing.
+    /// It has not received it.
     None,
 }
 
-/// Puts on record what came of it; whether it is still this sender's.
+/// Records the result. Returns whether the claim was still valid.
 pub(super) async fn settle(
     db: &PgPool,
     claim: &Claim,
@@ -299,8 +301,8 @@ pub(super) async fn settle(
     Ok(done.rows_affected() == 1)
 }
 
-/// The customer waits as before, unless they have asked anew meanwhile; whether the notification was
-/// still this sender's.
+/// The customer waits as before, unless they have subscribed again meanwhile. Returns whether the
+/// claim was still valid.
 async fn put_back(db: &PgPool, claim: &Claim, why: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"with back as (
@@ -324,7 +326,7 @@ async fn put_back(db: &PgPool, claim: &Claim, why: &str) -> Result<bool, sqlx::E
     .await
 }
 
-/// A notification that cannot be read is parked, so that a person sees it.
+/// Parks a notification that cannot be read, so that a person sees it.
 pub(super) async fn park_unreadable(
     db: &PgPool,
     BadNotification(notification_id): &BadNotification,
@@ -340,12 +342,12 @@ pub(super) async fn park_unreadable(
     .map(|_parked| ())
 }
 
-/// How many notifications there are that are not at rest, or that a person has to look at.
+/// The number of notifications that are waiting or parked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) waiting: i64,
     pub(super) parked: i64,
-    /// How long the one waits that has waited longest, in seconds.
+    /// The age of the oldest waiting notification, in seconds.
     pub(super) oldest_seconds: i64,
 }
 
@@ -363,7 +365,7 @@ pub(super) async fn counts(db: &PgPool) -> Result<Counts, sqlx::Error> {
     .await
 }
 
-/// As Postgres takes it.
+/// Converts to Postgres' type.
 fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval { months: 0, days: 0, microseconds }

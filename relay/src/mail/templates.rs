@@ -1,16 +1,17 @@
-//! The texts of the mails, as a shop edits them: a folder a locale, and three files a mail.
+//! The templates of the mails, which a shop can replace: one folder per locale, and three files per
+//! mail.
 //!
-//! | file | is |
+//! | file | content |
 //! |---|---|
 //! | `confirmed.subject.txt` | the subject, on one line |
-//! | `confirmed.txt` | the text for readers that show no HTML |
-//! | `confirmed.html` | the HTML; what stands in it of an order or a customer is escaped |
-//! | `shipped.sms.txt` | the text message, where there is one |
-//! | `layout.html` | what all HTML of the locale stands in |
-//! | `formats.json` | how the locale writes money and moments |
+//! | `confirmed.txt` | the plain text |
+//! | `confirmed.html` | the HTML; values of an order or a customer are escaped |
+//! | `shipped.sms.txt` | the text message, if there is one |
+//! | `layout.html` | the frame of all HTML of the locale |
+//! | `formats.json` | how the locale writes amounts and times |
 //!
-//! All of them are tried with samples when the program starts. A variable that does not exist is an
-//! error then, with the file and the line, whether or not a sample comes past it.
+//! All templates are rendered with samples at startup. An unknown variable is an error then, with
+//! file and line, even in a branch that no sample reaches.
 
 mod built_in;
 
@@ -28,69 +29,69 @@ use self::built_in::BUILT_IN;
 use super::letter::{Letter, Shop};
 use super::locale::Formats;
 
-/// A subject is cut off behind this; RFC 5322 has no line longer than 998.
+/// Longer subjects are truncated; RFC 5322 limits a line to 998 characters.
 const SUBJECT_MAX: usize = 200;
 
-/// What there is of every mail.
+/// The required files of every mail.
 const PARTS: [&str; 3] = ["subject.txt", "txt", "html"];
 const SMS: &str = "sms.txt";
 const LAYOUT: &str = "layout.html";
 const FORMATS: &str = "formats.json";
 
-/// What minijinja itself brings, which is no variable of a mail.
+/// Names provided by minijinja itself.
 const BROUGHT: [&str; 6] = ["range", "dict", "debug", "namespace", "loop", "super"];
 
-/// Why the templates cannot be used. Of a mail's own content nothing is told.
+/// Why the templates cannot be used. Contains nothing of a mail's content.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// The folder cannot be read.
     #[error("the templates in {0} cannot be read")]
     Folder(String, #[source] io::Error),
-    /// A file that is no template's.
+    /// A file that belongs to no template.
     #[error(
         "{0} is no file of a mail: the name of a mail, and .subject.txt, .txt, .html or .sms.txt"
     )]
     Stray(String),
-    /// A mail is not whole in a locale.
+    /// A file of a mail is missing in a locale.
     #[error("{0} is missing")]
     Missing(String),
-    /// The locale that others fall back to is not there.
+    /// The fallback locale has no templates.
     #[error("there are no templates for the locale {0}")]
     NoLocale(String),
-    /// How a locale writes money and moments is not readable.
+    /// A locale's formats are invalid.
     #[error("{file}: {source}")]
     Formats {
         /// The file.
         file: String,
-        /// What is wrong with it.
+        /// The error.
         source: serde_json::Error,
     },
-    /// A template names something that there is not.
+    /// A template uses an unknown variable.
     #[error("{file}:{line}: there is no variable `{variable}` in this mail")]
     UnknownVariable {
         /// The file.
         file: String,
         /// The line, from 1.
         line: usize,
-        /// What it names.
+        /// The variable.
         variable: String,
     },
-    /// A template is not well formed, or fails.
+    /// A template has a syntax error, or fails to render.
     #[error("{file}:{line}: {what}")]
     Broken {
         /// The file.
         file: String,
         /// The line, from 1; 0 if there is none.
         line: usize,
-        /// What is wrong with it.
+        /// The error.
         what: String,
     },
-    /// A sample cannot be made.
-    #[error("the sample of a mail has an amount that is none")]
+    /// A sample cannot be created.
+    #[error("the sample of a mail has an invalid amount")]
     Sample(#[from] MoneyError),
 }
 
-/// A mail, written.
+/// A rendered mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The subject, on one line.
@@ -101,7 +102,7 @@ pub struct Written {
     pub html: String,
 }
 
-/// The templates of all locales. All of them can be rendered.
+/// The templates of all locales, all of them tested.
 #[derive(Debug)]
 pub struct Templates {
     environment: Environment<'static>,
@@ -110,12 +111,12 @@ pub struct Templates {
     shop: Shop,
 }
 
-/// Templates by their names, such as `en/confirmed.txt`, with the file that each is from.
+/// Templates by name, such as `en/confirmed.txt`, each with its text and its file.
 type Sources = BTreeMap<String, (String, String)>;
 
 impl Templates {
-    /// Reads the templates that the program brings, those of the folder in their places, and tries
-    /// all of them. The mails of `text_messages` need one of these, too.
+    /// Loads the built-in templates, replaces those that the folder contains, and tests all. The
+    /// mails in `text_messages` need a text message template, too.
     pub fn load(
         folder: Option<&Path>,
         fallback: &str,
@@ -144,8 +145,7 @@ impl Templates {
         Ok(templates)
     }
 
-    /// The locale in which somebody is written to who wants this one: it, its language, or the
-    /// fallback.
+    /// The locale for a customer who prefers this one: the same, its language, or the fallback.
     #[must_use]
     pub fn locale(&self, wanted: Option<&str>) -> &str {
         let known = |name: &str| self.formats.get_key_value(name).map(|(name, _)| name.as_str());
@@ -154,7 +154,7 @@ impl Templates {
         known(wanted).or_else(|| known(language)).unwrap_or(&self.fallback)
     }
 
-    /// Writes a mail.
+    /// Renders a mail.
     pub fn write(
         &self,
         template: MailTemplate,
@@ -168,7 +168,7 @@ impl Templates {
         Ok(Written { subject, text: part(text)?, html: part(html)? })
     }
 
-    /// Writes a text message.
+    /// Renders a text message.
     pub fn write_text_message(
         &self,
         template: MailTemplate,
@@ -192,7 +192,7 @@ impl Templates {
         rendered.map_err(|error| broken(name, &error, str::to_owned))
     }
 
-    /// Renders every template with its samples, and looks at what it names.
+    /// Renders every template with its samples, and checks its variables.
     fn try_all(&self, sources: &Sources) -> Result<(), TemplateError> {
         let file = |name: &str| {
             sources.get(name).map_or_else(|| name.to_owned(), |(file, _)| file.clone())
@@ -224,7 +224,8 @@ impl Templates {
         Ok(())
     }
 
-    /// Whether everything that the template names is there, also where no sample comes past.
+    /// Checks that all variables in the template exist, including those in branches that no sample
+    /// reaches.
     fn check_names(
         &self,
         name: &str,
@@ -247,7 +248,7 @@ impl Templates {
     }
 }
 
-/// Puts the folder's files in the place of what is there.
+/// Replaces templates with the folder's files.
 fn read_folder(folder: &Path, sources: &mut Sources) -> Result<(), TemplateError> {
     let failed = |path: &Path, error| TemplateError::Folder(path.display().to_string(), error);
     for locale in fs::read_dir(folder).map_err(|error| failed(folder, error))? {
@@ -262,7 +263,7 @@ fn read_folder(folder: &Path, sources: &mut Sources) -> Result<(), TemplateError
         for file in fs::read_dir(&locale).map_err(|error| failed(&locale, error))? {
             let file = file.map_err(|error| failed(&locale, error))?.path();
             let own = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // What editors leave behind.
+            // Temporary files of editors.
             if own.starts_with('.') || own.ends_with('~') {
                 continue;
             }
@@ -277,7 +278,7 @@ fn read_folder(folder: &Path, sources: &mut Sources) -> Result<(), TemplateError
     Ok(())
 }
 
-/// Whether a file of this name is one of a locale's.
+/// Whether a locale can have a file of this name.
 fn is_part(file: &str) -> bool {
     let is_of_a_mail = || {
         let (mail, part) = file.split_once('.')?;
@@ -287,7 +288,7 @@ fn is_part(file: &str) -> bool {
     file == LAYOUT || file == FORMATS || is_of_a_mail().unwrap_or(false)
 }
 
-/// How each locale writes money and moments.
+/// The formats of each locale.
 fn formats_of(sources: &Sources) -> Result<BTreeMap<String, Formats>, TemplateError> {
     let locales: BTreeSet<&str> =
         sources.keys().filter_map(|name| Some(name.split_once('/')?.0)).collect();
@@ -303,7 +304,7 @@ fn formats_of(sources: &Sources) -> Result<BTreeMap<String, Formats>, TemplateEr
     locales.into_iter().map(read).collect()
 }
 
-/// Whether a locale has every part of every mail.
+/// Checks that a locale has every part of every mail.
 fn check_whole(
     locale: &str,
     sources: &Sources,
@@ -330,7 +331,7 @@ fn environment_of(sources: &Sources) -> Result<Environment<'static>, TemplateErr
     Ok(environment)
 }
 
-/// The error of a template, with where it is. Of its values it tells nothing.
+/// A template's error with its position, and without values.
 fn broken(name: &str, error: &minijinja::Error, file: impl Fn(&str) -> String) -> TemplateError {
     let what = error
         .detail()
@@ -342,7 +343,7 @@ fn broken(name: &str, error: &minijinja::Error, file: impl Fn(&str) -> String) -
     }
 }
 
-/// The paths of everything in it, such as `order` and `order.total`.
+/// All paths in the variables, such as `order` and `order.total`.
 fn paths(variables: &serde_json::Value) -> BTreeSet<String> {
     fn add(before: &str, value: &serde_json::Value, paths: &mut BTreeSet<String>) {
         for (name, value) in value.as_object().into_iter().flatten() {

@@ -1,37 +1,37 @@
-//! What a receiver's answer means. Only its status and `Retry-After` count; its body may be anything
-//! and is told to nobody.
+//! The meaning of a receiver's response. Only its status and `Retry-After` count; its body may be
+//! anything and is never shown.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// The longest pause that a receiver is granted at once.
+/// The maximum pause that a receiver may ask for.
 const PAUSE_MAX: Duration = Duration::from_hours(1);
 
-/// What came of an attempt to deliver a message.
+/// The outcome of a delivery attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The receiver has it.
     Delivered,
-    /// The receiver will never take this message.
+    /// The receiver will never accept this message.
     Refused {
         /// Why.
         why: String,
     },
-    /// The receiver did not take it, and may take it later.
+    /// The receiver did not accept it, and may accept it later.
     Unavailable {
-        /// When it wants to be asked again, if it says so.
+        /// When it wants to be tried again, if it says so.
         retry_after: Option<Duration>,
         /// Why.
         why: String,
     },
-    /// The receiver wants to hear of nothing any more.
+    /// The receiver wants no more messages.
     Gone,
 }
 
 impl Outcome {
-    /// As the log has it.
+    /// The name in the log of attempts.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -51,15 +51,14 @@ impl Outcome {
     }
 }
 
-/// What is said of a receiver that is gone.
+/// The reason for a receiver that is gone.
 pub(super) const GONE: &str = "it answered 410 Gone: it wants no more messages";
 
-/// What an answer means.
+/// Maps a response to an outcome.
 ///
-/// Too large (413) and not to be processed (422) are said about this one message. Whatever else is
-/// not 2xx is about the receiver: a path that is not there (404), a secret that does not fit (400 or
-/// 401, by what their library says), or a redirect (3xx) are put right by somebody, and then it takes
-/// the same message.
+/// 413 (too large) and 422 (unprocessable) are about this one message. Every other status that is
+/// not 2xx is about the receiver: a wrong path (404), a wrong secret (400 or 401, depending on its
+/// library), or a redirect (3xx) can be corrected, and then it accepts the same message.
 pub(super) fn read(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Outcome {
     match status.as_u16() {
         200..=299 => Outcome::Delivered,
@@ -76,13 +75,13 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> 
     }
 }
 
-/// The pause that `Retry-After` asks for, in seconds or until a date; an hour at most. One that
-/// cannot be understood, or asks for no pause, is no hint.
+/// The pause that `Retry-After` asks for, in seconds or until a date; at most an hour. An
+/// unreadable value, or one without a pause, is ignored.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let pause = if is_number {
-        // More than can be counted is longer than anybody waits.
+        // A number too large to parse exceeds any limit.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         httpdate::parse_http_date(text).ok()?.duration_since(now).ok()?

@@ -1,11 +1,11 @@
-//! What operators have asked to be sent besides: messages that an endpoint has had, once more, and
-//! messages that only try it out.
+//! Extra deliveries requested by operators: redeliveries of messages, and trial messages.
 //!
-//! These are repeats, or tell of nothing, so they do not wait for each other or for what the endpoint
-//! is to be told next. One that is not taken is tried again for a day.
+//! These are repeats or carry no news, so their order does not matter, neither among each other nor
+//! relative to new messages. One that is not accepted is retried for a day.
 //!
-//! No endpoint waits for another: of each a few are taken up at a time, those of all endpoints are
-//! sent at once, and while an endpoint takes its time it is looked again what others are to be sent.
+//! Endpoints do not wait for each other: only a few deliveries of each are taken at a time, those
+//! of all endpoints are sent concurrently, and while one endpoint is slow, others keep getting
+//! theirs.
 
 use std::collections::BTreeMap;
 
@@ -20,25 +20,25 @@ use crate::webhooks::store::{self, Asked};
 use crate::webhooks::{LOOK_EVERY, Webhooks};
 use crate::{Sink as _, Verdict};
 
-/// How many of an endpoint's are under way at a time.
+/// The maximum number of deliveries in flight per endpoint.
 const PER_ENDPOINT: u8 = 5;
 
-/// How many are taken up at once.
+/// The maximum number taken at once.
 const AT_ONCE: i64 = 50;
 
-/// How much longer than all answers may take what was taken up is left alone by other relays: it has
-/// to be put on record as well.
+/// Added to the sum of all timeouts for the time in which other relays skip what was taken: the
+/// outcome has to be recorded, too.
 const HOLD_MARGIN_SECONDS: u64 = 60;
 
-/// The pause before the second attempt; each one after it is twice as long.
+/// The pause before the second attempt; it doubles after each further attempt.
 const PAUSE_SECONDS: i32 = 5;
 
-/// The longest pause.
+/// The maximum pause.
 const PAUSE_SECONDS_MAX: i32 = 3_600;
 
 impl Webhooks {
-    /// Sends what operators ask for, until it is told to stop. What is under way then is sent again
-    /// by whichever relay looks for it once it is not held any more.
+    /// Sends what operators request, until `stop`. Deliveries in flight are then sent again by any
+    /// relay once their lease has expired.
     pub(super) async fn keep_sending(&self, stop: &CancellationToken) {
         let mut rounds = JoinSet::new();
         let mut due = interval(LOOK_EVERY);
@@ -46,7 +46,7 @@ impl Webhooks {
         while stop.run_until_cancelled(due.tick()).await.is_some() {
             while let Some(ended) = rounds.try_join_next() {
                 if let Err(error) = ended {
-                    tracing::error!(%error, "sending what was asked for came to a bad end");
+                    tracing::error!(%error, "sending a requested message panicked");
                 }
             }
             let webhooks = self.clone();
@@ -54,7 +54,7 @@ impl Webhooks {
         }
     }
 
-    /// Sends until nothing is due that is not under way already.
+    /// Sends until nothing is due that is not already in flight.
     async fn send_while_asked(&self) {
         loop {
             match self.send_asked().await {
@@ -62,20 +62,22 @@ impl Webhooks {
                 Ok(_taken_up) => {}
                 Err(error) => {
                     let error = chain(&error);
-                    tracing::warn!(error, "what operators have asked for is not sent yet");
+                    tracing::warn!(
+                        error,
+                        "messages requested by operators could not be sent; retrying"
+                    );
                     break;
                 }
             }
         }
     }
 
-    /// Sends of what operators have asked for and what is due a few to each endpoint, and waits for
-    /// the slowest; how many were taken up. Nothing is taken up for an endpoint that is still being
-    /// sent what was taken up before.
+    /// Takes a few due deliveries of each endpoint, sends them, and waits for the slowest; returns
+    /// how many were taken. Nothing is taken for an endpoint that still has deliveries in flight.
     ///
-    /// **Repeats.** Other relays leave alone what was taken up, for longer than sending it can take.
+    /// **Repeats.** Other relays skip what was taken, for longer than sending it can take.
     ///
-    /// **Errors.** The database does not answer; what was taken up is due again later.
+    /// **Errors.** The database does not answer; what was taken becomes due again later.
     pub async fn send_asked(&self) -> sqlx::Result<usize> {
         let hold = hold_seconds(self.0.settings.answer_seconds);
         let asked = store::take_sends(&self.0.db, PER_ENDPOINT.into(), AT_ONCE, hold).await?;
@@ -116,14 +118,14 @@ impl Webhooks {
     }
 }
 
-/// For how many seconds other relays leave alone what was taken up: those of an order are sent one
-/// after the other, so each of an endpoint's may take as long as an answer may.
+/// For how many seconds other relays skip what was taken: messages of an order are sent one after
+/// the other, so each of an endpoint's deliveries may take a full timeout.
 fn hold_seconds(answer_seconds: u64) -> i32 {
     let longest = u64::from(PER_ENDPOINT).saturating_mul(answer_seconds);
     i32::try_from(longest.saturating_add(HOLD_MARGIN_SECONDS)).unwrap_or(i32::MAX)
 }
 
-/// How many seconds to wait after so many attempts.
+/// The pause in seconds after this many attempts.
 fn pause_after(attempts: i32) -> i32 {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0);
     2_i32.saturating_pow(doublings).saturating_mul(PAUSE_SECONDS).min(PAUSE_SECONDS_MAX)

@@ -1,11 +1,10 @@
-//! What a receiver is sent: a CloudEvent that is read as a Standard Webhooks message, too.
+//! The request's body: a CloudEvent that is also a valid Standard Webhooks message.
 //!
 //! Receivers of signed webhooks expect a JSON object with `type`, `timestamp` and `data`, sent as
-//! `application/json`, and their libraries are made for that. Whoever also listens to the broker
-//! knows the same event as a CloudEvent. Both are satisfied by one object: the attributes of the
-//! CloudEvent and its `data`, and beside its `time` the same moment as `timestamp`, which to
-//! CloudEvents is an extension. It is not declared as `application/cloudevents+json`, which many
-//! receivers' frameworks do not take for JSON.
+//! `application/json`, and their libraries are built for that. Consumers of the broker know the
+//! same event as a CloudEvent. One object serves both: the CloudEvent's attributes and its `data`,
+//! with `timestamp` as an extension that repeats `time`. The content type is not
+//! `application/cloudevents+json`, because many frameworks do not parse that as JSON.
 
 use chrono::SecondsFormat;
 use serde::ser::SerializeMap;
@@ -14,11 +13,11 @@ use serde::{Serialize, Serializer};
 use crate::Message;
 use crate::message::CONTENT_TYPE;
 
-/// A message as it is sent.
+/// A message's JSON body.
 pub(super) struct Body<'a> {
     /// The message.
     pub(super) message: &'a Message,
-    /// Which shop it is from, as a URI reference.
+    /// The shop that it comes from, as a URI reference.
     pub(super) source: &'a str,
 }
 

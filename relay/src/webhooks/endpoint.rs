@@ -18,15 +18,15 @@ use crate::webhooks::request::{self, Receiver};
 use crate::webhooks::store::{self, Attempt};
 use crate::{Message, Sink, Verdict};
 
-/// After so many attempts in a row that came to nothing, the receiver counts as away, and the rest of
-/// a batch waits with what was tried.
+/// After this many consecutive failures, the receiver counts as unavailable, and the rest of a
+/// batch waits.
 const FAILURES_MAX: usize = 3;
 
-/// How soon it is looked again whether an endpoint is enabled. A sink of one that is not is paused,
-/// so nobody asks unless somebody has resumed it.
+/// When a disabled endpoint is checked again. The sink of a disabled endpoint is paused, so this
+/// only happens if somebody has resumed it.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
-/// An endpoint. What an operator changes counts from the next batch on.
+/// An endpoint. An operator's change takes effect with the next batch.
 #[derive(Clone)]
 pub struct WebhookEndpoint {
     pub(super) parts: Arc<Parts>,
@@ -48,8 +48,8 @@ impl Sink for WebhookEndpoint {
     }
 }
 
-/// What came of a message of a batch, by its place there. One that the endpoint does not hear of
-/// takes no attempt.
+/// The result for a message of a batch, by its index. A message that the endpoint's filter excludes
+/// has no attempt.
 struct Tried<'a> {
     place: usize,
     attempt: Option<Attempt<'a>>,
@@ -66,9 +66,9 @@ impl WebhookEndpoint {
         let store::Endpoint { url, events, keys, .. } = endpoint;
         let url = match checked(&url, &settings.internal_hosts) {
             Ok(url) => url,
-            // The list of internal hosts is shorter than when it was created.
+            // The list of internal hosts has become shorter since the endpoint was created.
             Err(why) => {
-                let why = format!("its URL cannot be used any more: what can be is {why}");
+                let why = format!("its URL can no longer be used: allowed is {why}");
                 let (trials, others): (Vec<_>, Vec<_>) =
                     batch.iter().partition(|one| is_trial(one));
                 let trials: Vec<_> = trials.into_iter().map(|one| not_made(one, &why)).collect();
@@ -96,7 +96,7 @@ impl WebhookEndpoint {
         verdicts
     }
 
-    /// Delivers messages of one order, one after the other, until one is not delivered.
+    /// Delivers messages of one order, one after the other, until one fails.
     async fn deliver_order<'a>(
         &self,
         receiver: &Receiver,
@@ -125,11 +125,11 @@ impl WebhookEndpoint {
         tried
     }
 
-    /// Puts on record what was tried, and how the endpoint does. What cannot be put on record does
-    /// not change what the receiver has.
+    /// Records the attempts and the endpoint's state. A failure to record does not change what the
+    /// receiver has.
     async fn note(&self, attempts: &[Attempt<'_>], otherwise: Option<&str>) {
         if let Err(error) = self.put_on_record(attempts, otherwise).await {
-            tracing::warn!(error = chain(&error), "what came of webhooks is not on record");
+            tracing::warn!(error = chain(&error), "the outcome of webhooks could not be recorded");
         }
     }
 
@@ -163,16 +163,16 @@ impl WebhookEndpoint {
     }
 }
 
-/// What the attempts of a batch say of the endpoint.
+/// What a batch's attempts say about the endpoint.
 enum Health<'a> {
-    /// It wants nothing any more.
+    /// It wants no more messages.
     Gone,
-    /// It has taken a message, or refused one.
+    /// It has accepted a message, or refused one.
     Answers,
-    /// It has taken nothing.
+    /// It has accepted nothing.
     Fails(&'a str),
-    /// It was sent nothing, or has not taken what only tries it out: an operator tries out an endpoint
-    /// that may not be ready yet, so that does not count.
+    /// Nothing was sent, or only a trial message failed: an operator may try out an endpoint that
+    /// is not ready yet, so that does not count.
     Unknown,
 }
 
@@ -192,7 +192,7 @@ fn health<'a>(attempts: &'a [Attempt<'_>]) -> Health<'a> {
     health
 }
 
-/// Whether it makes sense to go on with a batch.
+/// Whether to continue with a batch.
 #[derive(Default)]
 struct Round {
     failures: AtomicUsize,
@@ -210,7 +210,7 @@ impl Round {
                 self.failures.store(0, Ordering::Relaxed);
                 false
             }
-            // It wants to be left alone.
+            // It asks for a pause.
             Outcome::Gone | Outcome::Unavailable { retry_after: Some(_), .. } => true,
             Outcome::Unavailable { retry_after: None, .. } => {
                 let before = self.failures.fetch_add(1, Ordering::Relaxed);
@@ -223,8 +223,8 @@ impl Round {
     }
 }
 
-/// What an attempt means for its message. An answer may be about the message. No answer, and one that
-/// asks for a pause, is about the receiver alone.
+/// Maps an attempt to the message's verdict. A response may be about the message; no response, or
+/// one that asks for a pause, is about the receiver.
 fn verdict_of(attempt: &Attempt<'_>) -> Verdict {
     match &attempt.outcome {
         Outcome::Delivered => Verdict::Delivered,
@@ -241,8 +241,7 @@ fn verdict_of(attempt: &Attempt<'_>) -> Verdict {
     }
 }
 
-/// The messages of each order in their order, with their places in the batch; the orders as they
-/// come.
+/// Groups messages by order, each with its index in the batch; orders by first appearance.
 fn by_order(batch: &[Message]) -> Vec<Vec<(usize, &Message)>> {
     let mut orders: Vec<Vec<(usize, &Message)>> = Vec::new();
     let mut places = HashMap::new();
@@ -256,27 +255,27 @@ fn by_order(batch: &[Message]) -> Vec<Vec<(usize, &Message)>> {
     orders
 }
 
-/// Whether a message only tries the endpoint out.
+/// Whether a message is a trial message.
 fn is_trial(message: &Message) -> bool {
     message.event_type == super::TRIAL
 }
 
-/// An attempt that was not made, for this reason; whoever looks for what came of it finds it.
+/// An attempt that was not made, logged with the reason.
 fn not_made<'a>(message: &'a Message, why: &str) -> Attempt<'a> {
     let outcome = Outcome::Unavailable { retry_after: None, why: why.to_owned() };
     let attempted_at = SystemTime::now().into();
     Attempt { message, attempted_at, duration_ms: 0, status: None, outcome }
 }
 
-/// Whether an endpoint with these events in its filter hears of a message of this type. All hear of
-/// a message that only tries them out.
+/// Whether an endpoint with this filter gets messages of this type. Every endpoint gets trial
+/// messages.
 fn hears_of(events: &[String], event_type: &str) -> bool {
     events.is_empty()
         || event_type == super::TRIAL
         || events.iter().any(|name| Some(name.as_str()) == short_name(event_type))
 }
 
-/// The name that filters go by: `order.placed` of `ordersaga.order.placed.v1`, in any version.
+/// The name used in filters: `order.placed` for `ordersaga.order.placed.v1`, in any version.
 fn short_name(event_type: &str) -> Option<&str> {
     let (name, version) = event_type.strip_prefix("ordersaga.")?.rsplit_once(".v")?;
     let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());

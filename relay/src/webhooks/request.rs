@@ -15,20 +15,20 @@ use crate::webhooks::signature;
 use crate::webhooks::store::Attempt;
 use crate::{Message, webhooks};
 
-/// A small answer is read to its end, so that the connection can be used again; of a larger one, no
-/// more than this.
+/// A response up to this size is read to its end, so that the connection can be reused; a larger
+/// one is abandoned.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
-/// How long the rest of an answer is waited for after its head has said all that counts.
+/// How long to wait for a response's body after its head, which is all that counts.
 const ANSWER_REST_MAX: Duration = Duration::from_secs(1);
 
-/// Where messages of an endpoint go, and by what they are signed.
+/// An endpoint's address and signing keys.
 pub(super) struct Receiver {
     pub(super) url: Url,
     pub(super) keys: Vec<Vec<u8>>,
 }
 
-/// Sends a message, and says what came of it.
+/// Sends a message and returns the attempt.
 pub(super) async fn send<'a>(
     client: &Client,
     receiver: &Receiver,
@@ -80,7 +80,7 @@ async fn answered(
     }
 }
 
-/// In words that name no address: the library's own may repeat the URL.
+/// Describes the error without an address: the library's own text may contain the URL.
 fn why_not_answered(error: &reqwest::Error) -> &'static str {
     if led_inside(error) {
         "its name leads into a private network, where webhooks do not go"
@@ -93,7 +93,7 @@ fn why_not_answered(error: &reqwest::Error) -> &'static str {
     }
 }
 
-/// Takes leave of an answer whose head has said all that counts.
+/// Reads the rest of a response, whose head has decided the outcome.
 async fn leave(mut response: Response) {
     let rest = async {
         let mut left = ANSWER_BYTES_MAX;

@@ -1,16 +1,16 @@
 //! Signs messages, so that a receiver can verify that they come from the shop.
 //!
-//! **Source.** The Standard Webhooks specification, version 1.0.0: HMAC-SHA256 over the id, the
-//! moment of the attempt and the body, with full stops between, in Base64 after `v1,`. While one
-//! secret replaces another there is one for each, with spaces between. An event's id has no full stop
-//! in it; that of a text message has, but what could be taken there for the moment of the attempt is
-//! a number of a few digits, which every receiver refuses as too old.
+//! **Source.** The Standard Webhooks specification, version 1.0.0: HMAC-SHA256 over id, timestamp
+//! and body, joined by full stops, in Base64 after `v1,`. During a key rotation there is one
+//! signature per key, separated by spaces. An event's id contains no full stop. That of a text
+//! message does, but what could be parsed as its timestamp is a number of a few digits, which every
+//! receiver rejects as too old.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac::{Context, HMAC_SHA256, Key};
 
-/// The header `webhook-signature` for a body: a signature by each key.
+/// The header `webhook-signature` for a body: one signature per key.
 pub(crate) fn header(keys: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) -> String {
     let signatures: Vec<_> = keys.iter().map(|key| signature(key, id, timestamp, body)).collect();
     signatures.join(" ")
@@ -32,7 +32,7 @@ mod tests {
         header(&[key.to_vec()], id, timestamp, body.as_bytes())
     }
 
-    /// **Source.** The vector that the specification's reference libraries are tested with.
+    /// **Source.** The test vector of the specification's reference libraries.
     #[test]
     fn a_signature_is_the_specifications() {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();

@@ -10,51 +10,51 @@ use uuid::Uuid;
 use crate::Message;
 use crate::webhooks::answer::Outcome;
 
-/// An endpoint, as far as it takes to send it something.
+/// An endpoint's settings for sending.
 pub(super) struct Endpoint {
     pub(super) url: String,
-    /// The short names of the events that it hears of; none stands for all.
+    /// The short names of the events in its filter; empty means all.
     pub(super) events: Vec<String>,
     pub(super) is_enabled: bool,
-    /// By what messages to it are signed, the newest first.
+    /// The signing keys, the newest first.
     pub(super) keys: Vec<Vec<u8>>,
 }
 
-/// An attempt to deliver a message, and what came of it.
+/// A delivery attempt and its outcome.
 pub(super) struct Attempt<'a> {
     pub(super) message: &'a Message,
     pub(super) attempted_at: DateTime<Utc>,
     pub(super) duration_ms: i32,
-    /// The HTTP status, if there was an answer.
+    /// The HTTP status, if there was a response.
     pub(super) status: Option<u16>,
     pub(super) outcome: Outcome,
 }
 
-/// A message that an operator has asked to be sent to an endpoint.
+/// A delivery requested by an operator.
 pub(super) struct Asked {
     pub(super) send_id: i64,
     pub(super) endpoint_id: Uuid,
-    /// How often it was tried, this time included.
+    /// The number of attempts, including this one.
     pub(super) attempts: i32,
-    /// Whether it was asked for so long ago that it is not tried again after this time.
+    /// Whether this is the last attempt, because the request is too old to be retried.
     pub(super) is_last: bool,
     pub(super) message: Message,
 }
 
-/// How many endpoints there are, by how they do.
+/// The number of endpoints, by state.
 #[derive(Default)]
 pub(super) struct Counts {
-    /// They are enabled, and take what they are sent.
+    /// Enabled, and accepting messages.
     pub(super) enabled: i64,
-    /// They are enabled, and the last attempts came to nothing.
+    /// Enabled, and the last attempts failed.
     pub(super) failing: i64,
-    /// An operator has disabled them.
+    /// Disabled by an operator.
     pub(super) disabled: i64,
-    /// They were disabled because they took nothing any more.
+    /// Disabled by the relay, because they accepted nothing.
     pub(super) given_up: i64,
 }
 
-/// The endpoints there are, disabled ones included.
+/// All endpoints, including disabled ones.
 pub(super) async fn all(db: &PgPool) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select endpoint_id from webhooks.endpoints order by created_at, endpoint_id"
@@ -63,7 +63,7 @@ pub(super) async fn all(db: &PgPool) -> sqlx::Result<Vec<Uuid>> {
     .await
 }
 
-/// An endpoint as it is now: an operator may have changed it since it was read last.
+/// Reads an endpoint's current settings: an operator may have changed them.
 pub(super) async fn read(db: &PgPool, endpoint_id: Uuid) -> sqlx::Result<Option<Endpoint>> {
     sqlx::query_as!(
         Endpoint,
@@ -82,7 +82,7 @@ pub(super) async fn read(db: &PgPool, endpoint_id: Uuid) -> sqlx::Result<Option<
     .await
 }
 
-/// Puts attempts on record, in the order in which they were made.
+/// Logs attempts, in the order in which they were made.
 pub(super) async fn log(
     db: &PgPool,
     endpoint_id: Uuid,
@@ -126,7 +126,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Puts on record that an endpoint answers.
+/// Records that an endpoint works.
 pub(super) async fn answers(db: &PgPool, endpoint_id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "update webhooks.endpoints
@@ -139,11 +139,11 @@ pub(super) async fn answers(db: &PgPool, endpoint_id: Uuid) -> sqlx::Result<()> 
     Ok(())
 }
 
-/// Puts on record that an endpoint takes nothing; whether it has not for so many days.
+/// Records that an endpoint accepts nothing. Returns whether that has lasted for this many days.
 ///
-/// It counts as failing for as long as its failures follow each other: whatever it does not take is
-/// sent again within an hour, so after a longer silence nobody knows how it did meanwhile, and the
-/// days are counted anew. A single failure days after another one says nothing of what lies between.
+/// Failures count as one period only if they follow each other: whatever is not accepted is retried
+/// within an hour, so after a longer silence the state in between is unknown, and the days are
+/// counted from the start. A single failure days after another one does not mean days of failure.
 pub(super) async fn fails(
     db: &PgPool,
     endpoint_id: Uuid,
@@ -167,7 +167,7 @@ pub(super) async fn fails(
     Ok(is_too_long.unwrap_or(false))
 }
 
-/// Disables an endpoint; whether it was enabled.
+/// Disables an endpoint. Returns whether it was enabled.
 pub(super) async fn disable(
     db: &PgPool,
     endpoint_id: Uuid,
@@ -184,11 +184,11 @@ pub(super) async fn disable(
     .await
 }
 
-/// Takes what operators have asked to be sent and what is due: at most so many of an endpoint, the
-/// first asked first, and so many of all. Other relays leave it alone for so many seconds, and so
-/// they do whatever else its endpoint is to be sent.
+/// Takes due deliveries requested by operators: at most this many of each endpoint, the oldest
+/// request first, and this many in total. For the given number of seconds, other relays skip them
+/// and everything else requested for their endpoints.
 ///
-/// Whether somebody holds it is asked again once it is locked: another relay may have been faster.
+/// The lease is checked again once the row is locked: another relay may have been faster.
 pub(super) async fn take_sends(
     db: &PgPool,
     of_an_endpoint: i64,
@@ -235,7 +235,7 @@ pub(super) async fn take_sends(
     let gone = rows.extract_if(.., |row| row.id.is_none() && !row.is_trial);
     let gone: Vec<_> = gone.map(|row| row.send_id).collect();
     if !gone.is_empty() {
-        tracing::warn!(messages = gone.len(), "the outbox holds them no more: they are not sent");
+        tracing::warn!(messages = gone.len(), "the outbox no longer has them: they are not sent");
         end_sends(db, &gone).await?;
     }
     let sends = rows.into_iter().map(|row| {
@@ -260,12 +260,12 @@ pub(super) async fn take_sends(
     Ok(sends.collect())
 }
 
-/// What a message that only tries an endpoint out tells.
+/// The content of a trial message.
 fn nothing() -> Box<RawValue> {
     RawValue::from_string("{}".to_owned()).unwrap_or_default()
 }
 
-/// Nothing more is to be done about these.
+/// Removes finished deliveries.
 pub(super) async fn end_sends(db: &PgPool, send_ids: &[i64]) -> sqlx::Result<()> {
     sqlx::query!("delete from webhooks.sends where send_id = any($1)", send_ids)
         .execute(db)
@@ -273,7 +273,7 @@ pub(super) async fn end_sends(db: &PgPool, send_ids: &[i64]) -> sqlx::Result<()>
     Ok(())
 }
 
-/// These are tried again after a pause.
+/// Retries these deliveries after a pause.
 pub(super) async fn put_off_sends(
     db: &PgPool,
     send_ids: &[i64],
@@ -291,7 +291,7 @@ pub(super) async fn put_off_sends(
     Ok(())
 }
 
-/// How many endpoints there are, by how they do.
+/// Counts the endpoints by state.
 pub(super) async fn counts(db: &PgPool) -> sqlx::Result<Counts> {
     sqlx::query_as!(
         Counts,
@@ -307,7 +307,7 @@ pub(super) async fn counts(db: &PgPool) -> sqlx::Result<Counts> {
     .await
 }
 
-/// Removes what is on record of attempts that were made so long ago, at most so many.
+/// Deletes up to `at_most` log rows past their retention.
 pub(super) async fn sweep(db: &PgPool, kept_days: u16, at_most: i32) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"select webhooks.sweep($1, $2) as "removed!""#,

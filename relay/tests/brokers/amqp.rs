@@ -1,4 +1,4 @@
-//! Against `RabbitMQ`.
+//! Tests with `RabbitMQ`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Once};
@@ -23,7 +23,7 @@ use crate::support::{
     waits_because,
 };
 
-/// The broker, and an exchange of one test there.
+/// The broker, and an exchange of its own for one test.
 struct Rabbit {
     url: String,
     exchange: String,
@@ -63,7 +63,7 @@ impl Rabbit {
         made.await.unwrap();
     }
 
-    /// A queue of the exchange's name for what has such a type.
+    /// Binds a queue, named like the exchange, for this type.
     async fn bind(&self, types: &str) {
         let (queue, exchange) = (self.exchange.as_str(), self.exchange.as_str());
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -78,7 +78,7 @@ impl Rabbit {
         bound.await.unwrap();
     }
 
-    /// All that the queue has, in its order, with the headers as Kafka names them.
+    /// All messages of the queue, in order, with the headers named like Kafka's.
     async fn read(&self) -> Vec<Read> {
         let mut read = Vec::new();
         let options = BasicGetOptions { no_ack: true };
@@ -136,7 +136,7 @@ async fn what_no_queue_is_bound_to_waits_for_one() {
     all_are_there(&rabbit.read().await, &orders);
 }
 
-/// Which messages came back is told by their ids: confirmations of several come at once.
+/// Returned messages are matched by id: one confirmation may cover several messages.
 #[tokio::test]
 async fn what_nobody_wants_is_told_from_what_somebody_has() {
     let Some(rabbit) = Rabbit::there().await else { return };
@@ -154,7 +154,7 @@ async fn what_nobody_wants_is_told_from_what_somebody_has() {
     all_are_there(&rabbit.read().await, &wanted);
 }
 
-/// The launcher's broker takes 64 KiB.
+/// The launcher's broker accepts up to 64 KiB.
 #[tokio::test]
 async fn a_message_that_the_broker_does_not_take_stops_its_order_and_nothing_else() {
     let Some(rabbit) = Rabbit::there().await else { return };
@@ -184,7 +184,7 @@ async fn a_wrong_password_is_told() {
     waits_because(&*sink, &orders(1), "the broker does not accept the user, the password").await;
 }
 
-/// A way to the broker that can be cut. Nobody listens while it is.
+/// A connection to the broker that can be cut; then nothing listens.
 struct Way {
     to: String,
     port: u16,
@@ -210,7 +210,7 @@ impl Way {
                 loop {
                     let (mut near, _) = listener.accept().await.unwrap();
                     let mut far = TcpStream::connect(&to).await.unwrap();
-                    // However it ends, it has ended.
+                    // Errors at the end of a connection are ignored.
                     connections.spawn(async move {
                         drop(copy_bidirectional(&mut near, &mut far).await);
                     });

@@ -1,4 +1,4 @@
-//! Against brokers of others, read by clients of others.
+//! Tests with real brokers, read by independent clients.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,7 +20,7 @@ use crate::support::{
     waits_because,
 };
 
-/// A topic is known by its name, and every test has one of its own.
+/// Every test has its own topic.
 fn topic_name() -> String {
     format!("orders-{}", Uuid::now_v7())
 }
@@ -44,7 +44,7 @@ fn sink(brokers: &str, topic: &str, flags: &[&str]) -> Arc<dyn Sink> {
     kafka::sink(&kafka_args(&all), SOURCE).unwrap().unwrap()
 }
 
-/// What kafka-python reads, which knows nothing of librdkafka.
+/// Reads with kafka-python, which does not use librdkafka.
 fn read(brokers: &str, topic: &str, count: usize) -> Vec<Read> {
     #[derive(Deserialize)]
     struct Line {
@@ -70,7 +70,7 @@ fn read(brokers: &str, topic: &str, count: usize) -> Vec<Read> {
     read.collect()
 }
 
-/// A broker of one test, in memory alone: when it ends, it has never been.
+/// An in-memory broker for one test: when it ends, all its data is lost.
 struct Tansu {
     program: String,
     port: u16,
@@ -117,13 +117,13 @@ impl Tansu {
 
 impl Drop for Tansu {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed.
+        // One that has already ended cannot be killed.
         drop(self.process.kill());
         drop(self.process.wait());
     }
 }
 
-/// Apache Kafka, which all tests share.
+/// Apache Kafka, shared by all tests.
 fn apache_kafka() -> Option<String> {
     static SAID: Once = Once::new();
     launched("ORDERSAGA_KAFKA_BROKERS", "Apache Kafka", &SAID)
@@ -148,8 +148,8 @@ async fn another_client_reads_every_event_from_apache_kafka() {
     another_client_reads_every_event_behind_the_one_before_it(&brokers).await;
 }
 
-/// A broker that has lost everything is no reason to lose what is still to come. What it had
-/// acknowledged is its own to lose.
+/// If a broker has lost its data, later messages must still arrive. What it had acknowledged is its
+/// own responsibility.
 #[tokio::test]
 async fn a_broker_that_comes_back_empty_gets_what_is_still_to_come() {
     let Some(mut tansu) = Tansu::there() else { return };
@@ -167,8 +167,8 @@ async fn a_broker_that_comes_back_empty_gets_what_is_still_to_come() {
     all_are_there(&read(&brokers, &topic, after.len()), after);
 }
 
-/// The limit is the topic's own, and lower than that of the settings: so records come back that are
-/// small, because they travelled together.
+/// The topic's own limit is lower than the setting's, so small records are rejected because they
+/// share a batch with a large one.
 #[tokio::test]
 async fn a_record_that_its_topic_does_not_take_stops_its_order_and_nothing_else() {
     let Some(brokers) = apache_kafka() else { return };

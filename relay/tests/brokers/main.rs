@@ -1,9 +1,9 @@
-//! What a shop's consumers get of its events through a broker, and what becomes of them while it
-//! refuses some, or is away.
+//! What consumers receive through a broker, and the state of messages while the broker refuses
+//! some, or is unavailable.
 //!
-//! Behind the sinks are librdkafka's own mock of a cluster, which answers as a test tells it to, and
-//! real brokers where the launcher has fetched or found them: tansu (`make test`), Apache Kafka and
-//! `RabbitMQ` (`make brokers`). What could not be run says so.
+//! Uses librdkafka's mock cluster, whose answers a test controls, and real brokers if the launcher
+//! has fetched or found them: tansu (`make test`), Apache Kafka and `RabbitMQ` (`make brokers`).
+//! Skipped tests say so.
 
 #![cfg(test)]
 #![cfg(all(feature = "amqp", feature = "kafka"))]

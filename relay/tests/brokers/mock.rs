@@ -1,4 +1,4 @@
-//! Against librdkafka's mock of a cluster, which refuses and fails as it is told to.
+//! Tests with librdkafka's mock cluster, whose errors a test controls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::support::{
 
 const TOPIC: &str = "ordersaga.order";
 
-/// Longer than any read takes that brings something.
+/// Longer than any successful read takes.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -44,7 +44,7 @@ fn sink(cluster: &Cluster, flags: &[&str]) -> Arc<dyn Sink> {
     kafka::sink(&kafka_args(&all), SOURCE).unwrap().unwrap()
 }
 
-/// The next so many requests to store records are answered like this.
+/// Sets the errors of the next produce requests.
 fn answers(cluster: &Cluster, errors: &[RDKafkaRespErr]) {
     cluster.request_errors(RDKafkaApiKey::Produce, errors);
 }
@@ -55,7 +55,7 @@ fn consumer(cluster: &Cluster) -> BaseConsumer {
     config.create().unwrap()
 }
 
-/// How many records each partition has.
+/// The number of records in each partition.
 fn stored(cluster: &Cluster) -> Vec<i64> {
     let consumer = consumer(cluster);
     let metadata = consumer.fetch_metadata(Some(TOPIC), READ_WITHIN).unwrap();
@@ -64,7 +64,7 @@ fn stored(cluster: &Cluster) -> Vec<i64> {
     partitions.map(of).map(|(_, end)| end).collect()
 }
 
-/// All records, each partition in its order.
+/// All records, each partition's in order.
 fn read(cluster: &Cluster) -> Vec<Read> {
     let stored = stored(cluster);
     let consumer = consumer(cluster);
@@ -105,7 +105,7 @@ async fn a_topic_is_the_one_that_the_settings_name() {
 
 #[tokio::test]
 async fn what_travelled_with_a_refused_record_is_sent_again_alone() {
-    // They travel together, in one batch or, on a slow machine, in a few.
+    // They share one batch or, on a slow machine, a few.
     let (cluster, orders) = (cluster_of(1), placed(20));
     let sink = sink(&cluster, &[]);
     answers(&cluster, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
@@ -161,7 +161,7 @@ async fn what_is_no_fault_of_a_message_leaves_it_where_it_is() {
 
 #[tokio::test]
 async fn a_partition_without_a_leader_holds_up_its_own_orders_and_no_other() {
-    // So many that some are in each partition.
+    // Enough orders for every partition.
     let (cluster, orders) = (cluster(), orders(40));
     let sink = sink(&cluster, &["--kafka-timeout-seconds", "10"]);
     cluster.partition_leader(TOPIC, 0, None).unwrap();

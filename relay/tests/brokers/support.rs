@@ -1,4 +1,4 @@
-//! Orders to tell of, and what every broker's tests ask of a sink.
+//! Orders to publish, and helpers shared by every broker's tests.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,10 +14,10 @@ use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Who the events come from.
+/// The source of the events.
 pub(crate) const SOURCE: &str = "/shops/test";
 
-/// What happens to an order with which all goes well.
+/// The events of an order without trouble.
 pub(crate) const LIFE: [&str; 8] = [
     "ordersaga.order.placed.v1",
     "ordersaga.stock.reserved.v1",
@@ -29,7 +29,7 @@ pub(crate) const LIFE: [&str; 8] = [
     "ordersaga.order.completed.v1",
 ];
 
-/// More tries than anything that arrives takes.
+/// More attempts than any successful delivery takes.
 const TRIES_MAX: u32 = 100;
 
 #[derive(Parser)]
@@ -44,22 +44,22 @@ fn parsed(flags: &[&str]) -> Relay {
     Relay::parse_from(["relay"].iter().chain(flags))
 }
 
-/// The settings that these flags are.
+/// Parses these flags as settings.
 pub(crate) fn kafka_args(flags: &[&str]) -> KafkaArgs {
     parsed(flags).kafka
 }
 
-/// The settings that these flags are.
+/// Parses these flags as settings.
 pub(crate) fn amqp_args(flags: &[&str]) -> AmqpArgs {
     parsed(flags).amqp
 }
 
-/// A variable that the launcher sets where a broker is there. Said once, if it does not.
+/// A variable that the launcher sets if a broker is available. Prints a note once if it is not.
 pub(crate) fn launched(name: &str, broker: &str, said: &'static Once) -> Option<String> {
     let value = env::var(name).ok();
     if value.is_none() {
         said.call_once(|| {
-            // Past the test runner, which shows of a test that passes nothing.
+            // Written directly, because the test runner hides the output of passing tests.
             let why = format!(
                 "brokers: NOT RUN against {broker}, for {name} names none; `make brokers` has them"
             );
@@ -84,7 +84,7 @@ pub(crate) fn event(order: Uuid, sequence: i32, event_type: &str, payload: &Valu
     }
 }
 
-/// Orders whose events are told in turns, as they come about at the same time.
+/// The events of this many orders, interleaved as for concurrent orders.
 pub(crate) fn orders(count: usize) -> Vec<Message> {
     let orders: Vec<_> = (0..count).map(|_| Uuid::now_v7()).collect();
     let mut events = Vec::new();
@@ -101,12 +101,12 @@ pub(crate) fn orders(count: usize) -> Vec<Message> {
     events
 }
 
-/// The first events of so many orders.
+/// The first events of this many orders.
 pub(crate) fn placed(count: usize) -> Vec<Message> {
     orders(count).into_iter().take(count).collect()
 }
 
-/// A record as somebody else has read it.
+/// A record as read by an independent client.
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) partition: i32,
@@ -115,7 +115,7 @@ pub(crate) struct Read {
     pub(crate) value: Value,
 }
 
-/// Has a batch delivered as the relay does it: what is not yet, is tried again.
+/// Delivers a batch like the relay: retries what is not delivered yet.
 pub(crate) async fn arrives(sink: &dyn Sink, batch: &[Message]) {
     let mut left = batch.to_vec();
     let mut last = Vec::new();
@@ -139,8 +139,8 @@ pub(crate) async fn arrives(sink: &dyn Sink, batch: &[Message]) {
     panic!("{} messages never arrive: {last:?}", left.len());
 }
 
-/// Has a batch tried until a reason with this text is given for its first message, which never
-/// arrives before.
+/// Retries a batch until its first message, which must not be delivered before, has a reason with
+/// this text.
 pub(crate) async fn waits_because(sink: &dyn Sink, batch: &[Message], text: &str) {
     let mut given = String::new();
     for _ in 0..TRIES_MAX {
@@ -156,9 +156,9 @@ pub(crate) async fn waits_because(sink: &dyn Sink, batch: &[Message], text: &str
     panic!("it is never because of {text:?}, but of {given:?}");
 }
 
-/// Every one of these has been read, an order's in their order, with what they say of themselves.
+/// Asserts that every message was read, each order's in order, with correct attributes.
 ///
-/// Where something was sent twice, it is the first sighting that counts.
+/// If something was sent twice, its first appearance counts.
 pub(crate) fn all_are_there(read: &[Read], sent: &[Message]) {
     let mut sightings: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
     for one in read {

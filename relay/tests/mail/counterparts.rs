@@ -1,8 +1,8 @@
-//! The same against mail servers that know nothing of the shop: Mailpit, which reads mails as a mail
-//! program does and refuses them on command, and aiosmtpd, which cuts the connection after a mail.
+//! The same with independent mail servers: Mailpit, which parses mails like a mail program and
+//! rejects them on command, and aiosmtpd, which cuts the connection after a mail.
 //!
-//! They run where the launcher has started these programs (`stack.py test --with mail`), and say
-//! that they were not run where it has not.
+//! They run if the launcher has started these programs (`stack.py test --with mail`), and otherwise
+//! print that they were skipped.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use crate::post::{Post, authorised, reserved, sender_to, shipped};
 
-/// What Mailpit is told to refuse, it refuses of every test.
+/// Mailpit's rejections affect all tests, so such tests run alone.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Mailpit, and aiosmtpd before it.
+/// Mailpit, and aiosmtpd in front of it.
 struct Mailpit {
     api: String,
     port: u16,
@@ -34,7 +34,7 @@ struct Mailpit {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// Mailpit, if the launcher has started it. Said once, if it has not.
+/// Mailpit, if the launcher has started it. Prints a note once if it has not.
 async fn mailpit() -> Option<Mailpit> {
     static SAID: Once = Once::new();
     let named = |name: &str| env::var(name).ok();
@@ -44,7 +44,7 @@ async fn mailpit() -> Option<Mailpit> {
         named("ORDERSAGA_CUTTING_MAIL_PORT"),
     ) else {
         SAID.call_once(|| {
-            // Past the test runner, which shows of a test that passes nothing.
+            // Written directly, because the test runner hides the output of passing tests.
             let why = "mail: NOT RUN against Mailpit and aiosmtpd, which are not here; \
                        `stack.py test --with mail` has them";
             writeln!(io::stderr(), "{why}").unwrap();
@@ -72,7 +72,7 @@ impl Mailpit {
         found["messages"].as_array().unwrap().clone()
     }
 
-    /// From now on it answers so.
+    /// Makes it reject mails at this stage from now on.
     async fn refuse(&self, stage: &str, code: u16, probability: u8) {
         let triggers = json!({ stage: { "ErrorCode": code, "Probability": probability } });
         let request = self.http.put(format!("{}/api/v1/chaos", self.api)).json(&triggers);
@@ -80,7 +80,7 @@ impl Mailpit {
     }
 }
 
-/// An address that no other test run has written to.
+/// An address that no other test run has used.
 pub(crate) fn fresh_address() -> String {
     format!("ada-{}@example.org", Uuid::now_v7().simple())
 }
@@ -158,7 +158,7 @@ async fn a_cut_after_a_mail_sends_one_again_and_parks_the_other(db: PgPool) {
     let address = fresh_address();
     let post = Post::open(db).await;
     post.ada_is(Some(&address), None).await;
-    // It keeps each mail in Mailpit, and cuts the connection after the first of each id.
+    // It forwards each mail to Mailpit, and cuts the connection after the first of each id.
     let sender = sender_to(&post.db, mailpit.cutting_port, None);
     post.told(&[reserved(), authorised(), shipped()]).await;
     for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! Notifications are made of events, once.
+//! Notifications are created from events, once.
 
 use domain::MailTemplate;
 use domain::event::{Completed, OrderEvent};
@@ -12,7 +12,7 @@ use crate::post::{
     shipped, sink, voided,
 };
 
-/// What the notifications are of, the first one first.
+/// The templates of the notifications, in order.
 async fn templates(post: &Post) -> Vec<String> {
     post.notifications().await.into_iter().map(|told| told.template).collect()
 }
@@ -26,7 +26,7 @@ async fn an_event_is_told_once_however_often_it_comes(db: PgPool) {
     let wanted: Vec<_> = verdicts.iter().map(|verdict| *verdict == Verdict::Delivered).collect();
     // It was placed and reserved before.
     assert_eq!(wanted, [false, false, true, true, true, true]);
-    // All of it again, in halves, and twice in one batch, as after a crash.
+    // Delivered again in halves, and twice in one batch, as after a crash.
     let (first, second) = all.split_at(2);
     let twice: Vec<Message> = all.iter().chain(&all).cloned().collect();
     for batch in [first, second, &twice[..]] {

@@ -1,4 +1,4 @@
-//! A shop with a mail server, orders on record, and what became of their mails.
+//! A shop with a mail server, recorded orders, and the states of their mails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::server::MailServer;
 
 pub(crate) const EMAIL: &str = "ada@example.org";
 
-/// A notification, as the tests look at it.
+/// The tested fields of a notification.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) template: String,
@@ -43,7 +43,7 @@ pub(crate) struct Post {
     pub(crate) server: MailServer,
 }
 
-/// Sends by the rights of the relay alone, to the mail server at this port.
+/// A sender with only the relay's rights, for the mail server on this port.
 pub(crate) fn sender_to(
     db: &PgPool,
     port: u16,
@@ -60,7 +60,7 @@ pub(crate) fn sender_to(
     sender_by(db, Arc::new(Smtp::new(server).unwrap()), text_messages)
 }
 
-/// Sends by the rights of the relay alone, to this mail server.
+/// A sender with only the relay's rights, for this mail server.
 pub(crate) fn sender_by(
     db: &PgPool,
     mails: Arc<dyn relay::mail::MailServer>,
@@ -106,7 +106,7 @@ impl Post {
         Self { db: post, sink, sender, server }
     }
 
-    /// An order of ada's, to whom these things happen.
+    /// An order of Ada's with these events.
     pub(crate) async fn order(&self, events: &[OrderEvent]) -> Uuid {
         let order_id = Uuid::now_v7();
         place(&self.db, order_id, "ada").await;
@@ -128,7 +128,7 @@ impl Post {
         }
     }
 
-    /// Ada is a customer of this address and name.
+    /// Sets Ada's address and name.
     pub(crate) async fn ada_is(&self, email: Option<&str>, name: Option<&str>) {
         sqlx::query!(
             "insert into customers.customers (customer_id, email, name) values ('ada', $1, $2)
@@ -141,7 +141,7 @@ impl Post {
         .unwrap();
     }
 
-    /// Ada wants this of mails.
+    /// Sets Ada's mail preferences.
     pub(crate) async fn ada_wants(&self, locale: Option<&str>, switched_off: &[&str]) {
         let switched_off: Vec<_> = switched_off.iter().map(|&name| name.to_owned()).collect();
         sqlx::query!(
@@ -155,7 +155,7 @@ impl Post {
         .unwrap();
     }
 
-    /// Gives the sink everything that is in the outbox.
+    /// Delivers everything in the outbox to the sink.
     pub(crate) async fn tell_the_sink(&self) {
         use relay::{Sink as _, Verdict};
         for verdict in self.sink.deliver(&messages(&self.db).await).await {
@@ -163,7 +163,7 @@ impl Post {
         }
     }
 
-    /// An order of ada's with these events, of which the sink has heard.
+    /// An order of Ada's with these events, delivered to the sink.
     pub(crate) async fn told(&self, events: &[OrderEvent]) -> Uuid {
         let order_id = self.order(events).await;
         self.tell_the_sink().await;
@@ -179,7 +179,7 @@ impl Post {
         while self.send_next().await == Looked::Dealt {}
     }
 
-    /// Whatever waits for a time has waited for it.
+    /// Makes all waiting times expire.
     pub(crate) async fn time_passes(&self) {
         sqlx::query!("update mail.notifications set next_try_at = now()")
             .execute(&self.db)
@@ -187,7 +187,7 @@ impl Post {
             .unwrap();
     }
 
-    /// What became of the notifications, the first one first.
+    /// The notifications, in order.
     pub(crate) async fn notifications(&self) -> Vec<Told> {
         sqlx::query_as!(
             Told,
@@ -199,19 +199,19 @@ impl Post {
         .unwrap()
     }
 
-    /// What became of the one notification.
+    /// The only notification.
     pub(crate) async fn only(&self) -> Told {
         let mut told = self.notifications().await;
         assert_eq!(told.len(), 1, "{told:?}");
         told.pop().unwrap()
     }
 
-    /// The states of the notifications, the first one first.
+    /// The states of the notifications, in order.
     pub(crate) async fn states(&self) -> Vec<String> {
         self.notifications().await.into_iter().map(|told| told.state).collect()
     }
 
-    /// Nothing that the relay has written has anything of these in it.
+    /// Asserts that the relay has stored none of these texts.
     pub(crate) async fn assert_nothing_kept_of(&self, personal: &[&str]) {
         let rows = sqlx::query_scalar!(
             r#"select to_jsonb(one)::text as "row!" from mail.notifications as one
@@ -224,7 +224,7 @@ impl Post {
     }
 }
 
-/// The messages of the outbox, in their order.
+/// The messages of the outbox, in order.
 pub(crate) async fn messages(db: &PgPool) -> Vec<Message> {
     let rows = sqlx::query!(
         r#"select position, id as "id!", aggregatetype, aggregateid, sequence, type as event_type,
@@ -246,7 +246,7 @@ pub(crate) async fn messages(db: &PgPool) -> Vec<Message> {
         .collect()
 }
 
-/// Puts an order of this customer on record.
+/// Records an order of this customer.
 pub(crate) async fn place(db: &PgPool, order_id: Uuid, customer: &str) {
     sqlx::query!(
         "insert into catalog.products (sku, name, unit_price, unit_cost, currency)

@@ -1,4 +1,4 @@
-//! A mail is shown as it would be written now, and sent to nobody.
+//! A mail is previewed as it would be written now, and sent to nobody.
 
 use domain::MailTemplate;
 use relay::mail::{LetterArgs, MailError, Written, preview};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::post::{EMAIL, Post, authorised, reserved, shipped};
 
-/// This mail of an order, read by the rights of the relay alone.
+/// Previews a mail of an order, with only the relay's rights.
 async fn previewed(
     post: &Post,
     template: MailTemplate,

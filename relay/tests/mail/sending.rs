@@ -1,4 +1,4 @@
-//! Each mail is sent as often as its policy allows, and only while it is true.
+//! Each mail is sent as often as its policy allows, and only while it still holds.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +26,7 @@ async fn post_with_ada(db: PgPool) -> Post {
     post
 }
 
-/// The subjects of what the server has kept.
+/// The subjects of the mails that the server has kept.
 fn subjects(kept: &[Kept]) -> Vec<String> {
     kept.iter().flat_map(|mail| mail.headers("subject")).collect()
 }
@@ -62,7 +62,7 @@ async fn what_the_server_puts_off_is_sent_later_once(db: PgPool) {
     ]);
     for tries in 1..=3 {
         assert_eq!(post.send_next().await, Looked::Dealt);
-        // Not at once: its time has to come.
+        // Not immediately: it is not due yet.
         assert_eq!(post.send_next().await, Looked::Nothing);
         let told = post.only().await;
         assert_eq!((told.state.as_str(), told.deferrals), ("queued", tries), "{told:?}");
@@ -96,7 +96,7 @@ async fn what_the_server_refuses_for_good_waits_for_a_person_and_holds_up_no_oth
     assert_eq!(post.states().await, ["sent", "sent"]);
 }
 
-/// An operator has what is parked sent again.
+/// An operator retries what is parked.
 async fn retried(post: &Post) {
     let retried = sqlx::query_scalar!(
         r#"select mail.retry(notification_id, 'eve') as "is_queued!" from mail.notifications
@@ -140,7 +140,7 @@ async fn an_answer_that_is_lost_has_a_mail_of_at_most_once_wait_for_a_person(db:
     retried(&post).await;
     post.send_all().await;
     assert_eq!(post.server.kept().len(), 2);
-    // A person has let it be sent again, so it is counted anew.
+    // A person has decided to send it again, so the count starts over.
     assert_eq!(post.only().await.transmissions, 1);
 }
 
@@ -152,14 +152,14 @@ async fn a_connection_that_breaks_before_the_mail_leaves_nothing_open(db: PgPool
     assert!(matches!(post.send_next().await, Looked::Rest(_)));
     let told = post.only().await;
     assert_eq!((told.state.as_str(), told.deferrals), ("queued", 0), "{told:?}");
-    // Another process has not heard of the trouble.
+    // Another process has not seen the failure.
     let other = sender_to(&post.db, post.server.port, None);
     assert_eq!(other.send_next(Channel::Mail).await.unwrap(), Looked::Dealt);
     assert_eq!(post.states().await, ["sent"]);
     assert_eq!(post.server.kept().len(), 1);
 }
 
-/// What becomes of the next mail of a process that has not heard of any trouble.
+/// The result of the next mail in a process that has not seen any failure.
 async fn sent_by_another(post: &Post) -> Looked {
     sender_to(&post.db, post.server.port, None).send_next(Channel::Mail).await.unwrap()
 }
@@ -177,7 +177,7 @@ async fn a_mail_at_which_the_server_always_breaks_off_waits_for_a_person(db: PgP
     post.happen(order_id, &[authorised()]).await;
     post.tell_the_sink().await;
     assert_eq!(sent_by_another(&post).await, Looked::Dealt, "ada's mail");
-    // Nothing was sent between these two tries, so the server may be away.
+    // Nothing was sent between these two attempts, so the server may be unavailable.
     for _ in 0..2 {
         assert!(matches!(sent_by_another(&post).await, Looked::Rest(_)));
     }
@@ -185,7 +185,7 @@ async fn a_mail_at_which_the_server_always_breaks_off_waits_for_a_person(db: PgP
     for strikes in 0..=MailPolicy::DEFERRALS_MAX {
         let told = hers().await;
         assert_eq!((told.state.as_str(), told.deferrals), ("queued", strikes), "{told:?}");
-        // Another mail is sent, and then hers is tried; it does not have the others wait.
+        // Another mail is sent, and then hers is retried; it does not delay the others.
         post.told(&[authorised()]).await;
         later(&post, order_id).await;
         post.send_all().await;
@@ -200,7 +200,7 @@ async fn a_mail_at_which_the_server_always_breaks_off_waits_for_a_person(db: PgP
     assert_eq!(others.len(), post.server.kept().len());
 }
 
-/// Whatever waits for a time has waited for it, and this order's mails are the last.
+/// Makes all waiting times expire, with this order's mails last.
 async fn later(post: &Post, order_id: Uuid) {
     sqlx::query!(
         "update mail.notifications
@@ -230,7 +230,7 @@ async fn a_server_that_breaks_off_at_every_mail_parks_none(db: PgPool) {
     }
 }
 
-/// The sender that had taken it up has died, after or before it gave it to the server.
+/// The sender that had claimed it has died, before or after it sent the mail.
 async fn sender_dies_while_it_sends(post: &Post) {
     sqlx::query!(
         "update mail.notifications set state = 'sending', sending_at = now(), claims = claims + 1"
@@ -253,7 +253,7 @@ async fn what_a_dead_sender_may_have_sent_is_sent_again_only_if_it_may_come_twic
     assert_eq!(post.server.kept().len(), 1);
 }
 
-/// A mail server that looks what is on record when it is given a mail.
+/// A mail server that checks the record when it receives a mail.
 struct Witness {
     db: PgPool,
     seen: Mutex<Vec<String>>,
@@ -285,7 +285,7 @@ async fn what_another_sender_is_at_is_left_alone(db: PgPool) {
     let post = post_with_ada(db).await;
     post.told(&[authorised()]).await;
     sender_dies_while_it_sends(&post).await;
-    // It is not dead yet.
+    // Its lease has not expired yet.
     sqlx::query!("update mail.notifications set next_try_at = now() + interval '1 minute'")
         .execute(&post.db)
         .await
@@ -309,7 +309,7 @@ async fn a_server_that_is_away_only_delays_and_all_mails_wait(db: PgPool) {
     drop(nobody);
     let sender = sender_to(&post.db, closed_port, None);
     assert!(matches!(sender.send_next(Channel::Mail).await.unwrap(), Looked::Rest(_)));
-    // The next one is not even taken up.
+    // The next one is not even claimed.
     assert!(matches!(sender.send_next(Channel::Mail).await.unwrap(), Looked::Rest(_)));
     let claims = sqlx::query_scalar!(r#"select sum(claims) as "claims!" from mail.notifications"#);
     assert_eq!(claims.fetch_one(&post.db).await.unwrap(), 1);
@@ -400,10 +400,10 @@ async fn a_name_adds_no_header_and_no_recipient(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_is_not_so_any_more_is_not_told(db: PgPool) {
     let post = post_with_ada(db).await;
-    // It was unwound before its confirmation was sent, and its parcel called back.
+    // It was unwound before its confirmation was sent, and its parcel was recalled.
     post.told(&[reserved(), authorised(), shipped(), unwinding(), called_back(), cancelled()])
         .await;
-    // It waits for no payment any more.
+    // It no longer waits for a payment.
     post.told(&[awaiting_customer(), authorised()]).await;
     post.send_all().await;
     let states: Vec<_> =
@@ -431,7 +431,7 @@ async fn a_customer_is_told_when_the_parcel_was_delivered_while_they_have_it(db:
     assert!(mail.text.contains("was delivered on 5 January 2026"), "{}", mail.text);
     assert!(mail.text.contains("T-1"), "{}", mail.text);
 
-    // No event of this release tells of goods that came back, so the order's row says it by itself.
+    // No event of this release reports returned goods, so the order's row is set directly.
     let order_id = post.told(&[reserved(), authorised(), shipped(), delivered()]).await;
     sqlx::query!(
         "update orders.orders set fulfilment_status = 'returned' where order_id = $1",
@@ -483,7 +483,7 @@ async fn a_customer_is_asked_to_pay_for_as_long_as_they_can(db: PgPool) {
     assert_eq!(post.states().await, ["sent"]);
     let mail = &post.server.kept()[0];
     assert!(mail.headers("subject")[0].contains("complete the payment"), "{}", mail.text);
-    // By which the customer approves is as good as a secret, and mails are read by many.
+    // The approval link is like a secret, and mails may be read by others.
     assert!(!mail.text.contains("bank.example"), "{}", mail.text);
 }
 

@@ -1,4 +1,4 @@
-//! A mail server that does as it is told, and keeps what it has taken.
+//! A simulated mail server with planned faults, which keeps accepted mails.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -6,28 +6,28 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What goes wrong with one mail.
+/// The fault for one mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// Nothing.
     None,
-    /// It greets with this.
+    /// Greets with this.
     Greeting(&'static str),
-    /// It answers whoever signs in with this.
+    /// Answers authentication with this.
     SignIn(&'static str),
-    /// It answers the sender with this.
+    /// Answers the sender with this.
     Sender(&'static str),
-    /// It answers the recipient with this.
+    /// Answers the recipient with this.
     Recipient(&'static str),
-    /// It answers the whole mail with this, and does not keep it.
+    /// Answers the whole mail with this, and does not keep it.
     Mail(&'static str),
-    /// It cuts the connection when it is named the recipient.
+    /// Cuts the connection at the recipient.
     CutAtRecipient,
-    /// It keeps the mail, and cuts the connection in the place of an answer.
+    /// Keeps the mail, and cuts the connection instead of answering.
     CutAfterMail,
 }
 
-/// A mail that the server has kept.
+/// A mail kept by the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) sender: String,
@@ -37,7 +37,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// The headers of this name, with lines that go on put together.
+    /// The headers of this name, with continuation lines joined.
     pub(crate) fn headers(&self, name: &str) -> Vec<String> {
         let head = self.text.split("\n\n").next().unwrap().replace("\n ", " ");
         let lines = head.lines().filter_map(|line| line.split_once(": "));
@@ -52,15 +52,15 @@ impl Kept {
 struct State {
     troubles: VecDeque<Trouble>,
     kept: Vec<Kept>,
-    /// At which recipient it cuts every connection.
+    /// The recipient at which it always cuts the connection.
     cut_at: Option<String>,
-    /// The commands that it was given.
+    /// The commands received.
     commands: Vec<String>,
-    /// How many recipients it was named, whatever became of them.
+    /// The number of recipients received, whatever the result.
     asked: usize,
 }
 
-/// A mail server on a port of its own, until the test ends.
+/// A mail server on its own port, until the test ends.
 #[derive(Clone)]
 pub(crate) struct MailServer {
     pub(crate) port: u16,
@@ -83,17 +83,17 @@ impl MailServer {
         server
     }
 
-    /// These go wrong with the next mails, one after the other; with all later ones, nothing.
+    /// Plans faults for the next mails, in order; later mails have none.
     pub(crate) fn next(&self, troubles: &[Trouble]) {
         self.state.lock().unwrap().troubles.extend(troubles);
     }
 
-    /// From now on, it cuts every connection by which it is named this recipient.
+    /// Cuts every connection that names this recipient from now on.
     pub(crate) fn always_cut_at(&self, recipient: &str) {
         self.state.lock().unwrap().cut_at = Some(recipient.to_owned());
     }
 
-    /// Whether it was given a command that begins so.
+    /// Whether it has received a command with this prefix.
     pub(crate) fn was_told(&self, command: &str) -> bool {
         self.state.lock().unwrap().commands.iter().any(|line| line.starts_with(command))
     }
@@ -102,7 +102,7 @@ impl MailServer {
         self.state.lock().unwrap().kept.clone()
     }
 
-    /// The one mail that it has kept.
+    /// The only mail that it has kept.
     pub(crate) fn only(&self) -> Kept {
         let mut kept = self.kept();
         assert_eq!(kept.len(), 1, "{kept:?}");
@@ -114,7 +114,7 @@ impl MailServer {
     }
 }
 
-/// What becomes of a conversation.
+/// How a session continues.
 enum Next {
     Say(String),
     TakeMail,
@@ -180,7 +180,7 @@ async fn serve(connection: TcpStream, state: &Mutex<State>) {
     }
 }
 
-/// What it answers to a greeting. STARTTLS is not among it.
+/// The answer to EHLO, without STARTTLS.
 const EXTENSIONS: &str =
     "250-tests\r\n250-8BITMIME\r\n250-AUTH PLAIN LOGIN\r\n250 ENHANCEDSTATUSCODES";
 

@@ -1,8 +1,8 @@
-//! A mail server is given mails and a password as it is set, or nothing: encrypted, to a server whose
-//! certificate is trusted, and signed in.
+//! Mails and passwords are sent to a mail server only as configured: encrypted, with a trusted
+//! certificate, and authenticated.
 //!
-//! What takes a certificate runs where the launcher has started a Mailpit that has one
-//! (`stack.py test --with mail`), and says that it was not run where it has not.
+//! Tests that need a certificate run if the launcher has started a Mailpit with one (`stack.py test
+//! --with mail`), and otherwise print that they were skipped.
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Once};
@@ -23,7 +23,7 @@ use crate::server::Trouble;
 
 const PASSWORD: &str = "a password of the tests";
 
-/// A Mailpit that takes mails by STARTTLS alone, and of one user alone.
+/// A Mailpit that accepts only authenticated mails over STARTTLS.
 struct Strict {
     api: String,
     port: u16,
@@ -32,7 +32,7 @@ struct Strict {
     ca: Certificate,
 }
 
-/// It, if the launcher has started it. Said once, if it has not.
+/// It, if the launcher has started it. Prints a note once if it has not.
 fn strict() -> Option<Strict> {
     static SAID: Once = Once::new();
     let named = |name: &str| env::var(format!("ORDERSAGA_STRICT_MAILPIT_{name}")).ok();
@@ -51,13 +51,13 @@ fn strict() -> Option<Strict> {
 }
 
 impl Strict {
-    /// Signs in there by this password, and trusts who signs its certificate, or not.
+    /// A sender with this password, and this trusted certificate, if any.
     fn sender(&self, db: &PgPool, password: &str, ca: Option<Certificate>) -> Sender {
         let credentials = Some(Credentials::new(self.user.clone(), password.to_owned()));
         sender_that(db, self.port, Encryption::Starttls, ca, credentials)
     }
 
-    /// How many mails to this address it has.
+    /// The number of its mails to this address.
     async fn mails_to(&self, address: &str) -> usize {
         let http: Client = runtime::http::client_builder().build().unwrap();
         let url = format!("{}/api/v1/search?query=to:{address}", self.api);
@@ -92,7 +92,7 @@ async fn post_with_a_mail(db: PgPool, address: &str) -> Post {
     post
 }
 
-/// The mail waits for this reason, and so do all others; none is parked.
+/// Asserts that the mail waits for this reason, and so do all others; none is parked.
 async fn assert_waits(post: &Post, sender: &Sender, why: &str) {
     let looked = sender.send_next(Channel::Mail).await.unwrap();
     assert!(matches!(looked, Looked::Rest(_)), "{looked:?}");
@@ -113,7 +113,7 @@ async fn a_server_that_does_not_encrypt_is_given_no_password_and_no_mail(db: PgP
     for command in ["AUTH", "MAIL"] {
         assert!(!post.server.was_told(command), "{command} in the clear");
     }
-    // And one that does not encrypt from the beginning is told nothing at all.
+    // A server without TLS from the beginning gets nothing at all.
     let sender =
         sender_that(&post.db, post.server.port, Encryption::Tls, None, Some(credentials()));
     let looked = sender.send_next(Channel::Mail).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_password_that_is_refused_has_all_mails_wait(db: PgPool) {
         sender_that(&post.db, post.server.port, Encryption::Off, None, Some(credentials()));
     assert_waits(&post, &sender, "the server does not take user and password: 535 5.7.8").await;
     assert!(!post.server.was_told("MAIL"));
-    // The password is put right.
+    // The password is corrected.
     let sender =
         sender_that(&post.db, post.server.port, Encryption::Off, None, Some(credentials()));
     assert_eq!(sender.send_next(Channel::Mail).await.unwrap(), Looked::Dealt);
@@ -145,7 +145,7 @@ async fn a_mail_is_sent_encrypted_and_signed_in(db: PgPool) {
     assert_eq!(sender.send_next(Channel::Mail).await.unwrap(), Looked::Dealt);
     assert_eq!(post.states().await, ["sent"]);
     assert_eq!(strict.mails_to(&address).await, 1);
-    // The connection is used again.
+    // The connection is reused.
     post.told(&[reserved(), shipped()]).await;
     assert_eq!(sender.send_next(Channel::Mail).await.unwrap(), Looked::Dealt);
     assert_eq!(strict.mails_to(&address).await, 2);
@@ -163,7 +163,7 @@ async fn a_wrong_password_parks_nothing_at_a_server_that_wants_one(db: PgPool) {
     assert_eq!(told.state, "queued");
     let why = told.why.unwrap();
     assert!(why.starts_with("the server does not take user and password: 535"), "{why}");
-    // Nor is a mail sent there without signing in, or in the clear.
+    // No mail is sent without authentication, or unencrypted.
     let ca = Some(strict.ca.clone());
     for (encryption, credentials) in [
         (Encryption::Starttls, None),

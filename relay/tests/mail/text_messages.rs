@@ -1,4 +1,4 @@
-//! Text messages leave the shop by a signed webhook, where a shop wants them.
+//! Text messages are sent through a signed webhook, if the shop has configured one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::post::{Post, messages, reserved, sender_to, shipped, sink};
 
 const PHONE: &str = "+44 20 7946 0000";
 
-/// The secret that messages are signed by, after `whsec_`.
+/// The signing key, without the prefix `whsec_`.
 const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// Takes one request, answers it so, and gives back its head and body.
+/// Receives one request, answers it, and returns its head and body.
 async fn answer_one(listener: &TcpListener, answer: &str) -> (String, String) {
     let (mut connection, _) = listener.accept().await.unwrap();
     let mut text = String::new();
@@ -40,15 +40,15 @@ async fn answer_one(listener: &TcpListener, answer: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-/// What stands in a header.
+/// The value of a header.
 fn header<'a>(head: &'a str, name: &str) -> &'a str {
     let mut lines = head.lines().filter_map(|line| line.split_once(": "));
     let (_name, value) = lines.find(|(it, _value)| it.eq_ignore_ascii_case(name)).unwrap();
     value
 }
 
-/// Whether a request is signed by a secret, in Base64, as the specification of Standard Webhooks
-/// has its receivers find out.
+/// Whether a request is signed with this key in Base64, verified as the Standard Webhooks
+/// specification requires of receivers.
 fn is_signed(head: &str, body: &str, secret: &str) -> bool {
     let (id, timestamp) = (header(head, "webhook-id"), header(head, "webhook-timestamp"));
     let signature = header(head, "webhook-signature").strip_prefix("v1,").unwrap();

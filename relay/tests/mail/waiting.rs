@@ -1,4 +1,4 @@
-//! Whoever waits for an article is told once, when it is to be had.
+//! Whoever waits for an article is notified once, when it is available.
 
 use relay::mail::Looked;
 use runtime::schema::MIGRATIONS;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::post::{EMAIL, Post, authorised, place};
 
-/// So many pieces are free.
+/// Sets the available stock.
 async fn free(post: &Post, pieces: i64) {
     sqlx::query!(
         "insert into inventory.stock (sku, on_hand, reserved, received) values ('85123A', $1, 0, $1)
@@ -29,7 +29,7 @@ async fn wait(post: &Post, customer: &str) {
 async fn post_with_ada(db: PgPool) -> Post {
     let post = Post::open(db).await;
     post.ada_is(Some(EMAIL), None).await;
-    // Brings the article.
+    // Adds the article.
     place(&post.db, Uuid::now_v7(), "ada").await;
     post
 }
@@ -52,7 +52,7 @@ async fn whoever_waits_is_told_once_when_it_is_to_be_had(db: PgPool) {
     let mail = post.server.only();
     assert_eq!(mail.headers("subject"), ["WHITE HANGING HEART T-LIGHT HOLDER is back"]);
     assert_eq!(mail.headers("list-unsubscribe").len(), 1);
-    // She waits anew, and is told anew.
+    // She waits again, and is notified again.
     wait(&post, "ada").await;
     assert_eq!(tell(&post).await, 1);
 }
@@ -100,10 +100,10 @@ async fn those_who_wait_for_what_is_sold_out_again_hold_up_no_orders_mail(db: Pg
     assert_eq!(tell(&post).await, 10);
     free(&post, 0).await;
     post.told(&[authorised()]).await;
-    // It was made last, and is the first to be sent.
+    // It was created last, and is sent first.
     assert_eq!(post.send_next().await, Looked::Dealt);
     assert_eq!(post.server.only().recipients, [EMAIL]);
-    // Each of the others is looked at once, and not again and again while nothing is to be had.
+    // Each of the others is checked once, and not repeatedly while nothing is available.
     for _ in 0..10 {
         assert_eq!(post.send_next().await, Looked::Dealt);
     }

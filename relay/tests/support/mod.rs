@@ -1,4 +1,4 @@
-//! An outbox, whoever reads it, and a receiver that remembers what it was told.
+//! An outbox, its readers, and a receiver that records what it was given.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -15,9 +15,9 @@ pub(crate) type Told = (u128, i32);
 
 /// The outbox of a shop.
 pub(crate) struct Outbox {
-    /// With its owner's rights.
+    /// As the owner.
     pub(crate) owner: PgPool,
-    /// With the relay's.
+    /// As the relay's role.
     pub(crate) db: PgPool,
 }
 
@@ -27,14 +27,14 @@ impl Outbox {
         Self { owner, db }
     }
 
-    /// Writes the messages of an order with these numbers, in a transaction of their own.
+    /// Writes an order's messages with these numbers, in one transaction.
     pub(crate) async fn write(&self, order: u128, numbers: impl IntoIterator<Item = i32>) {
         let mut transaction = self.owner.begin().await.unwrap();
         write(&mut transaction, order, numbers).await;
         transaction.commit().await.unwrap();
     }
 
-    /// Writes what is still to be committed.
+    /// Writes messages in a transaction that is still open.
     pub(crate) async fn write_late(
         &self,
         order: u128,
@@ -45,19 +45,19 @@ impl Outbox {
         transaction
     }
 
-    /// Changes something by the owner's hand.
+    /// Executes a statement as the owner.
     pub(crate) async fn change(&self, statement: impl Into<String>) {
         let statement = AssertSqlSafe(statement.into());
         sqlx::raw_sql(statement).execute(&self.owner).await.unwrap();
     }
 
-    /// A sink that has still to have everything.
+    /// Registers a sink.
     pub(crate) async fn register(&self, name: &str, begins: Begins) {
         let listed = Listed { name: sink(name), revision: 0, begins, batch: 1 };
         leases::register(&self.db, &listed).await.unwrap();
     }
 
-    /// Whoever reads for a sink, by the name of a process, with its share of the shards.
+    /// A reader for a sink, with this process id, which takes its share of the shards.
     pub(crate) async fn reader(
         &self,
         process: u128,
@@ -72,7 +72,7 @@ impl Outbox {
         reader
     }
 
-    /// The process has died: what it has leased runs out.
+    /// Simulates the process's death: its leases expire.
     pub(crate) async fn forget(&self, process: u128) {
         let process = Uuid::from_u128(process);
         self.change(format!(
@@ -84,8 +84,8 @@ impl Outbox {
         .await;
     }
 
-    /// Waits until every transaction has ended that is as old as what is written, in whichever database
-    /// of the server: until then nobody can say that all of it has been had.
+    /// Waits until all transactions that are as old as the written messages have ended, in any
+    /// database of the server: until then the snapshot does not include all of them.
     pub(crate) async fn all_ended(&self) {
         let ended = async || {
             sqlx::query_scalar!(
@@ -101,7 +101,7 @@ impl Outbox {
         while !ended().await {}
     }
 
-    /// What is on record of all sinks, with the transaction that has written each row last.
+    /// The records of all sinks, with the transaction that has last written each row.
     pub(crate) async fn record(&self) -> String {
         sqlx::query_scalar!(
             r#"
@@ -118,7 +118,7 @@ impl Outbox {
         .unwrap()
     }
 
-    /// How many shards a process has.
+    /// The number of a process's shards.
     pub(crate) async fn shards_of(&self, process: u128) -> i64 {
         sqlx::query_scalar!(
             r#"
@@ -179,7 +179,7 @@ pub(crate) fn sink(name: &str) -> SinkName {
     name.parse().unwrap()
 }
 
-/// Reads until there is nothing more to do, and says in how many rounds something was done.
+/// Reads until the reader is idle, and returns the number of rounds in which something was done.
 pub(crate) async fn until_idle(reader: &mut Reader) -> usize {
     for rounds in 0..100 {
         match reader.round().await.unwrap() {
@@ -193,7 +193,7 @@ pub(crate) async fn until_idle(reader: &mut Reader) -> usize {
 
 type Answer = Box<dyn Fn(Told) -> Verdict + Send>;
 
-/// A receiver that remembers what it was told, and answers as it is made to.
+/// A receiver with planned answers that records what it was given.
 pub(crate) struct Receiver {
     answer: Mutex<Answer>,
     asked: Mutex<Vec<Told>>,
@@ -202,7 +202,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// It takes everything.
+    /// Accepts everything.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             answer: Mutex::new(Box::new(|_message| Verdict::Delivered)),
@@ -212,12 +212,12 @@ impl Receiver {
         })
     }
 
-    /// From now on it answers so.
+    /// Sets its answers from now on.
     pub(crate) fn answers(&self, answer: impl Fn(Told) -> Verdict + Send + 'static) {
         *self.answer.lock().unwrap() = Box::new(answer);
     }
 
-    /// It answers so to these messages, and takes the others.
+    /// Sets the answer to these messages; it accepts all others.
     pub(crate) fn answers_to(&self, messages: &[Told], verdict: &Verdict) {
         let (messages, verdict) = (messages.to_vec(), verdict.clone());
         self.answers(move |message| {
@@ -225,23 +225,23 @@ impl Receiver {
         });
     }
 
-    /// What it was asked to take since the last time.
+    /// The messages it was given since the last call.
     pub(crate) fn was_asked(&self) -> Vec<Told> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
-    /// What it has taken, in order.
+    /// The messages it has accepted, in order.
     pub(crate) fn told(&self) -> Vec<Told> {
         self.told.lock().unwrap().clone()
     }
 
-    /// The same without repeats.
+    /// The same without repetitions.
     pub(crate) fn first_told(&self) -> Vec<Told> {
         let mut known = HashSet::new();
         self.told().into_iter().filter(|message| known.insert(*message)).collect()
     }
 
-    /// Waits until it has taken so many.
+    /// Waits until it has accepted this many.
     pub(crate) async fn has_taken(&self, messages: usize) {
         self.count.subscribe().wait_for(|count| *count >= messages).await.unwrap();
     }
@@ -292,7 +292,8 @@ pub(crate) fn not_taken() -> Verdict {
     Verdict::NotTaken { why: "it answered 500".to_owned() }
 }
 
-/// The messages of each order come in the order of their numbers, from the first one without a gap.
+/// Asserts that the messages of each order arrive in the order of their numbers, from the first one
+/// without a gap.
 pub(crate) fn assert_in_order(told: &[Told]) {
     let orders: HashSet<u128> = told.iter().map(|(order, _)| *order).collect();
     for order in orders {

@@ -1,4 +1,4 @@
-//! What becomes of messages, whatever their receiver answers.
+//! The results for messages by their receiver's response.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -91,7 +91,7 @@ async fn of_an_answer_without_end_no_more_is_taken_than_it_needs(db: PgPool) {
     let endpoint = Endpoint::at(db, &receiver.url).await;
     assert_eq!(endpoint.deliver(&[message("a", 1)]).await, [Verdict::Delivered]);
     ended.await.unwrap();
-    // What lies between the two sockets is more than what was read.
+    // The socket buffers hold more than what was read.
     let bytes = poured.bytes.load(Ordering::Relaxed);
     assert!(bytes < 100 * 1024 * 1024, "{bytes} bytes were sent");
 }
@@ -107,7 +107,7 @@ async fn a_receiver_that_breaks_off_or_is_not_there_is_asked_again(db: PgPool) {
     });
     let endpoint = Endpoint::at(db, &format!("http://{address}/")).await;
     let verdicts = endpoint.deliver(&[message("a", 1)]).await;
-    // Without an answer, nothing counts against the message.
+    // Without a response, nothing counts against the message.
     assert!(matches!(verdicts[0], Verdict::Unavailable { .. }), "{verdicts:?}");
     assert_eq!(why(&verdicts[0]), "the connection broke off before it answered");
     closes.abort();

@@ -1,4 +1,4 @@
-//! What operators ask to be sent besides.
+//! Extra deliveries requested by operators.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::receiver::{Answer, Endpoint, Receiver, settings, tried_out};
 
-/// Puts an event of an order into the outbox.
+/// Writes an event of an order to the outbox.
 async fn happen(db: &PgPool, order: Uuid, sequence: i32, event: &str) {
     sqlx::query!("select from orders.append($1, $2, $3, '{}', now())", order, sequence, event,)
         .execute(db)
@@ -20,7 +20,7 @@ async fn happen(db: &PgPool, order: Uuid, sequence: i32, event: &str) {
         .unwrap();
 }
 
-/// How many messages of these conditions are sent once more.
+/// The number of messages, matching these conditions, that are sent once more.
 async fn redelivered(endpoint: &Endpoint, message: Option<&str>, order: Option<&str>) -> i32 {
     let asked = sqlx::query_scalar!(
         r#"select webhooks.redeliver($1, $2, $3, null, null, 'eve', 10) as "messages!""#,
@@ -42,7 +42,7 @@ async fn what_an_endpoint_had_is_sent_once_more_under_the_same_id(db: PgPool) {
     happen(&db, order, 1, "order.placed").await;
     happen(&db, order, 2, "stock.reserved").await;
     let receiver = Receiver::answering([]).await;
-    // It begins with what comes after it was created, so it has had these two.
+    // Its first message is after its creation, so it has already had these two.
     let endpoint = Endpoint::at(db, &receiver.url).await;
     let second = format!("{order}:2");
     assert_eq!(redelivered(&endpoint, Some(&second), None).await, 1);
@@ -62,7 +62,7 @@ async fn what_an_endpoint_has_still_to_hear_for_the_first_time_waits_for_its_tur
     let order = Uuid::now_v7();
     happen(&endpoint.database, order, 1, "order.placed").await;
     assert_eq!(redelivered(&endpoint, None, Some(&order.to_string())).await, 0);
-    // Once it had it, and while it is parked.
+    // First when it has had the message, then while it is parked.
     sqlx::query!("update outbox.progress set seen = pg_current_snapshot()")
         .execute(&endpoint.database)
         .await
@@ -87,7 +87,7 @@ async fn what_is_not_taken_is_tried_again_and_given_up_after_a_day(db: PgPool) {
     let endpoint = Endpoint::at(db, &receiver.url).await;
     redelivered(&endpoint, None, Some(&order.to_string())).await;
     assert_eq!(endpoint.webhooks.send_asked().await.unwrap(), 1);
-    // It is not due at once.
+    // It is not due immediately.
     assert_eq!(endpoint.webhooks.send_asked().await.unwrap(), 0);
     assert_eq!(left_to_send(&endpoint).await, 1);
     sqlx::query!(
@@ -114,8 +114,8 @@ async fn an_endpoint_is_tried_out_whatever_it_hears_of(db: PgPool) {
     assert_eq!(told["data"], serde_json::json!({}));
 }
 
-/// An endpoint that has had so many messages, and is asked to take them once more; it answers the
-/// first request once it is told to, and tells when it was asked.
+/// An endpoint with this many messages to be redelivered; it answers the first request when it is
+/// told to, and reports when it was called.
 async fn slow_with_backlog(db: &PgPool, messages: i32) -> (Endpoint, Arc<Notify>, Arc<Notify>) {
     for _message in 0..messages {
         happen(db, Uuid::now_v7(), 1, "order.placed").await;
@@ -129,7 +129,7 @@ async fn slow_with_backlog(db: &PgPool, messages: i32) -> (Endpoint, Arc<Notify>
     (endpoint, asked, told)
 }
 
-/// An endpoint that tells when it was asked.
+/// An endpoint that reports when it was called.
 async fn quick(db: PgPool) -> (Endpoint, Arc<Notify>) {
     let (asked, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     told.notify_one();
@@ -137,7 +137,7 @@ async fn quick(db: PgPool) -> (Endpoint, Arc<Notify>) {
     (Endpoint::at(db, &receiver.url).await, asked)
 }
 
-/// What came of the attempts at an endpoint that are over.
+/// The outcomes of an endpoint's finished attempts.
 async fn outcomes(endpoint: &Endpoint) -> Vec<String> {
     let outcomes = sqlx::query_scalar!(
         "select outcome from webhooks.deliveries where endpoint_id = $1 order by delivery_id",
@@ -151,11 +151,11 @@ async fn of_an_endpoints_backlog_a_few_are_sent_at_a_time_and_no_other_endpoint_
     let (slow, asked, told) = slow_with_backlog(&db, 7).await;
     let (quick, tried) = quick(db).await;
     tried_out(&quick).await;
-    // It answers only once the other one was asked.
+    // It answers only after the other one was called.
     let (taken_up, ()) = tokio::join!(slow.webhooks.send_asked(), async {
         asked.notified().await;
         tried.notified().await;
-        // Nor does anybody send it the rest of its backlog meanwhile.
+        // Meanwhile, no other relay sends it the rest of its backlog.
         assert_eq!(quick.webhooks.send_asked().await.unwrap(), 0);
         told.notify_one();
     });
@@ -174,7 +174,7 @@ async fn what_is_asked_for_while_an_endpoint_takes_its_time_does_not_wait_for_it
         asked.notified().await;
         tried_out(&quick).await;
         tried.notified().await;
-        // The slow one's time was not over by then.
+        // The slow one's timeout had not passed by then.
         assert_eq!(outcomes(&slow).await, [""; 0]);
         stop.cancel();
     });

@@ -1,4 +1,4 @@
-//! How endpoints do, and who may do what about it.
+//! The states of endpoints, and who may change them.
 
 use domain::event::EventType;
 use relay::webhooks::WebhookSettings;
@@ -16,7 +16,7 @@ async fn an_endpoint_that_is_gone_is_disabled_and_its_messages_wait(db: PgPool) 
     let verdicts = endpoint.deliver(&[message("a", 1), message("a", 2)]).await;
     assert!(matches!(verdicts[0], Verdict::Unavailable { .. }), "{verdicts:?}");
     assert_eq!(endpoint.standing().await, (Some("gone".to_owned()), true));
-    // Whoever resumes the sink has not enabled the endpoint.
+    // Resuming the sink does not enable the endpoint.
     let verdicts = endpoint.deliver(&[message("a", 1), message("b", 1), message("a", 2)]).await;
     assert!(matches!(verdicts[1], Verdict::Unavailable { .. }), "{verdicts:?}");
     assert_eq!(verdicts[2], Verdict::NotTried);
@@ -51,7 +51,7 @@ async fn an_operators_pause_of_a_sink_outlives_that_its_endpoint_is_enabled(db: 
     assert_eq!(endpoint.standing().await, (None, true));
 }
 
-/// Since when an endpoint fails, as so many days.
+/// For how many days an endpoint has been failing.
 async fn failing_days(endpoint: &Endpoint) -> Option<i32> {
     let days = sqlx::query_scalar!(
         r#"select extract(day from now() - failing_since)::integer
@@ -85,7 +85,7 @@ async fn an_endpoint_that_takes_nothing_for_days_is_disabled_and_one_that_does_b
     assert_eq!(endpoint.standing().await, (Some("failing".to_owned()), true));
 }
 
-/// Lets its failures lie back: the first one so many days, the last one so many hours.
+/// Dates its failures back: the first one by days, the last one by hours.
 async fn failed_before(endpoint: &Endpoint, first_days: i32, last_hours: i32) {
     sqlx::query!(
         "update webhooks.endpoints
@@ -110,7 +110,7 @@ async fn failures_that_do_not_follow_each_other_disable_no_endpoint(db: PgPool) 
     endpoint.deliver(&batch).await;
     assert_eq!(endpoint.standing().await, (None, false));
     assert_eq!(failing_days(&endpoint).await, Some(0));
-    // It was sent something again and again, and has not taken any of it.
+    // Messages were sent repeatedly, and none was accepted.
     failed_before(&endpoint, 9, 1).await;
     endpoint.deliver(&batch).await;
     assert_eq!(endpoint.standing().await, (Some("failing".to_owned()), true));
@@ -123,17 +123,17 @@ async fn an_endpoint_that_fails_when_it_is_tried_out_is_not_failing(db: PgPool) 
     let try_out = async || {
         tried_out(&endpoint).await;
         assert_eq!(endpoint.webhooks.send_asked().await.unwrap(), 1);
-        // It is not tried again by itself.
+        // It is not retried automatically.
         sqlx::query!("delete from webhooks.sends").execute(&endpoint.database).await.unwrap();
     };
     try_out().await;
     assert_eq!(failing_days(&endpoint).await, None);
-    // Nor does it count on top of what it has failed at.
+    // Nor does it add to the endpoint's failures.
     endpoint.deliver(&[message("a", 1)]).await;
     failed_before(&endpoint, 9, 1).await;
     try_out().await;
     assert_eq!(endpoint.standing().await, (None, false));
-    // One that is taken shows that it answers.
+    // An accepted trial shows that it works.
     try_out().await;
     assert_eq!(failing_days(&endpoint).await, None);
 }
@@ -147,7 +147,7 @@ async fn what_came_of_a_trial_is_on_record_though_nothing_could_be_sent(db: PgPo
     let failures = sqlx::query_scalar!(r#"select failure as "failure!" from webhooks.deliveries"#);
     let failures = failures.fetch_all(&endpoint.database).await.unwrap();
     assert_eq!(failures.len(), 1);
-    assert!(failures[0].starts_with("its URL cannot be used any more"), "{failures:?}");
+    assert!(failures[0].starts_with("its URL can no longer be used"), "{failures:?}");
     assert_eq!(failing_days(&endpoint).await, None);
 }
 
@@ -186,7 +186,7 @@ async fn each_endpoint_is_a_sink_until_it_is_removed(db: PgPool) {
     );
     assert!(removed.fetch_one(&endpoint.database).await.unwrap());
     assert!(webhooks.list().await.unwrap().is_empty());
-    // A relay that has seen it just before comes too late.
+    // A relay that has listed it just before comes too late.
     relay::leases::register(&endpoint.database, &listed[0]).await.unwrap();
     webhooks.sweep().await.unwrap();
     let sinks = sqlx::query_scalar!(r#"select count(*) as "sinks!" from outbox.sinks"#);
@@ -195,7 +195,7 @@ async fn each_endpoint_is_a_sink_until_it_is_removed(db: PgPool) {
     assert!(matches!(verdicts[0], Verdict::Unavailable { .. }), "{verdicts:?}");
 }
 
-/// The code of Postgres' answer to somebody in this role.
+/// The SQLSTATE with which Postgres rejects this role's statement.
 async fn refused(db: &PgPool, role: &str, statement: &'static str) -> Option<String> {
     let role = testkit::as_role(db, role);
     let refusal = sqlx::raw_sql(statement).execute(&role).await.err();

@@ -1,4 +1,4 @@
-//! Nobody has the relay ask a server inside the shop's own network.
+//! The relay never calls a server inside the shop's own network.
 
 use relay::Verdict;
 use relay::webhooks::WebhookSettings;
@@ -14,10 +14,10 @@ async fn an_endpoint_inside_is_told_if_its_host_is_listed_and_not_otherwise(db: 
     let nobody = WebhookSettings { internal_hosts: InternalHosts::default(), ..settings() };
     let port = receiver.url.trim_start_matches("http://127.0.0.1:").to_owned();
     for (url, expected) in [
-        // As it was put on record while its host was listed.
-        (receiver.url.clone(), "its URL cannot be used any more"),
-        (format!("https://127.0.0.1:{port}"), "its URL cannot be used any more"),
-        (format!("https://[::ffff:127.0.0.1]:{port}"), "its URL cannot be used any more"),
+        // Recorded while its host was on the list.
+        (receiver.url.clone(), "its URL can no longer be used"),
+        (format!("https://127.0.0.1:{port}"), "its URL can no longer be used"),
+        (format!("https://[::ffff:127.0.0.1]:{port}"), "its URL can no longer be used"),
         (format!("https://localhost:{port}"), "its name leads into a private network"),
     ] {
         let endpoint = Endpoint::with(db.clone(), &url, &[], nobody.clone()).await;
@@ -33,14 +33,14 @@ async fn an_endpoint_inside_is_told_if_its_host_is_listed_and_not_otherwise(db: 
     }
     assert_eq!(receiver.ids(), [""; 0]);
 
-    // What is listed for one port opens no other.
+    // A host that is listed with a port is allowed on that port only.
     let elsewhere = "localhost:1".parse().unwrap();
     let elsewhere = WebhookSettings { internal_hosts: elsewhere, ..settings() };
     let url = format!("https://localhost:{port}");
     let endpoint = Endpoint::with(db.clone(), &url, &[], elsewhere).await;
     let verdicts = endpoint.deliver(&[message("a", 1)]).await;
     let Verdict::Unavailable { why, .. } = &verdicts[0] else { panic!("{verdicts:?}") };
-    assert!(why.starts_with("its URL cannot be used any more"), "{why}");
+    assert!(why.starts_with("its URL can no longer be used"), "{why}");
 
     let listed = "localhost".parse().unwrap();
     let listed = WebhookSettings { internal_hosts: listed, ..settings() };

@@ -1,5 +1,5 @@
-//! Webhook endpoints as their receivers meet them: a real server on a port of its own, a database for
-//! each test, and the relay's rights alone.
+//! Webhook endpoints from their receivers' perspective: a real server on its own port, a database
+//! for each test, and only the relay's rights.
 
 #![cfg(test)]
 

@@ -1,4 +1,4 @@
-//! A receiver of webhooks, and an endpoint that leads to it.
+//! A receiver of webhooks, and its endpoint.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,10 +22,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Barrier, Notify, oneshot};
 use uuid::Uuid;
 
-/// The secret of every endpoint here, as bytes.
+/// The signing key of every endpoint here.
 pub(crate) const KEY: [u8; 32] = [7; 32];
 
-/// How the receiver answers one request.
+/// The receiver's response to one request.
 pub(crate) enum Answer {
     /// With this status.
     Status(u16),
@@ -33,9 +33,9 @@ pub(crate) enum Answer {
     After(u16, &'static str),
     /// With a redirect to there.
     Redirect(String),
-    /// With this status, once it is told to; it tells when it was asked.
+    /// With this status, when it is told to; it reports when it was called.
     OnceTold(Arc<Notify>, Arc<Notify>),
-    /// Once as many as the barrier holds are asked at once.
+    /// When as many concurrent requests as the barrier needs have arrived.
     Together(Arc<Barrier>),
     /// Never.
     Never,
@@ -43,13 +43,13 @@ pub(crate) enum Answer {
     Gigabyte(Arc<Poured>),
 }
 
-/// How much of a body was sent, and when its sending has ended.
+/// How much of a body was sent, and whether sending has stopped.
 pub(crate) struct Poured {
     pub(crate) bytes: AtomicUsize,
     ended: Mutex<Option<oneshot::Sender<()>>>,
 }
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone)]
 pub(crate) struct Seen {
     pub(crate) headers: HeaderMap,
@@ -58,12 +58,12 @@ pub(crate) struct Seen {
 
 #[derive(Default)]
 struct Parts {
-    /// How it answers next; after these, 204.
+    /// Its next responses; afterwards 204.
     answers: Mutex<VecDeque<Answer>>,
     seen: Mutex<Vec<Seen>>,
 }
 
-/// A server that is told how to answer, and remembers what it was asked.
+/// A server with planned responses, which records requests.
 #[derive(Clone)]
 pub(crate) struct Receiver {
     pub(crate) url: String,
@@ -81,12 +81,12 @@ impl Receiver {
         Self { url, parts }
     }
 
-    /// What it was asked, in order.
+    /// The requests received, in order.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.parts.seen.lock().unwrap().clone()
     }
 
-    /// The ids of the messages that it was sent, in order.
+    /// The ids of the messages received, in order.
     pub(crate) fn ids(&self) -> Vec<String> {
         self.seen().iter().map(|seen| seen.header("webhook-id")).collect()
     }
@@ -129,7 +129,7 @@ async fn receive(State(parts): State<Arc<Parts>>, headers: HeaderMap, body: Stri
     }
 }
 
-/// Tells that the body is sent no further.
+/// Reports when sending the body has stopped.
 struct Pouring(Arc<Poured>);
 
 impl Drop for Pouring {
@@ -140,7 +140,7 @@ impl Drop for Pouring {
 }
 
 impl Poured {
-    /// A body to be poured, and what tells when its sending has ended.
+    /// A body to send, and a signal for when sending has stopped.
     pub(crate) fn watched() -> (Arc<Self>, oneshot::Receiver<()>) {
         let (sender, receiver) = oneshot::channel();
         let ended = Mutex::new(Some(sender));
@@ -161,7 +161,7 @@ fn gigabyte(poured: Arc<Poured>) -> Response {
     Body::from_stream(body).into_response()
 }
 
-/// Settings that lead to this machine, with limits that a test reaches.
+/// Settings that allow this machine, with limits that a test can reach.
 pub(crate) fn settings() -> WebhookSettings {
     WebhookSettings {
         connect_seconds: 5,
@@ -173,7 +173,7 @@ pub(crate) fn settings() -> WebhookSettings {
     }
 }
 
-/// An endpoint on record, and the relay that tells it.
+/// A recorded endpoint, and the relay that delivers to it.
 pub(crate) struct Endpoint {
     pub(crate) database: PgPool,
     pub(crate) webhooks: Webhooks,
@@ -181,7 +181,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint that hears of everything from now on.
+    /// An endpoint that gets all events from now on.
     pub(crate) async fn at(database: PgPool, url: &str) -> Self {
         Self::with(database, url, &[], settings()).await
     }
@@ -226,7 +226,7 @@ impl Endpoint {
     }
 }
 
-/// Has an endpoint tried out; the number of the message.
+/// Sends a trial message; returns its number.
 pub(crate) async fn tried_out(endpoint: &Endpoint) -> i64 {
     let number =
         sqlx::query_scalar!(r#"select webhooks.try_out($1, 'eve') as "number!""#, endpoint.id);
@@ -247,7 +247,7 @@ pub(crate) fn message_of(order: &str, sequence: i32, event: EventType) -> Messag
     }
 }
 
-/// The same, of no importance.
+/// An event of any kind.
 pub(crate) fn message(order: &str, sequence: i32) -> Message {
     message_of(order, sequence, EventType::OrderPlaced)
 }

@@ -1,4 +1,4 @@
-//! Receivers verify messages by public libraries that know nothing of this shop.
+//! Messages are verified with public libraries that are independent of this project.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -14,14 +14,14 @@ use tokio::process::Command;
 
 use crate::receiver::{Endpoint, KEY, Receiver, Seen, message};
 
-/// A library that verifies a message, which it reads from standard input with its headers and a
-/// secret; its program ends with 0 if the message is genuine, and with 3 if it is not.
+/// A program around a library that reads a message with its headers and a secret from standard
+/// input; it exits with 0 if the message is genuine, and with 3 if it is not.
 struct Library {
     name: &'static str,
     program: &'static str,
-    /// Where its package is, by the environment; `make test` sees to it.
+    /// The environment variable with the package's folder, set by `make test`.
     folder: &'static str,
-    /// How the program is told.
+    /// The variable with the language's search path.
     path: &'static str,
     script: [&'static str; 2],
 }
@@ -60,11 +60,11 @@ const LIBRARIES: [Library; 2] = [
 ];
 
 impl Library {
-    /// Where its package is, if the launcher has it; said, if it has not.
+    /// The package's folder, if the launcher has it; prints a note otherwise.
     fn found(&self) -> Option<String> {
         let folder = env::var(self.folder).ok();
         if folder.is_none() {
-            // Past the test runner, which shows of a test that passes nothing.
+            // Written directly, because the test runner hides the output of passing tests.
             let why = format!(
                 "webhooks: NOT VERIFIED by {}, for {} names no folder; `make test` has it, or says \
                  why it has not",
@@ -75,7 +75,7 @@ impl Library {
         folder
     }
 
-    /// Whether the library says that this came from whoever has the secret.
+    /// Whether the library accepts this message with this key.
     async fn verifies(&self, folder: &str, seen: &Seen, key: &[u8]) -> bool {
         let headers = ["webhook-id", "webhook-timestamp", "webhook-signature"];
         let headers: serde_json::Map<_, _> =
@@ -106,7 +106,7 @@ async fn rotated(endpoint: &Endpoint, key: &[u8], overlap_seconds: i32) {
     assert!(rotated.fetch_one(&endpoint.database).await.unwrap());
 }
 
-/// What the receiver is sent next.
+/// The next message that the receiver gets.
 async fn next(endpoint: &Endpoint, receiver: &Receiver) -> Seen {
     endpoint.deliver(&[message("a", 1)]).await;
     receiver.seen().pop().unwrap()
@@ -122,7 +122,7 @@ async fn public_libraries_verify_what_is_sent_while_one_secret_replaces_another(
     let endpoint = Endpoint::at(db, &receiver.url).await;
     let first = next(&endpoint, &receiver).await;
     let (unheard, new, newest) = ([8; 32], [9; 32], [10; 32]);
-    // The answer to the first rotation was lost, so it was asked for again.
+    // The answer to the first rotation was lost, so it is requested again.
     rotated(&endpoint, &unheard, 60).await;
     rotated(&endpoint, &new, 60).await;
     let both = next(&endpoint, &receiver).await;

@@ -1,10 +1,10 @@
-//! A program's connections to its database: a pool for transactions, and one for single statements.
+//! A program's connections to its database: one pool for transactions, one for single statements.
 //!
-//! sqlx's pool pings every connection that comes back to it, in a task of its own, because the
-//! rollback of a dropped transaction may still have to be sent. A single statement commits by itself
-//! and leaves nothing behind, so that ping would be a second round trip for nothing. The pool for
-//! single statements sends none: it takes a connection back only if its statement is over, and closes
-//! it otherwise.
+//! sqlx's pool pings every connection that is returned to it, in a spawned task, because the rollback
+//! of a dropped transaction may not have been sent yet. A single statement is committed by itself and
+//! leaves nothing to roll back, so for it the ping is a second round trip without a purpose. The pool
+//! for single statements does not ping. It only takes a connection back whose statement has completed,
+//! and closes any other.
 
 use std::io;
 use std::time::Duration;
@@ -23,72 +23,75 @@ use sqlx::{
 };
 use tokio::time::{sleep, timeout};
 
-/// How soon a server that is starting is tried again.
+/// The pause between attempts to connect to a server that is starting.
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 
 /// A program's connections to its database.
 ///
-/// **Shape.** Two pools of the same size, with the same settings: sqlx's for transactions, and one
-/// for single statements. Both connect at the first use. Clones share them.
+/// **Shape.** Two pools with the same settings and the same maximum size: sqlx's for transactions,
+/// and one for single statements. Both connect at the first use. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Database {
     transactions: PgPool,
     statements: Pool<Connector>,
 }
 
-/// A way to the database for single statements, to be used in the place of a `&PgPool`.
+/// Executes single statements, in place of a `&PgPool`.
 ///
-/// **Shape.** From a [`Database`] it goes through its pool for single statements, from a `&PgPool`
-/// through that.
+/// **Shape.** Made from a [`Database`], it uses the pool for single statements; made from a
+/// `&PgPool`, it uses that pool for everything.
 #[derive(Clone, Copy, Debug)]
 pub struct Db<'a> {
     transactions: &'a PgPool,
     statements: Option<&'a Database>,
 }
 
-/// Connects as the pool for transactions does.
+/// Makes connections with the options of the pool for transactions.
 #[derive(Debug)]
 pub(super) struct Connector(PgPool);
 
-/// A connection on which a statement is under way. It is closed unless [`over`] gives it back.
+/// A connection with a statement in progress. It is taken out of the pool and closed when it is
+/// dropped; only [`over`] returns it.
 ///
-/// A future that is dropped half-way leaves a statement behind at which the server still is: whoever
-/// had the connection next would wait for it. An error that is not the server's refusal of the
-/// statement leaves a connection of which nobody knows how far it is, or one that has ended.
+/// If a statement's future is dropped, the server may still be executing the statement, and the next
+/// user of the connection would wait for its end. After any error but a refusal by the server, the
+/// connection is dead or in an unknown state.
 pub(super) type Lent = ScopeGuard<Object<Connector>, fn(Object<Connector>)>;
 
 impl Database {
-    /// The connections of a program whose pool for transactions is this one.
+    /// Adds a pool for single statements to this one for transactions.
     #[must_use]
     pub fn of(transactions: PgPool) -> Self {
         let most = transactions.options().get_max_connections();
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let statements = Pool::builder(Connector(transactions.clone())).max_size(most).build();
         let Ok(statements) = statements else {
-            unreachable!("only a pool with time limits of its own can be refused")
+            unreachable!("only a pool with timeouts needs a runtime")
         };
         Self { transactions, statements }
     }
 
-    /// The pool for transactions, and for whatever else keeps a connection for longer than one
-    /// statement.
+    /// The pool for transactions, and for everything else that needs a connection for longer than
+    /// one statement.
     #[must_use]
     pub const fn transactions(&self) -> &PgPool {
         &self.transactions
     }
 
-    /// The way for single statements.
+    /// Executes single statements.
     #[must_use]
     pub fn statements(&self) -> Db<'_> {
         self.into()
     }
 
-    /// How the pool for single statements stands.
+    /// The number of connections for single statements.
     pub(super) fn status(&self) -> Status {
         self.statements.status()
     }
 
-    /// A connection for one statement.
+    /// Takes a connection for one statement.
+    ///
+    /// **Errors.** As sqlx's pool: timed out if none is free in time, or why it cannot connect.
     pub(super) async fn lend(&self) -> Result<Lent, Error> {
         let within = self.transactions.options().get_acquire_timeout();
         match timeout(within, self.statements.get()).await {
@@ -96,7 +99,7 @@ impl Database {
             Ok(Err(PoolError::Backend(error))) => Err(error),
             Ok(Err(PoolError::Timeout(_))) | Err(_) => Err(Error::PoolTimedOut),
             Ok(Err(PoolError::Closed)) => Err(Error::PoolClosed),
-            // The pool has no hooks and no time limits of its own.
+            // Not possible: the pool has neither hooks nor timeouts.
             Ok(Err(error @ (PoolError::PostCreateHook(_) | PoolError::NoRuntimeSpecified))) => {
                 Err(Error::Configuration(error.into()))
             }
@@ -108,7 +111,7 @@ fn close(connection: Object<Connector>) {
     drop(Object::take(connection));
 }
 
-/// Ends a statement: its connection goes back if it can take another one.
+/// Returns the connection to the pool, unless the statement's error makes it unusable.
 pub(super) fn over<T>(connection: Lent, ended: Result<T, Error>) -> Result<T, Error> {
     if ended.as_ref().err().is_none_or(is_refusal) {
         drop(ScopeGuard::into_inner(connection));
@@ -116,8 +119,8 @@ pub(super) fn over<T>(connection: Lent, ended: Result<T, Error>) -> Result<T, Er
     ended
 }
 
-/// Whether the server has refused the statement, and waits for another one. An error that is fatal
-/// ends the connection.
+/// Whether the server has refused the statement and is ready for another one. After a fatal error, it
+/// closes the connection.
 fn is_refusal(error: &Error) -> bool {
     let refused = error.as_database_error();
     let refused = refused.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
@@ -128,8 +131,7 @@ impl Manager for Connector {
     type Type = PgConnection;
     type Error = Error;
 
-    /// A server that is starting is waited for, as by sqlx's pool. Whoever waits for the connection
-    /// has a time limit.
+    /// Waits for a server that is starting, as sqlx's pool does. [`Database::lend`] limits the time.
     async fn create(&self) -> Result<PgConnection, Error> {
         loop {
             match self.0.connect_options().connect().await {
@@ -139,8 +141,8 @@ impl Manager for Connector {
         }
     }
 
-    /// Asks the server nothing. A connection that is too old, or was idle for too long, is replaced,
-    /// as in sqlx's pool.
+    /// Replaces a connection that is too old or was idle for too long, as sqlx's pool does. The
+    /// server is not asked.
     async fn recycle(
         &self,
         _connection: &mut PgConnection,
@@ -153,12 +155,12 @@ impl Manager for Connector {
         {
             Ok(())
         } else {
-            Err(RecycleError::message("its time is over"))
+            Err(RecycleError::message("too old, or idle for too long"))
         }
     }
 }
 
-/// Whether the server is starting, or still has to notice that connections have ended.
+/// Whether the server is starting, or has not yet noticed that other connections were closed.
 fn is_starting(error: &Error) -> bool {
     if let Error::Io(refused) = error {
         return refused.kind() == io::ErrorKind::ConnectionRefused;
@@ -190,8 +192,7 @@ impl<'a> Db<'a> {
 impl<'a> Executor<'a> for Db<'a> {
     type Database = Postgres;
 
-    /// All that is found is read before the first item is given out, so that the connection is back
-    /// while whoever asked deals with it.
+    /// Reads all items before it returns the first, so that the stream holds no connection.
     fn fetch_many<'e, 'q: 'e, E>(
         self,
         query: E,
@@ -235,7 +236,7 @@ impl<'a> Executor<'a> for Db<'a> {
         self.transactions.prepare_with(sql, parameters)
     }
 
-    /// Only there with sqlx's feature `macros`, which this workspace has.
+    /// Part of the trait because of sqlx's feature `macros`, which this workspace enables.
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
     where
         'a: 'e,

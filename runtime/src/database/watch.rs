@@ -1,5 +1,5 @@
-//! What can be seen of a pool: how many connections it has, how long it takes to get one, and
-//! whether the database's clock and this machine's agree.
+//! Metrics of a connection pool: its size, the time to acquire a connection, and the difference
+//! between the database's clock and this machine's.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,25 +11,25 @@ use super::connections::{Database, over};
 use crate::chain;
 use crate::metrics::count;
 
-/// A pool's connections, by whether they are idle or exist at all, and the most there may be.
+/// Gauges: the pool's connections by state (idle, or open at all), and the most there may be.
 const CONNECTIONS: &str = "ordersaga_database_connections";
 const CONNECTIONS_MAX: &str = "ordersaga_database_connections_max";
 
-/// How long it took to get a connection from the pool, tried every few seconds.
+/// Histogram of the time to acquire a connection from the pool, probed every few seconds.
 const ACQUIRE_SECONDS: &str = "ordersaga_database_acquire_seconds";
 
-/// Tries that ended without a connection, or without an answer of the database.
+/// Counter of probes that got no connection, or no answer from the database.
 const PROBES_FAILED: &str = "ordersaga_database_probes_failed_total";
 
-/// By how much the database's clock is ahead of this machine's.
+/// Gauge of how many seconds the database's clock is ahead of this machine's.
 const CLOCK_AHEAD: &str = "ordersaga_database_clock_ahead_seconds";
 
-/// How often it is tried.
+/// The interval between probes.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Makes a pool visible in the metrics, under a name.
+/// Publishes a pool's metrics under a name.
 ///
-/// **Repeats.** Any number of watches of one pool say the same.
+/// **Repeats.** Several watches of one pool publish the same values.
 #[derive(Clone, Debug)]
 pub struct PoolWatch {
     pool: Watched,
@@ -43,13 +43,13 @@ enum Watched {
 }
 
 impl PoolWatch {
-    /// Begins every series of the pool, so that the first failure is a rise.
+    /// Registers every series of the pool, so that the first failure shows as an increase.
     #[must_use]
     pub fn of(pool: &PgPool, name: &'static str) -> Self {
         Self::begin(Watched::Transactions(pool.clone()), name)
     }
 
-    /// The same for the connections of a database that are for single statements.
+    /// The same for a database's pool for single statements.
     #[must_use]
     pub fn of_statements(database: &Database, name: &'static str) -> Self {
         Self::begin(Watched::Statements(database.clone()), name)
@@ -61,7 +61,7 @@ impl PoolWatch {
         Self { pool, name }
     }
 
-    /// Shows how many connections there are at this moment.
+    /// Publishes the current number of connections.
     pub fn show(&self) {
         let Self { pool, name } = self;
         let (open, idle, most) = match pool {
@@ -79,19 +79,20 @@ impl PoolWatch {
         gauge!(CONNECTIONS_MAX, "pool" => *name).set(most);
     }
 
-    /// Gets a connection, as a request or a step does, and asks the database what time it is.
+    /// Probes the pool: acquires a connection, as a request or a step does, and asks the database
+    /// for its time.
     pub async fn look(&self) {
         let name = self.name;
         match self.ask().await {
             Ok(ahead) => gauge!(CLOCK_AHEAD, "pool" => name).set(ahead),
             Err(error) => {
                 counter!(PROBES_FAILED, "pool" => name).increment(1);
-                tracing::debug!(pool = name, error = chain(&error), "no answer by way of the pool");
+                tracing::debug!(pool = name, error = chain(&error), "a probe of the pool failed");
             }
         }
     }
 
-    /// Looks every few seconds. Never ends.
+    /// Probes every few seconds. Never returns.
     pub async fn run(self) {
         let mut due = interval(LOOK_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,7 +121,7 @@ impl PoolWatch {
     }
 }
 
-/// By how many seconds the database's clock is ahead of this machine's.
+/// How many seconds the database's clock is ahead of this machine's.
 async fn clock_ahead(connection: &mut PgConnection) -> sqlx::Result<f64> {
     let here = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let asked = Instant::now();
@@ -128,7 +129,8 @@ async fn clock_ahead(connection: &mut PgConnection) -> sqlx::Result<f64> {
         sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
             .fetch_one(connection)
             .await?;
-    // It read its clock somewhere between question and answer.
+    // The database read its clock at some moment during the round trip; half of it is the best
+    // estimate.
     let half = asked.elapsed().checked_div(2).unwrap_or_default();
     let here = i64::try_from(here.saturating_add(half).as_micros()).unwrap_or(i64::MAX);
     let ahead = there.saturating_sub(here);
@@ -139,7 +141,7 @@ async fn clock_ahead(connection: &mut PgConnection) -> sqlx::Result<f64> {
 pub(super) fn describe_metrics() {
     describe_gauge!(CONNECTIONS, "Connections of a pool: all that are open, and those idle");
     describe_gauge!(CONNECTIONS_MAX, "The most connections that a pool may have");
-    describe_histogram!(ACQUIRE_SECONDS, "Time to get a connection, tried every 5 s");
-    describe_counter!(PROBES_FAILED, "Tries, every 5 s, to which the database did not answer");
+    describe_histogram!(ACQUIRE_SECONDS, "Time to acquire a connection, probed every 5 s");
+    describe_counter!(PROBES_FAILED, "Probes, every 5 s, that the database did not answer");
     describe_gauge!(CLOCK_AHEAD, "By how much the database's clock is ahead of the program's");
 }

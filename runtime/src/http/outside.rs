@@ -1,11 +1,11 @@
-//! Requests to addresses that somebody else has chosen: they leave the shop's own network, or are
-//! not made.
+//! Requests to URLs that somebody else has chosen: they must not reach the shop's own network
+//! (server-side request forgery).
 //!
-//! Whoever names a receiver could name one inside: a database, another program's port, or the
-//! service by which a cloud tells its machines their credentials. So a receiver's URL is checked, and
-//! its name is resolved by [`OutsideOnly`], which gives the client no address but those that are
-//! public: the address that was checked is the one that is connected to, however often the name
-//! changes. An operator may list hosts inside that are meant.
+//! Somebody who registers a receiver could name an internal host: a database, another program's
+//! port, or a cloud's metadata service with the machine's credentials. So a receiver's URL is
+//! checked, and its name is resolved by [`OutsideOnly`], which gives the client public addresses
+//! only. The client connects to the very address that was checked, so changing the DNS record in
+//! between (DNS rebinding) does not help. An operator can list internal hosts that are allowed.
 //!
 //! **Source.** The IANA registries of special-purpose addresses, for IPv4 and IPv6.
 
@@ -26,54 +26,54 @@ use crate::http::client_builder;
 /// The longest URL of a receiver.
 pub const URL_BYTES_MAX: usize = 2_048;
 
-/// How long a name may take to be resolved while its URL is checked.
+/// The time limit for resolving a name while its URL is checked.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Hosts inside the shop's own network that requests may go to, too.
+/// Internal hosts that requests are allowed to go to.
 ///
-/// **Shape.** Hosts with commas between, each with its port or without: `erp.internal,10.0.0.7:8080`.
-/// A host that is listed with a port may be asked at that port alone, one that is listed without a
-/// port at all of its ports; listed several times, at all that is listed. They may be asked without
-/// TLS. The case of a name does not count, nor does a full stop at its end.
+/// **Shape.** Hosts separated by commas, with or without a port: `erp.internal,10.0.0.7:8080`. With
+/// a port, only that port is allowed; without one, all ports are. A host may be listed several
+/// times. Listed hosts may be called without TLS. Names are compared without regard to case or a
+/// trailing dot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InternalHosts(Vec<(String, Option<u16>)>);
 
-/// It is no host.
+/// The text is not a host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no host: name it as in a URL, with its port or without, such as erp.internal:8080"
 )]
 pub struct NotAHost(String);
 
-/// Why requests do not go to a URL.
+/// Why a URL is not allowed as a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadReceiver {
-    /// It cannot be read, or is too long.
+    /// It cannot be parsed, or is too long.
     #[error("a URL such as https://erp.example.org/events, of at most {max} bytes", max = URL_BYTES_MAX)]
     NoUrl,
-    /// Without TLS, anybody on the way could read along.
+    /// Without TLS, anybody on the network path could read the message.
     #[error("a URL that begins with https://")]
     NotHttps,
-    /// A name or a password in a URL ends up in logs.
+    /// User names and passwords in URLs end up in logs.
     #[error("a URL without a user's name and password")]
     WithUserInfo,
-    /// It is not sent, so whoever wrote it means something else.
+    /// A fragment is never sent, so its author expects something else.
     #[error("a URL without a fragment")]
     WithFragment,
-    /// It is inside a network.
+    /// Its host is in a private or reserved network.
     #[error("a host on the internet: this one is inside a private network, or reserved")]
     NotPublic,
 }
 
-/// All addresses of a name are inside a network.
+/// All addresses of a name are in private or reserved networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its name leads into a private network")]
 pub struct LeadsInside;
 
-/// Resolves names to public addresses alone; those of listed hosts to any.
+/// A resolver that returns public addresses only, except for listed hosts.
 ///
-/// The client asks nobody about a host that is written as an address, and does not say which port a
-/// name is asked at: [`checked`] looks at both.
+/// The client does not call the resolver for a literal IP address, and does not tell it the port:
+/// [`checked`] covers both.
 #[derive(Clone, Debug, Default)]
 pub struct OutsideOnly(InternalHosts);
 
@@ -106,7 +106,7 @@ impl fmt::Display for InternalHosts {
 }
 
 impl InternalHosts {
-    /// What the list says of the URL's host and port.
+    /// How the list applies to the URL's host and port.
     fn listing_of(&self, url: &Url) -> Listing {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
         if self.ports_of(host).any(|only| only.is_none() || only == port) {
@@ -118,12 +118,12 @@ impl InternalHosts {
         }
     }
 
-    /// Whether a host is listed for any port. That the port is meant is checked with the URL.
+    /// Whether a host is listed for any port. [`checked`] checks the port.
     fn names(&self, host: &str) -> bool {
         self.ports_of(host).next().is_some()
     }
 
-    /// The ports that a host is listed with; none stands for all.
+    /// The ports that a host is listed with; `None` stands for all ports.
     fn ports_of(&self, host: &str) -> impl Iterator<Item = Option<u16>> {
         let host = without_dot(host);
         let entries = self.0.iter().filter(move |(listed, _)| listed.eq_ignore_ascii_case(host));
@@ -131,23 +131,23 @@ impl InternalHosts {
     }
 }
 
-/// What a list of internal hosts says of a URL.
+/// How a list of internal hosts applies to a URL.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listing {
-    /// Its host is listed, for its port.
+    /// Its host is listed for its port.
     Listed,
-    /// Its host is listed, for other ports alone.
+    /// Its host is listed, but only for other ports.
     AtOtherPorts,
     /// Its host is not listed.
     Unlisted,
 }
 
-/// A name without the full stop that it may end with, which means the same host.
+/// A name without the trailing dot, which means the same host.
 fn without_dot(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-/// A host as a URL has it, and the port that is written after it.
+/// Parses a host in URL form, and its port if there is one.
 fn host_of(text: &str) -> Option<(String, Option<u16>)> {
     let read = |scheme: &str| Url::parse(&format!("{scheme}://{text}")).ok();
     let (url, other) = (read("http")?, read("https")?);
@@ -157,26 +157,26 @@ fn host_of(text: &str) -> Option<(String, Option<u16>)> {
         && url.username().is_empty()
         && url.password().is_none()
         && !text.ends_with('/');
-    // A scheme's own port counts as none that is written, so both are asked.
+    // A scheme's default port is dropped from the URL, so two schemes are tried.
     let port = url.port().or_else(|| other.port());
     let host = url.host_str().map(without_dot).filter(|host| is_bare && !host.is_empty())?;
     Some((host.to_owned(), port))
 }
 
-/// The URL of a receiver that requests may go to, as far as it can be told without resolving names.
+/// Checks a receiver's URL, except for what needs name resolution.
 ///
-/// Ask before each request: the client does not resolve a host that is an address already, and its
-/// resolver does not know the port.
+/// Call it before each request: the client does not resolve a literal IP address, and its resolver
+/// does not know the port.
 ///
 /// **Errors.** [`BadReceiver`].
 pub fn checked(url: &str, internal: &InternalHosts) -> Result<Url, BadReceiver> {
-    // What is written out may be longer than what was written.
+    // Normalisation can make the URL longer, so the result is measured too.
     let url =
         Some(url).filter(|url| url.len() <= URL_BYTES_MAX).and_then(|url| Url::parse(url).ok());
     let url = url.filter(|url| url.as_str().len() <= URL_BYTES_MAX).ok_or(BadReceiver::NoUrl)?;
     let listing = internal.listing_of(&url);
     match (url.scheme(), listing) {
-        // The resolver knows a name without its port, so it would give out the address.
+        // The resolver does not know the port, so it would return the address.
         ("https" | "http", Listing::AtOtherPorts) => return Err(BadReceiver::NotPublic),
         ("https", Listing::Listed | Listing::Unlisted) | ("http", Listing::Listed) => {}
         ("http", Listing::Unlisted) => return Err(BadReceiver::NotHttps),
@@ -193,8 +193,9 @@ pub fn checked(url: &str, internal: &InternalHosts) -> Result<Url, BadReceiver> 
     if is_refused { Err(BadReceiver::NotPublic) } else { Ok(url) }
 }
 
-/// The same, and its name is resolved: one that leads inside is refused at once. One that leads
-/// nowhere yet may lead somewhere later, and is resolved again for each connection.
+/// The same as [`checked`], and resolves the name: one with only internal addresses is refused at
+/// once. A name that does not resolve is accepted, because it may resolve later; it is resolved
+/// again for each connection.
 ///
 /// **Errors.** As [`checked`].
 pub async fn looked_up(url: &str, internal: &InternalHosts) -> Result<Url, BadReceiver> {
@@ -211,16 +212,16 @@ pub async fn looked_up(url: &str, internal: &InternalHosts) -> Result<Url, BadRe
     if leads_inside { Err(BadReceiver::NotPublic) } else { Ok(url) }
 }
 
-/// The host, if it is an address and no name. However an IPv4 address is written (`0x7f.1`), a URL
-/// has it in four parts.
+/// The host, if it is an IP address. URL parsing turns every notation of an IPv4 address (`0x7f.1`)
+/// into dotted decimal.
 fn address_of(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// A client for receivers that somebody else has chosen. It follows no redirects, which could lead
-/// anywhere, and asks no proxy, which would resolve names itself.
+/// An HTTP client for receivers that somebody else has chosen. It follows no redirects, which could
+/// lead anywhere, and uses no proxy, which would resolve names itself.
 ///
-/// **Errors.** There is no TLS to be had.
+/// **Errors.** TLS is not available.
 pub fn outside_client(
     internal: &InternalHosts,
     connect_timeout: Duration,
@@ -237,7 +238,7 @@ pub fn outside_client(
         .build()
 }
 
-/// Whether a request failed because its name leads inside.
+/// Whether a request failed because its host resolves to an internal address.
 #[must_use]
 pub fn led_inside(error: &reqwest::Error) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
@@ -251,7 +252,7 @@ pub fn led_inside(error: &reqwest::Error) -> bool {
 }
 
 impl OutsideOnly {
-    /// The same, but for these hosts.
+    /// The same, with these internal hosts allowed.
     #[must_use]
     pub fn but(internal: &InternalHosts) -> Self {
         Self(internal.clone())
@@ -274,7 +275,7 @@ impl Resolve for OutsideOnly {
     }
 }
 
-/// Whether an address is one of the internet's, and of nothing nearer.
+/// Whether an address is globally routable.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -287,35 +288,34 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [first, second, third, fourth] = address.octets();
     !matches!(
         (first, second, third, fourth),
-        // This host, private, loopback, multicast, reserved and broadcast.
+        // "This host", private, loopback, multicast, reserved and broadcast.
         (0 | 10 | 127 | 224..=255, ..)
-            // Behind a provider's NAT, where one cloud also has its metadata.
+            // Carrier-grade NAT, where one cloud also has its metadata service.
             | (100, 64..=127, ..)
-            // Link-local, where most clouds have their metadata.
+            // Link-local, where most clouds have their metadata service.
             | (169, 254, ..)
             | (172, 16..=31, ..)
             | (192, 168, ..)
-            // Assigned to protocols, and documentation.
+            // IETF protocol assignments, and documentation.
             | (192, 0, 0 | 2, _)
-            // Relays from IPv6 to IPv4.
+            // 6to4 relay anycast.
             | (192, 88, 99, _)
-            // Measurements between networks.
+            // Benchmarking.
             | (198, 18 | 19, ..)
             | (198, 51, 100, _)
             | (203, 0, 113, _)
-            // One cloud's machines are told here who they are, by an address of the internet.
+            // One cloud's metadata service, which has a public address.
             | (168, 63, 129, 16)
     )
 }
 
-/// Of IPv6, only what is given out to networks of the internet is public. So all forms that carry an
-/// IPv4 address in them are not: mapped and compatible ones, those of NAT64, and, of what is given
-/// out, Teredo and 6to4.
+/// Only global unicast addresses are public. This excludes every form that embeds an IPv4 address:
+/// mapped, compatible and NAT64 addresses, and, within global unicast, Teredo and 6to4.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     let is_given_out = (0x2000..=0x3fff).contains(&first);
     let is_special = match first {
-        // Assigned to protocols (Teredo is one of them), and documentation.
+        // IETF protocol assignments (including Teredo), and documentation.
         0x2001 => second < 0x0200 || second == 0x0db8,
         // 6to4.
         0x2002 => true,
@@ -390,7 +390,7 @@ mod tests {
             "255.255.255.255",
             "::",
             "::1",
-            // IPv4 in it: mapped, compatible, NAT64, Teredo, 6to4.
+            // Embedded IPv4: mapped, compatible, NAT64, Teredo, 6to4.
             "::ffff:127.0.0.1",
             "::ffff:8.8.8.8",
             "::127.0.0.1",
@@ -429,7 +429,7 @@ mod tests {
             ("https://:secret@erp.example.org/", BadReceiver::WithUserInfo),
             ("https://erp.example.org/#part", BadReceiver::WithFragment),
             ("https://127.0.0.1/", BadReceiver::NotPublic),
-            // However the same address is written.
+            // Other notations of the same address.
             ("https://2130706433/", BadReceiver::NotPublic),
             ("https://0x7f.1/", BadReceiver::NotPublic),
             ("https://0177.0.0.1/", BadReceiver::NotPublic),

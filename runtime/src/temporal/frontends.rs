@@ -1,10 +1,10 @@
-//! Several frontends of one cluster, each call sent to one that answers.
+//! Client-side load balancing over a cluster's frontends, with health checks.
 //!
-//! The SDK balances over the addresses of a DNS name, but it never leaves a frontend that hangs: its
-//! keep-alive ends the connection after 14 s, the kernel of the hung machine accepts the next one,
-//! and calls are sent there as before. So each frontend is asked for its health all the time. One
-//! that does not say in time that it serves gets no more calls while another does, and the calls
-//! that wait for it are given up, whereupon the SDK repeats them.
+//! The SDK balances over the addresses of a DNS name, but it never leaves a frontend that hangs:
+//! its keep-alive ends the connection after 14 s, the kernel of the hung machine accepts the next
+//! one, and calls are sent there as before. So each frontend's health is polled. A frontend that
+//! fails its health check gets no more calls while another one is healthy, and the calls waiting
+//! for it are aborted, so that the SDK retries them.
 
 use std::error::Error;
 use std::iter::successors;
@@ -39,30 +39,30 @@ use tracing::{info, warn};
 
 use super::BadSettings;
 
-/// How often a frontend is asked whether it serves.
+/// The interval between health checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A frontend that does not say by then that it serves is left alone: longer than a busy one takes,
-/// and as short as it can be, because orders stand still for that long.
+/// The timeout of a health check: longer than a busy frontend takes, and otherwise as short as
+/// possible, because orders stand still for that long.
 const SERVES_WITHIN: Duration = Duration::from_secs(3);
 
-/// What a frontend is asked about.
+/// The service whose health is checked.
 const WORKFLOW_SERVICE: &str = "temporal.api.workflowservice.v1.WorkflowService";
 
-/// As much as the SDK reads of one answer.
+/// The SDK's own limit for the size of one response.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// The connections to all frontends of a cluster.
 struct Frontends {
     channels: Vec<Channel>,
-    /// Whether each of them serves, in the order of the channels.
+    /// Whether each frontend is healthy, in the order of the channels.
     serving: watch::Sender<Vec<bool>>,
     turn: AtomicUsize,
-    /// Ends with the connections.
+    /// The health checks, which end with the connections.
     _looks: JoinSet<()>,
 }
 
-/// The addresses in a list such as `10.0.0.1:7233,10.0.0.2:7233`; none in an empty one.
+/// Parses a list of addresses such as `10.0.0.1:7233,10.0.0.2:7233`; an empty list yields none.
 pub(super) fn addresses(list: &str, is_encrypted: bool) -> Result<Vec<Url>, BadSettings> {
     let scheme = if is_encrypted { "https" } else { "http" };
     let address = |text: &str| -> Option<Url> {
@@ -78,10 +78,11 @@ pub(super) fn addresses(list: &str, is_encrypted: bool) -> Result<Vec<Url>, BadS
     list.split(',').map(str::trim).filter(|text| !text.is_empty()).map(or_bad).collect()
 }
 
-/// Connects to these frontends, with the settings of `options`, and sends each call to one that
-/// serves, in turn. While none does, each is tried in turn.
+/// Connects to these frontends with the settings of `options`, and sends calls to the healthy ones,
+/// round robin. If none is healthy, all are tried in turn.
 ///
-/// **Errors.** The settings make no connection. Whether anybody answers, the first call finds out.
+/// **Errors.** The settings are invalid. An unreachable frontend is not an error here; the first
+/// call fails instead.
 pub(super) async fn reached_at(
     addresses: &[Url],
     options: &ConnectionOptions,
@@ -90,7 +91,7 @@ pub(super) async fn reached_at(
     let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
     let channels: Vec<_> = endpoints.iter().map(Endpoint::connect_lazy).collect();
     let frontends = Arc::new(Frontends::looked_after(addresses, channels));
-    // Before that, the first call might wait for one that hangs.
+    // Without this wait, the first call might go to a frontend that hangs.
     let mut serving = frontends.serving.subscribe();
     let one_serves = serving.wait_for(|serving| serving.contains(&true));
     if timeout(SERVES_WITHIN, one_serves).await.is_err() {
@@ -124,7 +125,7 @@ impl Frontends {
         }
     }
 
-    /// The place of the next one that serves, or of the next one.
+    /// The index of the next healthy frontend, or of the next one if none is healthy.
     fn whose_turn(&self) -> usize {
         let (count, turn) = (self.channels.len(), self.turn.fetch_add(1, Ordering::Relaxed));
         let turn = turn.checked_rem(count).unwrap_or_default();
@@ -132,16 +133,16 @@ impl Frontends {
         (turn..count).chain(0..turn).find(|place| serving[*place]).unwrap_or(turn)
     }
 
-    /// Until this one does not serve, and another one does.
+    /// Waits until this frontend is unhealthy and another one is healthy.
     async fn until_left(&self, place: usize) {
         let mut serving = self.serving.subscribe();
         let is_left = |serving: &Vec<bool>| !serving[place] && serving.contains(&true);
-        // The sender is this one's own, so it is there for as long as anybody listens.
+        // `self` owns the sender, so the channel cannot be closed while this waits.
         serving.wait_for(is_left).await.map(drop).unwrap_or_default();
     }
 }
 
-/// Asks a frontend for its health, again and again.
+/// Polls a frontend's health for ever.
 async fn look_after(
     place: usize,
     address: String,
@@ -157,7 +158,10 @@ async fn look_after(
         let is_news =
             serving.send_if_modified(|all| mem::replace(&mut all[place], serves) != serves);
         if is_news && !serves {
-            warn!(frontend = address, "a frontend of Temporal does not answer, and is left alone");
+            warn!(
+                frontend = address,
+                "a frontend of Temporal does not answer, and gets no more calls"
+            );
             is_left = true;
         } else if is_news && mem::take(&mut is_left) {
             info!(frontend = address, "a frontend of Temporal answers again");
@@ -169,8 +173,9 @@ async fn serves(channel: Channel) -> bool {
     let request = HealthCheckRequest { service: WORKFLOW_SERVICE.to_owned() };
     match HealthClient::new(channel).check(request).await {
         Ok(answer) => answer.get_ref().status() == ServingStatus::Serving,
-        // What knows no such question, or may not answer it, is there all the same. A status with a
-        // cause was made on this side, for want of an answer; a proxy says it in this word.
+        // A frontend that does not implement the health check, or denies it, is still alive. A
+        // status with a source was created on this side because there was no answer; `Unavailable`
+        // comes from a proxy.
         Err(status) => status.source().is_none() && status.code() != Code::Unavailable,
     }
 }
@@ -188,8 +193,8 @@ async fn ask(channel: Channel, request: GrpcRequest) -> Result<GrpcSuccessRespon
     Ok(GrpcSuccessResponse { headers, proto: answer.into_inner() })
 }
 
-/// A call whose connection ended is called cancelled by the library, which nobody would repeat. One
-/// whose time was up stays what it is.
+/// The library reports a call whose connection ended as `Cancelled`, which is not retried; it
+/// becomes `Unavailable`. A timeout is left as it is.
 fn or_unavailable(status: Status) -> Status {
     let mut causes = successors(status.source(), |cause| Error::source(*cause));
     let was_late = causes.any(<dyn Error>::is::<TimeoutExpired>);
@@ -199,7 +204,7 @@ fn or_unavailable(status: Status) -> Status {
     status
 }
 
-/// The same connection as the SDK makes.
+/// Builds the same connection as the SDK does.
 fn endpoint(address: &Url, options: &ConnectionOptions) -> Result<Endpoint, ClientConnectError> {
     let mut endpoint = Endpoint::from_shared(address.to_string())?;
     if let Some(connect_timeout) = options.connect_timeout {
@@ -238,7 +243,7 @@ fn tls_config(options: &TlsOptions) -> ClientTlsConfig {
     tls
 }
 
-/// Hands messages on as they are: what they mean is the SDK's.
+/// A codec that passes messages on as bytes: decoding them is the SDK's job.
 #[derive(Clone, Copy)]
 struct AsItIs;
 
@@ -286,7 +291,7 @@ mod tests {
 
     use super::*;
 
-    /// Frontends that nobody asks for their health: the test says which of them serve.
+    /// Frontends without health checks: the test sets which of them are healthy.
     fn frontends(serving: &[bool]) -> Frontends {
         let nobody = Endpoint::from_static("http://127.0.0.1:9");
         Frontends {
@@ -337,7 +342,7 @@ mod tests {
         assert_eq!(poll!(&mut left), Poll::Ready(()));
     }
 
-    /// As the library tells of a call that was under way when its connection ended.
+    /// The error that the library reports for a call that was in flight when its connection ended.
     #[derive(Debug, thiserror::Error)]
     #[error("the connection ended")]
     struct Ended(#[source] Status);

@@ -1,5 +1,5 @@
-//! A travel agency in a test: a real Temporal server of its own, a worker that runs the trips, and
-//! a world in which every activity can be made to go wrong.
+//! A travel agency in a test: its own Temporal server, a worker that runs the trips, and a world in
+//! which every activity can be made to fail.
 
 #![expect(
     unreachable_pub,
@@ -36,10 +36,10 @@ use tokio::sync::watch;
 use trip::{Trip, TripId, TripStart, View};
 use world::World;
 
-/// A trip's workflow, to be asked and told.
+/// A handle of a trip's workflow.
 pub type Handle = WorkflowHandle<Client, <Trip as WorkflowImplementation>::Run>;
 
-/// An agency that is open.
+/// A running agency.
 pub struct Agency {
     pub world: World,
     client: Client,
@@ -58,8 +58,8 @@ impl Agency {
         Self { world, client, server, stop, worker }
     }
 
-    /// Starts a trip. A workflow task keeps Temporal's own time limit: with a shorter one, a debug
-    /// build of the SDK panics where a release build only logs that a busy machine was late.
+    /// Starts a trip. Keeps Temporal's default workflow task timeout: with a shorter one, on a slow
+    /// machine a debug build of the SDK panics where a release build only logs.
     pub async fn start(&self, start: &TripStart) -> Handle {
         let options = WorkflowStartOptions::new(trip::QUEUE, start.trip.0.clone()).build();
         self.client.start_workflow(Trip::run, start.clone(), options).await.unwrap()
@@ -84,12 +84,12 @@ impl Agency {
         handle.execute_update(Trip::until_waiting, None, Default::default()).await.unwrap()
     }
 
-    /// Waits until the trip waits for a person, about something else than before.
+    /// Waits until the trip waits for a person about something other than `before`.
     pub async fn until_waiting_anew(&self, handle: &Handle, before: WaitingFor) -> WaitingFor {
         handle.execute_update(Trip::until_waiting, Some(before), Default::default()).await.unwrap()
     }
 
-    /// Whether the decision was taken, or why not.
+    /// Sends a decision; returns why it was refused, if it was.
     pub async fn decide(
         &self,
         handle: &Handle,
@@ -103,7 +103,7 @@ impl Agency {
         taken.map_err(|error| format!("{error:?}"))
     }
 
-    /// Whether a cancel came in time.
+    /// Sends a cancel; returns whether it came in time.
     pub async fn cancel(&self, handle: &Handle) -> bool {
         let reason = "changed my mind".to_owned();
         handle.execute_update(Trip::cancel, reason, Default::default()).await.unwrap()
@@ -117,8 +117,8 @@ impl Agency {
     }
 }
 
-/// The regular activities of this name that the trip has asked for, in order: when, and how long
-/// all their attempts may take.
+/// The regular activities of this name that the trip has scheduled, in order: when, and their
+/// schedule-to-close timeout.
 pub async fn scheduled(handle: &Handle, activity: &str) -> Vec<(Duration, Option<Duration>)> {
     let events = handle.fetch_history(Default::default()).into_events().await.unwrap();
     let of_activity = |event: HistoryEvent| match event.attributes {
@@ -135,7 +135,7 @@ pub async fn scheduled(handle: &Handle, activity: &str) -> Vec<(Duration, Option
     events.into_iter().filter_map(of_activity).collect()
 }
 
-/// The SDK's replayer stays on the thread it was made on.
+/// The SDK's replayer must stay on the thread that created it.
 fn replay(events: Vec<HistoryEvent>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -147,13 +147,13 @@ fn replay(events: Vec<HistoryEvent>) -> Result<(), String> {
     })
 }
 
-/// A Temporal server that nobody else uses.
+/// A Temporal server for this test alone.
 async fn temporal() -> WorkflowEnvironment<LocalServer> {
     let cli = env::var("TEMPORAL_CLI")
         .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
     loop {
         let port = port();
-        // The dev server's own defaults make every step wait.
+        // With the dev server's defaults every step would wait.
         let settings = [
             "history.transferProcessorMaxPollRPS=100",
             "history.timerProcessorMaxPollRPS=100",
@@ -168,16 +168,16 @@ async fn temporal() -> WorkflowEnvironment<LocalServer> {
             .build();
         match WorkflowEnvironment::start_local(options).await {
             Ok(server) => return server,
-            // On a machine with a lot to do, the SDK's five seconds are not always enough. A
-            // server that never comes up is ended by whoever runs the test.
+            // On a busy machine the SDK's five seconds are not always enough. If the server never
+            // starts, the test runner's timeout ends the test.
             Err(error) => println!("another try to start Temporal: {error}"),
         }
     }
 }
 
-/// A port that nobody else is given while this process runs: two tests that were given the same one
-/// would share a server, which goes away with the first of them. Temporal can listen there all the
-/// same: this socket does not listen, and both allow their address to be used again.
+/// A port reserved for as long as this process runs: two tests with the same port would share a
+/// server, and it stops with the first of them. Temporal can still listen there: this socket does
+/// not listen, and both set address reuse.
 fn port() -> u16 {
     let held = TcpSocket::new_v4().unwrap();
     held.set_reuseaddr(true).unwrap();
@@ -187,7 +187,7 @@ fn port() -> u16 {
     port
 }
 
-/// Serves the trips, on a thread and a runtime of its own: a worker stays on its thread.
+/// Runs the worker on its own thread and runtime: a worker must stay on its thread.
 fn serve(client: Client, world: World, mut stop: watch::Receiver<bool>) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -210,7 +210,7 @@ fn serve(client: Client, world: World, mut stop: watch::Receiver<bool>) -> threa
     })
 }
 
-/// A trip by a name of its own.
+/// A trip with the given name.
 pub fn trip(name: &str) -> TripStart {
     TripStart { trip: TripId(name.to_owned()), ..TripStart::default() }
 }

@@ -24,32 +24,31 @@ pub const QUEUE: &str = "trips";
 
 const A_MINUTE: Option<Duration> = Some(Duration::from_mins(1));
 
-/// Too short for the retries that the tests ask for: it must not count past the point of no
-/// return.
+/// Too short for the retries that the tests provoke: it must not apply past the point of no return.
 const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TripId(pub String);
 
-/// A trip as it is begun.
+/// Input of a trip.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TripStart {
     pub trip: TripId,
     pub patience: Option<Duration>,
-    /// Between the hotel and the car.
+    /// The cancel window between the hotel and the car.
     pub cancel_window: Duration,
     /// Whether the car is booked before the hotel, although it is declared after it.
     pub car_first: bool,
-    /// Whether the hotel is needed once more, right after it was booked.
+    /// Whether the hotel is booked again right after it was booked.
     pub hotel_again: bool,
-    /// How long the guest has to confirm the room, where the hotel asks for that.
+    /// How long the guest has to confirm the room, if the hotel requires that.
     pub guest_has: Duration,
 }
 
-/// The hotel wants the guest to confirm the room.
+/// The hotel requires the guest to confirm the room.
 pub const ASKS_THE_GUEST: &str = "asks the guest";
 
-/// The hotel is full, and another one is booked in its place.
+/// The hotel is full, and another one is booked instead.
 pub const FULL: &str = "full";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +95,7 @@ saga::contract! {
     note NoteEnd(TripId) -> (), on QUEUE, quick 3 s, attempt 10 s;
 }
 
-/// How a trip looks from inside.
+/// The trip's state as its workflow sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct View {
     pub steps: Vec<StepProgress>,
@@ -147,7 +146,7 @@ async fn travel(saga: &mut Saga<Trip>, start: &TripStart) -> Result<(), Stop<Ref
     Ok(())
 }
 
-/// Answers how the trip ended.
+/// Unwinds, and returns how the trip ended.
 async fn unwind(
     ctx: &WorkflowContext<Trip>,
     saga: &mut Saga<Trip>,
@@ -159,7 +158,7 @@ async fn unwind(
         Stop::GaveUp { step } => format!("gave up: {step}"),
         Stop::Cancelled => "cancelled".to_owned(),
         Stop::Broken { step, .. } => format!("broken: {step}"),
-        // There is nothing to undo, even for a process that does not know that.
+        // There is nothing to undo, even if the caller unwinds anyway.
         Stop::NotOpen { ended, .. } => {
             assert_eq!(saga.unwind().await, Unwound::Undone);
             return format!("not open: {}", ended.unwrap_or_default());
@@ -230,7 +229,7 @@ impl Trip {
         Ok(self.progress.resolve(resolution)?)
     }
 
-    /// Answers once the trip waits for a person, about something else than it did.
+    /// Returns once the trip waits for a person about something new.
     #[update(name = "until_waiting")]
     pub async fn until_waiting(
         ctx: &mut WorkflowContext<Self>,

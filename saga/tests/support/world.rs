@@ -1,4 +1,4 @@
-//! The world outside the workflow: what stands booked, what was asked for, and what goes wrong.
+//! The world outside the workflow: current bookings, recorded calls, and planned faults.
 
 #![expect(dead_code, reason = "the constants that the activity macro makes are not all used")]
 
@@ -15,31 +15,31 @@ use tokio::time::interval;
 
 use super::trip::{self, AttentionNote, CONTRACTS, Refusal, ResolvedNote, TripId};
 
-/// What goes wrong with an activity.
+/// A fault of an activity.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The business says no; nothing takes effect.
+    /// The business refuses; nothing takes effect.
     Refused(&'static str),
-    /// No answer, so many times; nothing takes effect.
+    /// No answer, this many times; nothing takes effect.
     Unavailable(u32),
-    /// No answer once, and the party wants to be left alone for so long.
+    /// No answer once, and the party asks for this pause (`Retry-After`).
     RetryAfter(Duration),
-    /// It takes effect, but the answer is lost, so many times.
+    /// It takes effect, but the answer is lost, this many times.
     AnswerLost(u32),
-    /// An answer that makes no sense, so many times; nothing takes effect. The party is asked again
-    /// for so long.
+    /// An invalid answer, this many times; nothing takes effect. The party is asked again for this
+    /// long.
     InvalidAnswer(u32, Duration),
-    /// A bug, so many times; nothing takes effect.
+    /// A bug, this many times; nothing takes effect.
     Broken(u32),
     /// The process is not open; `ended` says how it ended.
     NotOpen(&'static str),
     /// The worker cancels one attempt by itself.
     CancelledByWorker,
-    /// One attempt stops before it takes effect, until the world lets it go.
+    /// One attempt blocks before it takes effect, until the test releases it.
     Held,
 }
 
-/// Always, as far as a test can see.
+/// For the whole test.
 pub const FOR_EVER: u32 = u32::MAX;
 
 /// One attempt at an activity.
@@ -49,25 +49,25 @@ pub struct Call {
     pub is_local: bool,
 }
 
-/// What the world knows of a trip.
+/// The world's record of a trip.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     faults: BTreeMap<String, VecDeque<Fault>>,
     is_let_go: bool,
-    /// What the hotel answers, one after the other, before it gives a room.
+    /// The hotel's answers, in order, before it gives a room.
     hotel_answers: VecDeque<&'static str>,
     pub calls: Vec<Call>,
-    /// The steps whose effect stands.
+    /// The steps whose effect currently holds.
     pub standing: BTreeSet<String>,
-    /// The steps that were undone, and refuse a late step.
+    /// The steps that were undone; a late step is refused.
     tombstones: BTreeSet<String>,
-    /// The runs and numbers of the notes that asked for a person.
+    /// The runs and numbers of the notes that requested a person.
     occurrences: Vec<(String, u32)>,
     pub resolved: Vec<ResolvedNote>,
 }
 
 impl Record {
-    /// What was asked for, in order, repeats in a row once.
+    /// The activities called, in order, without consecutive duplicates.
     pub fn activities(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.calls.iter().map(|call| call.activity.as_str()).collect();
         names.dedup();
@@ -100,7 +100,7 @@ impl Record {
     }
 }
 
-/// All trips. Whoever waits for something in it hears of every change.
+/// All trips. Waiters are notified of every change.
 #[derive(Clone, Debug)]
 pub struct World(Arc<watch::Sender<BTreeMap<TripId, Record>>>);
 
@@ -111,29 +111,29 @@ impl Default for World {
 }
 
 impl World {
-    /// After the faults that are planned already, this happens to the activity.
+    /// Adds a fault of the activity after those already planned.
     pub fn plan(&self, trip: &TripId, activity: &str, fault: Fault) {
         self.change(trip, |record| {
             record.faults.entry(activity.to_owned()).or_default().push_back(fault);
         });
     }
 
-    /// The activity works from now on.
+    /// Removes the activity's faults: it works from now on.
     pub fn mend(&self, trip: &TripId, activity: &str) {
         self.change(trip, |record| record.faults.remove(activity));
     }
 
-    /// Lets go what is held.
+    /// Releases the blocked attempts.
     pub fn let_go(&self, trip: &TripId) {
         self.change(trip, |record| record.is_let_go = true);
     }
 
-    /// The hotel answers this first, one after the other.
+    /// Sets the hotel's next answers, in order.
     pub fn hotel_answers(&self, trip: &TripId, answers: &[&'static str]) {
         self.change(trip, |record| record.hotel_answers.extend(answers));
     }
 
-    /// Waits until it is so.
+    /// Waits until the condition holds.
     pub async fn until(&self, trip: &TripId, is_so: impl Fn(&Record) -> bool) {
         let mut changes = self.0.subscribe();
         changes.wait_for(|trips| trips.get(trip).is_some_and(&is_so)).await.unwrap();
@@ -149,7 +149,7 @@ impl World {
         result.unwrap()
     }
 
-    /// One attempt: what is planned goes wrong, and otherwise the activity takes effect.
+    /// One attempt: fails as planned, or else takes effect.
     async fn play(&self, ctx: &ActivityContext, trip: &TripId) -> Result<(), ActivityError> {
         let activity = ctx.info().activity_type.clone();
         let is_local = ctx.info().is_local;
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    /// Shows signs of life meanwhile.
+    /// Sends heartbeats meanwhile.
     async fn until_let_go(&self, ctx: &ActivityContext, trip: &TripId) {
         let mut due = interval(Duration::from_millis(500));
         let let_go = self.until(trip, |record| record.is_let_go);
@@ -349,7 +349,7 @@ impl World {
         self.play(&ctx, &trip).await
     }
 
-    /// The same run and number is the same note.
+    /// Idempotent per run and number.
     #[activity(definition = trip::NoteAttention)]
     pub async fn note_attention(
         self: Arc<Self>,
@@ -362,7 +362,7 @@ impl World {
             if !record.occurrences.contains(&key) {
                 record.occurrences.push(key.clone());
             }
-            // The record has seen 40 in other runs of the process.
+            // Other runs of the process have used the first 40 numbers.
             (41..).zip(&record.occurrences).find(|(_, noted)| **noted == key).unwrap().0
         });
         Ok(occurrence)

@@ -1,8 +1,8 @@
-//! Orders that arrive at a fixed rate, whether or not earlier ones are answered: how many are
-//! accepted, how soon, and that each of them comes to its right end.
+//! An open load: orders arrive at a fixed rate, whether or not earlier ones are answered. Measures
+//! how many are accepted and how fast, and checks that each ends correctly.
 //!
-//! Each arrival is due by the clock, and its latency counts from then. So an answer that is late
-//! makes those that wait behind it late, too, instead of having fewer arrive.
+//! Latency counts from the scheduled arrival. So a late answer delays the requests queued behind
+//! it, instead of reducing the load (no coordinated omission).
 
 use std::io;
 use std::num::NonZeroU32;
@@ -26,31 +26,31 @@ use super::wire::{Answer, Connection, Request, WireError};
 use crate::latency::{Latencies, Took, per_second, ratio, rounded};
 use crate::screen::{heading, say};
 
-/// All but one in a hundred are accepted within this time.
+/// The target for the 99th percentile of acceptance.
 const ACCEPTED_WITHIN: Took = Took(Duration::from_millis(50));
 
-/// How often it is looked, while orders arrive, how long a read takes.
+/// How often a read is sampled while orders arrive.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// How often it is looked how many have ended, and told.
+/// How often the number of ended orders is checked and printed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// So many looks in a row at which no more had ended: nothing goes on.
+/// After this many checks without progress, processing counts as stopped.
 const STANDSTILL: u32 = 30;
 
-/// How orders arrive.
+/// The arrival of orders.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Arrivals {
-    /// How many orders arrive a second, whether or not earlier ones are answered; 0: none, and
-    /// accepting is not measured.
+    /// Orders that arrive per second, whether or not earlier ones are answered; 0: none, and
+    /// accepting is not measured
     #[arg(id = "arrivals", long, value_name = "ARRIVALS", default_value_t = 2_500)]
     per_second: u32,
 
-    /// For how many seconds they arrive.
+    /// Seconds for which orders arrive
     #[arg(id = "arrival-seconds", long, value_name = "ARRIVAL_SECONDS", default_value_t = 30)]
     seconds: u32,
 
-    /// Over how many connections. An order that finds none free is late, and that counts.
+    /// Number of connections. An order that finds none free is late, which counts
     #[arg(
         id = "arrival-connections",
         long,
@@ -60,7 +60,7 @@ pub(super) struct Arrivals {
     connections: usize,
 }
 
-/// What arrives, prepared beforehand so that sending it takes little of the machine.
+/// The requests, prepared beforehand so that sending them costs little CPU time.
 struct Plan {
     requests: Vec<Request>,
     /// The ids of the orders, in the order of their arrival.
@@ -69,27 +69,27 @@ struct Plan {
     next: AtomicUsize,
 }
 
-/// What became of what arrived.
+/// The outcomes of the arrivals.
 struct Tally {
-    /// Which of the arrivals were accepted.
+    /// Indices of accepted arrivals.
     accepted: Vec<usize>,
-    /// Answered with 503: more than the starter takes at once, or lets wait.
+    /// Answered with 503: load shed by the starter.
     shed: u64,
     /// Answered with 429.
     limited: u64,
-    /// Answered otherwise, or not at all.
+    /// Other status, or no answer.
     failed: u64,
-    /// From when an order was due until it was accepted.
+    /// From the scheduled arrival to acceptance.
     took: Latencies,
 }
 
-/// How long a caller's reads took meanwhile.
+/// Latency of a caller's reads meanwhile.
 struct Reads {
     took: Latencies,
     failed: u64,
 }
 
-/// What was found while orders arrived.
+/// The results while orders arrived.
 struct Flood {
     tally: Tally,
     lasted: Duration,
@@ -97,7 +97,7 @@ struct Flood {
     reads: Reads,
 }
 
-/// Has orders arrive, waits for the end of those that were accepted, and shows what was found.
+/// Sends the orders, waits until the accepted ones have ended, and prints the results.
 pub(super) async fn measured(
     arrivals: Arrivals,
     arena: &Arena,
@@ -142,14 +142,14 @@ impl Plan {
         Ok(Self { requests, orders, per_second, next: AtomicUsize::new(0) })
     }
 
-    /// When this arrival is due, so long after the first one.
+    /// The scheduled time of this arrival, relative to the first one.
     fn due(&self, number: usize) -> Duration {
         let number = u64::try_from(number).unwrap_or(u64::MAX);
         Duration::from_secs(number).checked_div(self.per_second.get()).unwrap_or_default()
     }
 }
 
-/// Has them arrive, and looks meanwhile how long reads take.
+/// Sends the orders, and samples the latency of reads meanwhile.
 async fn flood(
     arena: &Arena,
     programs: &Programs,
@@ -161,7 +161,7 @@ async fn flood(
     let began = Instant::now();
     let sent = Arc::clone(plan);
     let mut arriving = spawn_blocking(move || {
-        // On a thread of its own: the load is to take as little as it can, and to be on time.
+        // On a thread of its own: the load generator has to be cheap and punctual.
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         runtime.block_on(all_arrive(sent, connections))
     });
@@ -181,7 +181,7 @@ async fn cpu_times(arena: &Arena, programs: &Programs) -> Result<CpuTimes, Bench
 }
 
 async fn all_arrive(plan: Arc<Plan>, connections: usize) -> Result<Tally, WireError> {
-    // The first ones are not late because nobody has connected yet.
+    // Connect before the first arrival, so that it is not late.
     let mut open = Vec::with_capacity(connections);
     let first = plan.requests.first().ok_or(WireError::Nothing)?;
     for _ in 0..connections {
@@ -199,7 +199,7 @@ async fn all_arrive(plan: Arc<Plan>, connections: usize) -> Result<Tally, WireEr
     Ok(together)
 }
 
-/// One connection takes the next arrival, sends it when it is due, and takes another one.
+/// One connection: takes the next arrival, sends it when it is due, and repeats.
 async fn arrive(
     plan: Arc<Plan>,
     mut connection: Connection,
@@ -254,7 +254,7 @@ impl Reads {
         Ok(Self { took: Latencies::new()?, failed: 0 })
     }
 
-    /// Reads the order that arrived first, over a connection of its own.
+    /// Reads the first order, over a separate connection.
     async fn sample(&mut self, arena: &Arena, plan: &Plan) -> Result<(), BenchError> {
         match plan.orders.first() {
             Some(order) => self.read(arena, *order).await,
@@ -283,7 +283,7 @@ impl Reads {
     }
 }
 
-/// Shows what was accepted, and how soon.
+/// Prints how many orders were accepted and how fast.
 fn shown(plan: &Plan, flood: &Flood) -> Result<(), BenchError> {
     let Flood { tally, lasted, cpu, reads } = flood;
     let count = |numbers: usize| u64::try_from(numbers).unwrap_or(u64::MAX);
@@ -325,7 +325,7 @@ fn shown(plan: &Plan, flood: &Flood) -> Result<(), BenchError> {
     reads.shown("reads of an order meanwhile")
 }
 
-/// Waits until all that were accepted have ended, and tells how far they are.
+/// Waits until all accepted orders have ended, and prints the progress.
 async fn until_ended(
     arena: &Arena,
     database: &Database,
@@ -366,7 +366,7 @@ async fn until_ended(
     }
 }
 
-/// Shows how those that were accepted came to their end.
+/// Prints how the accepted orders were processed.
 fn ended(
     accepted: &[Uuid],
     within: Duration,

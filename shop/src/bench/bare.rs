@@ -1,5 +1,5 @@
-//! What a read costs at the least: an axum handler that reads one row by its key and hands it on
-//! as JSON, with no checks, no limits, no log. A process of its own, like the starter.
+//! The minimal cost of a read: an axum handler that returns one row by its key as JSON, without
+//! checks, limits or logs. A separate process, like the starter.
 
 use std::process::Stdio;
 
@@ -20,7 +20,7 @@ use super::BenchError;
 use super::worker::input_ended;
 use crate::screen::say;
 
-/// Serves the bare reads. Started by `shop bench`, and ends with it.
+/// Serves the bare reads. Started by `shop bench`, and stops with it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchBare {
     /// The shop's database, as the starter uses it.
@@ -28,7 +28,7 @@ pub(crate) struct BenchBare {
     database_url: String,
 }
 
-/// Starts it as a process of its own, and tells its URL.
+/// Starts it as a child process, and returns its URL.
 pub(super) async fn started() -> Result<(Child, String), BenchError> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg("bench-bare")
@@ -43,7 +43,7 @@ pub(super) async fn started() -> Result<(Child, String), BenchError> {
     Ok((child, url.trim().to_owned()))
 }
 
-/// Serves until standard input ends, with as many connections as the starter has by default.
+/// Serves until standard input is closed, with the starter's default number of connections.
 pub(crate) async fn serve(options: &BenchBare) -> Result<(), BenchError> {
     let database = PgPoolOptions::new().max_connections(10).test_before_acquire(false);
     let database = database.connect_lazy(&options.database_url)?;

@@ -1,4 +1,4 @@
-//! The three that are measured: how each is started, and how its end is waited for.
+//! The three contenders: how to start one, and how to wait for its end.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,25 +19,25 @@ use super::database::Database;
 use super::textbook::{EmptyWorkflow, QUEUE, TextbookSaga};
 use crate::ordersaga::{ApiError, Ordersaga, PlaceOrder};
 
-/// An order whose workflow is not started by then is a fault.
+/// An order whose workflow has not started after this time is an error.
 const LAUNCHED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long to wait before it is asked again for a workflow that is not started yet.
+/// The pause before a workflow that has not started yet is looked up again.
 const A_MOMENT: Duration = Duration::from_millis(2);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Contender {
-    /// The least that a workflow can be.
+    /// The minimal workflow.
     Empty,
-    /// A real order: HTTP starter, worker, every step, its status to be seen throughout.
+    /// A real order: HTTP starter, worker, every step, with its status visible throughout.
     Order,
     /// The same steps as regular activities, priced beforehand and started without HTTP.
     Textbook,
 }
 
 impl Contender {
-    /// All of them, in the order in which a round measures them.
+    /// All contenders, in the order of a round.
     pub(super) const ALL: [Self; 3] = [Self::Empty, Self::Order, Self::Textbook];
 
     /// What it is called.
@@ -50,60 +50,60 @@ impl Contender {
     }
 }
 
-/// Why a measurement is none.
+/// Why a measurement is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Spoiled {
     /// An order could not be placed.
     #[error(transparent)]
     Placing(#[from] ApiError),
-    /// Temporal did not do as it was asked, or a workflow did not end well.
+    /// Temporal returned an error, or a workflow failed.
     #[error("{doing}: {why}")]
     Temporal {
-        /// What was under way.
+        /// The action.
         doing: String,
         /// Why it failed.
         why: String,
     },
-    /// An order could not be put on record.
+    /// An order could not be recorded.
     #[error("an order could not be put on record")]
     Record(#[from] sqlx::Error),
-    /// Postgres does not tell which of its processes serve the sandboxes.
-    #[error("the database does not tell whom it serves")]
+    /// Postgres does not report which of its processes serve the sandboxes.
+    #[error("the database does not list its connections")]
     Processes(#[source] sqlx::Error),
     /// An order was not shipped, so it did not cost what an order costs.
     #[error("order {workflow_id} was to be completed, and is {status}")]
     NotShipped {
         /// Its workflow.
         workflow_id: String,
-        /// What it has become.
+        /// The status it has.
         status: &'static str,
     },
 }
 
-/// Where the three compete: the same server, the same orders.
+/// What the contenders share: the same server, the same orders.
 pub(super) struct Arena {
-    /// The shop's database as the starter uses it, to put the textbook's orders on record.
+    /// The shop's database as the starter's role, to record the textbook saga's orders.
     pub(super) starter_database: Database,
     pub(super) client: Client,
     pub(super) shop: Ordersaga,
-    /// What is asked for, and the same as the shop prices it.
+    /// The requests, and the same orders as priced by the shop.
     pub(super) orders: Vec<(PlaceOrder, Order)>,
-    /// Tells this run's orders from another's.
+    /// Distinguishes this run's orders from another's.
     pub(super) run: String,
     pub(super) next: AtomicUsize,
 }
 
-/// What one workflow took of the server.
+/// The cost of one workflow on the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Footprint {
     /// Events in its history.
     pub(super) events: u64,
-    /// Times its state was written.
+    /// State transitions written.
     pub(super) transitions: u64,
 }
 
 impl Arena {
-    /// Starts one; the id of its workflow, once the server has it for good.
+    /// Starts one; returns its workflow's id once the server has stored it.
     pub(super) async fn start(&self, contender: Contender) -> Result<String, Spoiled> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let key = format!("bench-{}-{number}", self.run);
@@ -135,8 +135,8 @@ impl Arena {
         }
     }
 
-    /// Waits for the end of one, by the server's own long poll, which costs the server the same
-    /// for each contender.
+    /// Waits for the end of one with the server's long poll, which costs the server the same for
+    /// each contender.
     pub(super) async fn wait(
         &self,
         contender: Contender,
@@ -157,7 +157,7 @@ impl Arena {
                 let placed = Instant::now();
                 let outcome = loop {
                     match Box::pin(workflow.get_result(options.clone())).await {
-                        // An order is on record before its workflow is started.
+                        // An order is recorded before its workflow is started.
                         Err(WorkflowGetResultError::NotFound(_))
                             if placed.elapsed() < LAUNCHED_WITHIN =>
                         {
@@ -175,7 +175,7 @@ impl Arena {
         }
     }
 
-    /// The server, its version and where it keeps its state.
+    /// The server's name, version and persistence.
     pub(super) async fn server_described(&self) -> Result<String, Spoiled> {
         let request = GetClusterInfoRequest::default().into_request();
         let mut service = self.client.connection().workflow_service();
@@ -185,7 +185,7 @@ impl Arena {
         Ok(format!("Temporal {} on {}", told.server_version, told.persistence_store))
     }
 
-    /// What one that has ended took of the server.
+    /// The cost of an ended workflow on the server.
     pub(super) async fn footprint(&self, workflow_id: &str) -> Result<Footprint, Spoiled> {
         let workflow: WorkflowHandle<Client, UntypedWorkflow> =
             self.client.get_workflow_handle(workflow_id);
@@ -204,7 +204,7 @@ fn trouble(doing: impl Into<String>, error: impl Display) -> Spoiled {
     Spoiled::Temporal { doing: doing.into(), why: error.to_string() }
 }
 
-/// The same order under another name, as if it had come in at this moment with this key.
+/// The same order under another id, as if it had been placed now with this key.
 fn renamed(order: &Order, key: &str) -> Order {
     let customer: &CustomerId = &order.customer_id;
     let order_id = OrderId::for_request(customer, key);

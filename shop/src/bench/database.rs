@@ -1,4 +1,4 @@
-//! What the orders take of the database, by its own count.
+//! The cost of orders in the database, by its own statistics.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use domain::Order;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
 
-/// How far some orders are, and what waits beside them.
+/// The progress of some orders, and the launch backlog.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub(super) struct Standing {
     pub(super) on_record: i64,
     pub(super) ended: i64,
     pub(super) completed: i64,
-    /// How many orders wait for their launch, whosever they are.
+    /// All orders that wait for their launch.
     pub(super) backlog: i64,
-    /// For how long the oldest of them has waited.
+    /// The age of the oldest of them.
     pub(super) oldest_seconds: i64,
 }
 
-/// In which order some orders were begun: the most that one of them was overtaken.
+/// The order in which some orders were begun: the most that one was overtaken.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub(super) struct Course {
     /// How much later an order was placed that was begun earlier, in milliseconds.
@@ -28,30 +28,30 @@ pub(super) struct Course {
     pub(super) overtaken_by: i64,
 }
 
-/// The shop's database, looked at from outside.
+/// The shop's database, queried directly.
 #[derive(Clone, Debug)]
 pub(super) struct Database(PgPool);
 
 impl Database {
-    /// Connects when it is first needed.
+    /// Connects lazily.
     pub(super) fn at(url: &str) -> Result<Self, sqlx::Error> {
-        // One connection: what the benchmark itself asks must not disturb.
+        // One connection, so that the benchmark's own queries do not disturb.
         Self::with_connections(url, 1)
     }
 
-    /// The same by so many connections, where they are what is measured.
+    /// The same with this many connections, where those are what is measured.
     pub(super) fn with_connections(url: &str, connections: u32) -> Result<Self, sqlx::Error> {
         PgPoolOptions::new().max_connections(connections).connect_lazy(url).map(Self)
     }
 
-    /// Writes an article's stock anew as it is, in a transaction of its own.
+    /// Updates an article's stock without a change, in a transaction of its own.
     #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
     pub(super) async fn touch_stock(&self, sku: &str) -> Result<(), sqlx::Error> {
         let touch = sqlx::query("update inventory.stock set reserved = reserved where sku = $1");
         touch.bind(sku).execute(&self.0).await.map(drop)
     }
 
-    /// Puts an order on record as the starter does, without a launch: nobody else is to start it.
+    /// Records an order as the starter does, but without a launch row: no launcher may start it.
     #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
     pub(super) async fn put_on_record(&self, order: &Order) -> Result<(), sqlx::Error> {
         let placed = serde_json::to_value(order.placed())
@@ -68,9 +68,9 @@ impl Database {
         unlaunch.bind(order.order_id.uuid()).execute(&self.0).await.map(drop)
     }
 
-    /// Fills the outbox with so many events or a few less, for the relay alone: what was told of one
-    /// order that is completed, of many that never were. They are in the order in which orders that
-    /// are under way at the same time are told of.
+    /// Fills the outbox with about this many events, for the relay only: the events of one
+    /// completed order are copied for many orders that never existed, interleaved as for concurrent
+    /// orders.
     #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
     pub(super) async fn fill_outbox(&self, run: &str, events: i64) -> Result<(), sqlx::Error> {
         let fill = sqlx::query(
@@ -89,17 +89,17 @@ impl Database {
         fill.bind(run).bind(events).execute(&self.0).await.map(drop)
     }
 
-    /// How many orders are on record.
+    /// The number of orders on record.
     pub(super) async fn orders(&self) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar("select count(*) from orders.orders").fetch_one(&self.0).await
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     pub(super) async fn messages(&self) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar("select count(*) from outbox.messages").fetch_one(&self.0).await
     }
 
-    /// How many messages the relay has dealt with for Kafka.
+    /// The number of messages that the relay has handled for Kafka.
     pub(super) async fn relayed(&self) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar(
             "select coalesce(sum(delivered + not_wanted + parked), 0)::bigint
@@ -109,7 +109,7 @@ impl Database {
         .await
     }
 
-    /// How far these orders are.
+    /// The progress of these orders.
     #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
     pub(super) async fn standing(&self, orders: &[Uuid]) -> Result<Standing, sqlx::Error> {
         let standing = sqlx::query_as(
@@ -124,7 +124,7 @@ impl Database {
         standing.bind(orders).fetch_one(&self.0).await
     }
 
-    /// In which order these orders were begun: the first step of each is the reservation.
+    /// The order in which these orders were begun, by their first step, the reservation.
     #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
     pub(super) async fn course(&self, orders: &[Uuid]) -> Result<Course, sqlx::Error> {
         let course = sqlx::query_as(
@@ -144,7 +144,7 @@ impl Database {
         course.bind(orders).fetch_one(&self.0).await
     }
 
-    /// How many transactions have been committed in it.
+    /// The number of committed transactions.
     pub(super) async fn commits(&self) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar(
             "select xact_commit from pg_stat_database where datname = current_database()",
@@ -153,7 +153,7 @@ impl Database {
         .await
     }
 
-    /// The processes of Postgres that serve the sandboxes.
+    /// The Postgres processes that serve the sandboxes.
     pub(super) async fn sandbox_processes(&self) -> Result<Vec<u32>, sqlx::Error> {
         let pids: Vec<i32> = sqlx::query_scalar(
             "select pid from pg_stat_activity
@@ -165,7 +165,7 @@ impl Database {
         Ok(pids.into_iter().filter_map(|pid| u32::try_from(pid).ok()).collect())
     }
 
-    /// Its version, and the settings that decide what a commit costs.
+    /// Its version, and the settings that determine the cost of a commit.
     pub(super) async fn described(&self) -> Result<String, sqlx::Error> {
         sqlx::query_scalar(
             "select format('Postgres %s (fsync %s, synchronous_commit %s)',
@@ -177,6 +177,6 @@ impl Database {
     }
 }
 
-/// Postgres' processes report what they have committed when they are busy or, once idle, after
-/// ten seconds. Only after that long is the count complete.
+/// Postgres backends report their commits when they are busy or, once idle, after ten seconds. The
+/// count is complete only after that time.
 pub(super) const COUNT_DELAY: Duration = Duration::from_secs(11);

@@ -1,4 +1,4 @@
-//! The orders that are measured, as they are asked for and as the shop prices them.
+//! The orders used for measuring, as requests and as priced by the shop.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const PRODUCTS: &[u8] = include_bytes!("../../data/products.csv");
 
 const TOKEN: &str = "tok_visa";
 
-/// Why there is nothing to measure with.
+/// Why there are no orders to measure with.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GoodsError {
     /// The orders cannot be read.
@@ -27,19 +27,19 @@ pub(crate) enum GoodsError {
     /// The catalogue cannot be read.
     #[error("the catalogue cannot be read")]
     Catalogue(#[from] csv::Error),
-    /// An order names something that the catalogue does not.
+    /// An order contains an article that the catalogue does not.
     #[error("the catalogue has no article {0}")]
     NotSold(String),
-    /// A name has not the shape it should have.
+    /// An id is invalid.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// A country is none.
+    /// The country is unknown.
     #[error(transparent)]
     Country(#[from] UnknownCountry),
-    /// An amount cannot be.
+    /// An amount is invalid.
     #[error(transparent)]
     Money(#[from] MoneyError),
-    /// An order is none.
+    /// An order is invalid.
     #[error(transparent)]
     Order(#[from] InvalidOrder),
 }
@@ -50,7 +50,7 @@ struct Product {
     unit_price_gbp: Decimal,
 }
 
-/// Every order of the sample that can be placed.
+/// All valid orders of the sample.
 pub(super) fn orders() -> Result<Vec<(PlaceOrder, Order)>, GoodsError> {
     let products = csv::Reader::from_reader(PRODUCTS).into_deserialize();
     let prices = products
@@ -60,7 +60,7 @@ pub(super) fn orders() -> Result<Vec<(PlaceOrder, Order)>, GoodsError> {
     all.orders.iter().map(|(_, order)| Ok((asked(order), priced(order, &prices)?))).collect()
 }
 
-/// As many as there are in the sample.
+/// The number of orders in the sample.
 const SAMPLE_SIZE: usize = 882;
 
 fn asked(order: &RetailOrder) -> PlaceOrder {
@@ -73,8 +73,8 @@ fn asked(order: &RetailOrder) -> PlaceOrder {
     }
 }
 
-/// The order as the starter would make it. The textbook saga gets it ready-made, so that what it
-/// is charged with is the saga alone; what exactly the goods come to makes no difference.
+/// The order as the starter would price it. The textbook saga gets it ready-made, so that only the
+/// saga is measured; the exact cost of the goods does not matter.
 fn priced(order: &RetailOrder, prices: &BTreeMap<String, Decimal>) -> Result<Order, GoodsError> {
     let country = CountryCode::parse(order.country)?;
     let mut basket = Vec::with_capacity(order.lines.len());
@@ -94,7 +94,7 @@ fn priced(order: &RetailOrder, prices: &BTreeMap<String, Decimal>) -> Result<Ord
     Ok(Order {
         order_id: OrderId::for_request(&customer_id, &order.invoice),
         customer_id,
-        // Each time it is placed, it is so anew.
+        // Replaced each time it is placed.
         placed_at: DateTime::<Utc>::UNIX_EPOCH,
         record_version: 1,
         lines,

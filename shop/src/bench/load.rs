@@ -1,4 +1,4 @@
-//! The two ways to measure: a loop of clients that each wait for their order, and a burst.
+//! Two ways to measure: a closed loop of clients that wait for their orders, and a burst.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::contender::{Arena, Contender, Spoiled};
 use super::machine::{CpuTimes, Programs};
 use crate::latency::Latencies;
 
-/// How a loop is run.
+/// The parameters of a closed loop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loop {
-    /// How many clients go round.
+    /// Concurrent clients.
     pub(super) at_once: usize,
-    /// How long they do so before it counts: until the first have been waited for, there is
-    /// less to finish than later.
+    /// Warm-up before counting: until the first workflows have ended, there are fewer to finish
+    /// than later.
     pub(super) lead: Duration,
-    /// How long it counts.
+    /// The counted time.
     pub(super) window: Duration,
 }
 
-/// What happened within the window of a loop.
+/// The results within the counted time of a loop.
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
     pub(super) window: Duration,
@@ -34,7 +34,7 @@ pub(super) struct Measured {
     pub(super) cpu: CpuTimes,
 }
 
-/// Many started as fast as they are taken, and then waited for.
+/// Starts many as fast as they are accepted, and then waits for all.
 #[derive(Clone, Debug)]
 pub(super) struct Burst {
     pub(super) workflow_ids: Vec<String>,
@@ -44,7 +44,7 @@ pub(super) struct Burst {
     pub(super) finished_within: Duration,
 }
 
-/// One round of one client.
+/// One iteration of one client.
 struct Trip {
     begun: Instant,
     accepted: Instant,
@@ -52,7 +52,7 @@ struct Trip {
 }
 
 impl Loop {
-    /// Has the clients go round: each starts one, waits for its end, starts the next.
+    /// Runs the clients: each starts one, waits for its end, and starts the next.
     pub(super) async fn measure(
         self,
         arena: &Arena,
@@ -118,7 +118,7 @@ async fn go_round(
     Ok(trips)
 }
 
-/// Starts so many, by as many clients, none of which waits for what it has started.
+/// Starts this many workflows, with concurrent clients that do not wait for their end.
 pub(super) async fn burst(
     arena: &Arena,
     contender: Contender,

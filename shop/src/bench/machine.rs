@@ -1,4 +1,4 @@
-//! On what was measured: the machine, and the processor time that each program takes there.
+//! The machine, and the CPU time of each program.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::unfit::Unfit;
 
-/// The programs that carry orders, by the process ids of their first processes.
+/// The programs that process orders, by the process ids of their root processes.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Programs {
@@ -26,7 +26,7 @@ pub(crate) struct Programs {
     starter: Pids,
     /// Worker and starter in one process.
     all: Pids,
-    /// What balances over a cluster's nodes and over the starters.
+    /// The load balancers of the cluster's nodes and of the starters.
     balancer: Pids,
     /// The worker of the empty workflow and the textbook saga.
     #[serde(skip)]
@@ -54,27 +54,28 @@ impl From<OneOrMore> for Pids {
     }
 }
 
-/// Processor time taken, program by program; nothing where the system does not tell.
+/// CPU time by program; `None` where the system does not report it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CpuTimes {
     pub(super) server: Option<Duration>,
-    /// A cluster's own database; nothing where there is no cluster.
+    /// A cluster's own database; `None` without a cluster.
     pub(super) server_database: Option<Duration>,
-    /// What balances; nothing where nothing does.
+    /// The load balancers; `None` without any.
     pub(super) balancer: Option<Duration>,
-    /// The worker and the benchmark's own: only one of them has work at a time.
-    /// With the starter, where they are one process.
+    /// The worker and the benchmark's own: only one of them is busy at a time. Includes the starter
+    /// if worker and starter share a process.
     pub(super) workers: Option<Duration>,
     pub(super) starter: Option<Duration>,
     pub(super) postgres: Option<Duration>,
-    /// What of that is spent on the sandboxes, which stand for a provider and a carrier elsewhere.
+    /// The part of the database's time spent on the sandboxes, which stand for an external provider
+    /// and carrier.
     pub(super) sandboxes: Option<Duration>,
-    /// The benchmark itself, which makes the load.
+    /// The benchmark itself, which generates the load.
     pub(super) load: Option<Duration>,
 }
 
 impl CpuTimes {
-    /// What all of them took together; nothing if one of them does not tell.
+    /// The sum; `None` if one of them is missing.
     pub(super) fn together(&self) -> Option<Duration> {
         let Self { server, server_database, balancer, workers, starter, postgres, load, .. } =
             *self;
@@ -83,7 +84,7 @@ impl CpuTimes {
         Some(each.fold(Duration::ZERO, Duration::saturating_add))
     }
 
-    /// What has been taken since an earlier look.
+    /// The difference to an earlier measurement.
     pub(super) fn since(&self, earlier: &Self) -> Self {
         let taken = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
         Self {
@@ -100,17 +101,17 @@ impl CpuTimes {
 }
 
 impl Programs {
-    /// Whether worker and starter are one process.
+    /// Whether worker and starter share a process.
     pub(super) const fn are_one(&self) -> bool {
         !self.all.0.is_empty()
     }
 
-    /// Refuses ids that are not those of the programs, as far as the system tells.
+    /// Returns an error if an id does not belong to its program, as far as the system shows that.
     pub(super) fn are_ours(&self) -> Result<(), Unfit> {
         self.are_ours_by(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
     }
 
-    /// The same, where this tells a process's name. None is known where the system does not tell.
+    /// Like [`Self::are_ours`], with this lookup of a process's name. Unknown names pass.
     fn are_ours_by(&self, name: impl Fn(u32) -> Option<String>) -> Result<(), Unfit> {
         if self.temporal.0.is_empty() {
             return Err(Unfit::ForeignTemporal);
@@ -134,8 +135,8 @@ impl Programs {
         Ok(())
     }
 
-    /// What all of them have taken since they were started; `sandboxes` are the processes of
-    /// Postgres that serve those.
+    /// CPU time since each program was started; `sandboxes` are the Postgres processes that serve
+    /// those.
     pub(super) fn cpu_times(&self, sandboxes: &[u32]) -> CpuTimes {
         let processes = Processes::now();
         let bench_worker = self.bench_worker.and_then(|pid| processes.cpu_time(pid));
@@ -147,7 +148,7 @@ impl Programs {
             server_database: processes.cpu_time_of_all(&self.temporal_postgres),
             balancer: processes.cpu_time_of_all(&self.balancer),
             workers: workers.into_iter().flatten().reduce(Duration::saturating_add),
-            // It is counted with the worker, where they are one.
+            // Counted with the worker if both share a process.
             starter: of(&self.starter).or_else(|| self.are_one().then_some(Duration::ZERO)),
             postgres: processes.cpu_time_of_all(&self.postgres),
             sandboxes: of_postgres.map(|postgres| processes.cpu_time_of(*postgres, sandboxes)),
@@ -156,19 +157,19 @@ impl Programs {
     }
 }
 
-/// What a program has taken since it was started; nothing where the system does not tell.
+/// CPU time since a program was started; `None` where the system does not report it.
 pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
     Processes::now().cpu_time(pid)
 }
 
-/// One look at every process, as Linux shows them. Empty on other systems.
+/// A snapshot of all processes in Linux's `/proc`. Empty on other systems.
 struct Processes(BTreeMap<u32, Process>);
 
 struct Process {
     parent: u32,
-    /// Taken by itself.
+    /// Used by itself.
     own: u64,
-    /// Taken by its children that have ended.
+    /// Used by its children that have ended.
     ended: u64,
 }
 
@@ -183,26 +184,25 @@ impl Processes {
         Self(processes.collect())
     }
 
-    /// What a process and all that it has started have taken: Postgres serves each connection
-    /// by a process of its own.
+    /// CPU time of a process and all its descendants: Postgres has one process per connection.
     fn cpu_time(&self, pid: u32) -> Option<Duration> {
         self.0.get(&pid)?;
         Some(from_ticks(self.ticks(pid)))
     }
 
-    /// What all of a kind have taken; nothing if there is none, or one of them is gone.
+    /// The sum for one kind; `None` if there is none, or one of them is gone.
     fn cpu_time_of_all(&self, pids: &Pids) -> Option<Duration> {
         let each = pids.0.iter().map(|pid| self.cpu_time(*pid));
         let all = each.sum::<Option<Duration>>()?;
         (!pids.0.is_empty()).then_some(all)
     }
 
-    /// What a process has taken without those that it has started.
+    /// CPU time of a process without its descendants.
     fn cpu_time_alone(&self, pid: u32) -> Option<Duration> {
         Some(from_ticks(self.0.get(&pid)?.own))
     }
 
-    /// What some of a program's processes have taken.
+    /// CPU time of some of a program's processes.
     fn cpu_time_of(&self, program: u32, pids: &[u32]) -> Duration {
         let processes = pids.iter().filter_map(|pid| self.0.get(pid));
         let its_own = processes.filter(|process| process.parent == program);
@@ -217,7 +217,7 @@ impl Processes {
 }
 
 impl Process {
-    /// Reads `/proc/<pid>/stat`: pid, (name), state, parent, …; the name may hold anything.
+    /// Parses `/proc/<pid>/stat`: pid, (name), state, parent, …; the name may contain anything.
     fn read(stat: &str) -> Option<Self> {
         let fields = stat.rsplit_once(") ")?.1.split(' ').collect::<Vec<_>>();
         let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
@@ -229,7 +229,7 @@ impl Process {
     }
 }
 
-/// Linux shows processor time in hundredths of a second, whatever it counts in itself.
+/// Linux reports CPU time in hundredths of a second, whatever its internal resolution.
 fn from_ticks(ticks: u64) -> Duration {
     Duration::from_millis(ticks.saturating_mul(10))
 }
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(all("7"), Some(Duration::from_millis(650)));
         assert_eq!(all("[7, 3]"), None);
         assert_eq!(all("[]"), None);
-        // One that is another program's, and one that is gone, are not counted.
+        // Processes of other programs, and ended ones, are not counted.
         assert_eq!(processes.cpu_time_of(7, &[8, 2, 3]), Duration::from_millis(100));
     }
 }

@@ -1,9 +1,9 @@
-//! What many orders share, and how many a second it takes: one article, and one customer's account,
-//! beside orders that share neither.
+//! Contention: throughput of orders that share an article or a customer, compared with orders that
+//! share neither.
 //!
-//! An article is a row of the stock, which each order changes twice: it is reserved, and it leaves the
-//! house. How many changes a second one such row takes is measured alone, too: that is the most that
-//! one article could ever be ordered.
+//! An article is one row of the stock, which each order updates twice: on reservation and on
+//! shipment. The maximum update rate of such a row is measured separately: it is the upper bound
+//! for orders of one article.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::ordersaga::PlaceOrder;
 use crate::retail::RetailLine;
 use crate::screen::{heading, say};
 
-/// How long a row of the stock is changed as often as it takes.
+/// How long updates of a stock row are measured.
 const ROW_MEASURED: Duration = Duration::from_secs(3);
 
-/// How many connections change it.
+/// The number of connections that update it.
 const ROW_CONNECTIONS: u32 = 8;
 
-/// How often an order that is carried out changes each of its articles' rows.
+/// How often a completed order updates each of its articles' rows.
 const CHANGES_PER_ORDER: u64 = 2;
 
 /// What orders have in common.
@@ -49,8 +49,8 @@ impl Shared {
     }
 }
 
-/// Has so many clients place orders of one piece, with nothing in common and then with one thing, and
-/// shows how many were finished a second.
+/// Places orders of one piece with concurrent clients, first with nothing and then with one thing
+/// in common, and prints the throughput.
 pub(super) async fn measured(arena: &Arena, bench: &Bench) -> Result<(), BenchError> {
     let (clients, count) = (bench.at_once, bench.burst);
     say(format_args!("{count} orders of one line, with nothing and with one thing in common"))?;
@@ -67,14 +67,14 @@ pub(super) async fn measured(arena: &Arena, bench: &Bench) -> Result<(), BenchEr
         let share = rounded(ratio(micros(base), micros(took)), 2);
         say(format_args!("  {:<24}{rate:>10}   ratio {share}", shared.name()))?;
     }
-    // All orders book to the same accounts, so none of the figures is without that.
+    // All orders book to the same accounts, so every figure includes that.
     say(
         "  (the same accounts of the ledger in every case: an account has no row that is changed)",
     )?;
     stock_row(arena, bench).await
 }
 
-/// Shows how often a second one row of the stock can be changed, beside many rows.
+/// Prints the update rate of one stock row, compared with many rows.
 async fn stock_row(arena: &Arena, bench: &Bench) -> Result<(), BenchError> {
     let database = Database::with_connections(&bench.database_url, ROW_CONNECTIONS)?;
     let orders = orders(arena, Shared::Nothing);
@@ -97,7 +97,7 @@ async fn stock_row(arena: &Arena, bench: &Bench) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// How often these rows were changed, one commit for each change.
+/// The number of updates of these rows, one commit each.
 async fn changes(database: &Database, skus: &[String]) -> Result<u64, BenchError> {
     let until = Instant::now().checked_add(ROW_MEASURED).unwrap_or_else(Instant::now);
     let clients = (0..ROW_CONNECTIONS).map(|client| async move {
@@ -121,13 +121,13 @@ fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Orders of one piece: each of another article for another customer, but for what they share.
+/// Orders of one piece, each for another article and customer except for what they share.
 fn orders(arena: &Arena, shared: Shared) -> Vec<PlaceOrder> {
     let lines = arena.orders.iter().flat_map(|(order, _)| &order.lines);
     let skus = lines.map(|line| line.sku.as_str()).collect::<BTreeSet<_>>();
     let customers = arena.orders.iter().map(|(order, _)| (order.customer_id.as_str(), order));
     let customers = customers.collect::<BTreeMap<_, _>>();
-    // One of each at the least, and as many orders as there are articles.
+    // At least one of each, and as many orders as there are articles.
     let (articles_max, customers_max) = match shared {
         Shared::Nothing => (usize::MAX, usize::MAX),
         Shared::Article => (1, usize::MAX),
@@ -142,7 +142,7 @@ fn orders(arena: &Arena, shared: Shared) -> Vec<PlaceOrder> {
     orders.collect()
 }
 
-/// How long it takes until all of these orders are carried out.
+/// The time until all of these orders have ended.
 async fn carried_out(
     arena: &Arena,
     shared: Shared,
@@ -159,7 +159,7 @@ async fn carried_out(
     Ok(began.elapsed())
 }
 
-/// An order from its placing to its end.
+/// One order from placement to its end.
 async fn live(arena: &Arena, key: String, order: &PlaceOrder) -> Result<(), Spoiled> {
     let placed = Box::pin(arena.shop.place(&key, order)).await?;
     arena.wait(Contender::Order, &format!("order-{}", placed.answer.id)).await

@@ -1,4 +1,4 @@
-//! How many reads a second the starter answers, beside the bare handler that does the least.
+//! Reads per second of the starter, compared with a bare handler that does the minimum.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,28 +13,29 @@ use super::{BenchError, bare};
 use crate::latency::{Took, per_second, ratio, rounded};
 use crate::screen::{heading, say};
 
-/// The starter answers at least this share of what a bare handler answers.
+/// The target: the starter's share of a bare handler's throughput.
 const SHARE: Decimal = Decimal::from_parts(75, 0, 0, false, 2);
 
-/// How many clients ask at once; each asks again as soon as it is answered.
+/// Concurrent clients; each sends its next request as soon as it is answered.
 const AT_ONCE: usize = 16;
 
-/// How many different orders, and articles, are asked for in turns.
+/// The number of different orders, and articles, requested in rotation.
 const DIFFERENT: usize = 64;
 
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 
-/// The same things, asked of both: by their URLs.
+/// The same resources at both servers, by URL.
 struct Read {
     name: &'static str,
     bare: Vec<String>,
     starter: Vec<String>,
 }
 
-/// Measures and shows both reads, in turns: what slows the machine for a while slows both.
+/// Measures and prints both kinds of read, alternating, so that a temporary slowdown affects both
+/// servers.
 ///
-/// Both are asked with a token, which only the starter looks at.
+/// Both get a token, which only the starter checks.
 pub(super) async fn measured(arena: &Arena, when: &str) -> Result<(), BenchError> {
     let (_bare, bare) = bare::started().await?;
     let (starter, _token) = arena.shop.address_of("").await?;
@@ -60,7 +61,7 @@ pub(super) async fn measured(arena: &Arena, when: &str) -> Result<(), BenchError
     Ok(())
 }
 
-/// The ids of orders that have come to their end.
+/// The ids of ended orders.
 async fn orders(arena: &Arena) -> Result<Vec<String>, Spoiled> {
     let lives = stream::iter(0..DIFFERENT).map(|_number| async {
         let workflow_id = arena.start(Contender::Order).await?;
@@ -73,7 +74,7 @@ async fn orders(arena: &Arena) -> Result<Vec<String>, Spoiled> {
 impl Read {
     async fn compared(&self, arena: &Arena) -> Result<(), BenchError> {
         let (mut bare, mut starter) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
-        // The first round warms both up and does not count.
+        // The first round is a warm-up and does not count.
         for round in 0..=ROUNDS {
             let (_url, token) = arena.shop.address_of("").await?;
             let (of_bare, of_starter) = (asked(&self.bare, &token)?, asked(&self.starter, &token)?);

@@ -1,5 +1,5 @@
-//! How fast the relay drains a full outbox to Kafka, and what it takes of the machine while orders
-//! run at full speed.
+//! The relay's throughput from a full outbox to Kafka, and its CPU share while orders run at full
+//! speed.
 
 use std::num::NonZero;
 use std::process::Stdio;
@@ -17,30 +17,31 @@ use super::{Bench, BenchError, Loop};
 use crate::latency::{per_second, ratio, rounded};
 use crate::screen::{heading, say};
 
-/// A full outbox goes to Kafka at this rate at least, in events a second.
+/// The target throughput from a full outbox to Kafka, in events per second.
 const EVENTS_PER_SECOND: Decimal = Decimal::from_parts(10_000, 0, 0, false, 0);
-/// While orders run at full speed, the relay takes less than this share of the machine.
+/// The target: the relay's maximum CPU share of the machine while orders run at full speed.
 const SHARE_BELOW: Decimal = Decimal::from_parts(1, 0, 0, false, 1);
 
-/// How often it is looked how far the relay is.
+/// How often the relay's progress is polled.
 const A_MOMENT: Duration = Duration::from_millis(50);
 
-/// What the relay needs, if all of it is there.
+/// The relay's requirements, if all are available.
 struct Needed<'a> {
     kafka: &'a str,
     relay_database: &'a str,
     owner_database: &'a str,
 }
 
-/// What a drain took.
+/// The results of draining the outbox.
 struct Drain {
-    /// Of these, the time is told: those until the first look that found any are not counted.
+    /// The number of events that were timed: those before the first poll that found any are not
+    /// counted.
     events: u64,
     within: Duration,
     cpu: Option<Duration>,
 }
 
-/// Fills the outbox, has a relay drain it, and has it run beside orders.
+/// Fills the outbox, measures a relay that drains it, and then a relay beside orders.
 pub(super) async fn measured(
     bench: &Bench,
     arena: &Arena,
@@ -87,12 +88,12 @@ impl Bench {
     }
 }
 
-/// How many orders are finished within the window.
+/// The number of orders finished within the window.
 async fn finished(arena: &Arena, programs: &Programs, each: Loop) -> Result<u64, BenchError> {
     Ok(each.measure(arena, programs, Contender::Order).await??.finished)
 }
 
-/// Starts `ordersaga relay`, which lies beside this program. It ends with the benchmark.
+/// Starts `ordersaga relay`, located beside this program. It stops with the benchmark.
 fn started(needed: &Needed<'_>) -> Result<Child, BenchError> {
     let program = std::env::current_exe()?.with_file_name("ordersaga");
     let child = Command::new(program)
@@ -109,7 +110,7 @@ fn started(needed: &Needed<'_>) -> Result<Child, BenchError> {
     Ok(child)
 }
 
-/// Waits until the relay has had everything.
+/// Waits until the relay has delivered everything.
 async fn drained(owner: &Database, relay: &mut Child) -> Result<Drain, BenchError> {
     let all = owner.messages().await?;
     let mut first: Option<(Instant, i64)> = None;

@@ -1,4 +1,4 @@
-//! What the benchmark shows.
+//! Prints the benchmark's results.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::{Bench, BenchError, BurstCost, Findings, Measured};
 use crate::latency::{Took, per_second, ratio, rounded};
 use crate::screen::{heading, say};
 
-/// An order finishes at least this share as often as an empty workflow.
+/// The target: an order's throughput relative to an empty workflow's.
 const ORDER_TO_EMPTY: Decimal = Decimal::from_parts(8, 0, 0, false, 1);
-/// An order finishes at least so many times as often as the textbook's saga.
+/// The target: an order's throughput relative to the textbook saga's.
 const ORDER_TO_TEXTBOOK: Decimal = Decimal::TWO;
-/// An order's history has at most so many events.
+/// The target: the maximum number of events in an order's history.
 const EVENTS_MAX: u64 = 14;
 
-/// Says what is measured, on what.
+/// Prints what is measured, and on which machine.
 pub(super) async fn opening(
     bench: &Bench,
     arena: &Arena,
@@ -31,7 +31,7 @@ pub(super) async fn opening(
         say("NOTE: this is a debug build; its numbers say nothing. Build with --release.")?;
     }
     if bench.pids.is_none() {
-        say("NOTE: ORDERSAGA_PIDS is not set, so processor time is not told.")?;
+        say("NOTE: ORDERSAGA_PIDS is not set, so CPU time is not reported.")?;
     }
     say("
   empty     a workflow that does nothing: what the server takes for any workflow at all. Its
@@ -46,7 +46,7 @@ and starts the next. Server, database, worker, starter and this program share th
     Ok(())
 }
 
-/// Shows what was found, and whether it is what was aimed at.
+/// Prints the results, and whether they reach the targets.
 pub(super) fn closing(bench: &Bench, findings: &Findings) -> Result<(), BenchError> {
     loops("one at a time", &findings.one)?;
     loops(&format!("{} at once", bench.at_once), &findings.many)?;
@@ -107,7 +107,7 @@ fn processor_time(rounds: &Rounds, are_one: bool) -> Result<(), BenchError> {
 
 type Program = fn(&CpuTimes) -> Option<Duration>;
 
-/// The processor time, in milliseconds, that a program takes for each one finished.
+/// CPU time in milliseconds that a program uses per finished workflow.
 fn millis_each(rounds: &Rounds, contender: Contender, program: Program) -> Option<Decimal> {
     median(of(rounds, contender).map(|one| {
         let micros = u64::try_from(program(&one.cpu)?.as_micros()).ok()?;
@@ -174,8 +174,8 @@ fn targets(findings: &Findings) -> Result<(), BenchError> {
     server_alone(&findings.many)
 }
 
-/// An empty workflow asks nothing of database and starter. On a machine that all of them share,
-/// what an order asks of those comes off what the server can do.
+/// An empty workflow uses neither database nor starter. On a shared machine, the CPU time that an
+/// order uses there is not available to the server.
 fn server_alone(rounds: &Rounds) -> Result<(), BenchError> {
     let server = |contender| millis_each(rounds, contender, |cpu| cpu.server);
     if let (Some(empty), Some(order)) = (server(Contender::Empty), server(Contender::Order)) {
@@ -188,8 +188,8 @@ fn server_alone(rounds: &Rounds) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// How many orders finish while one of the others does: round by round, so that what slowed the
-/// machine in one round does not count against one of them.
+/// Orders finished per finished workflow of another contender, round by round, so that a slowdown
+/// in one round does not favour either.
 fn order_to(other: Contender, rounds: &Rounds) -> Decimal {
     let pairs = of(rounds, Contender::Order).zip(of(rounds, other));
     median(pairs.map(|(order, other)| ratio(order.finished, other.finished)))
@@ -203,7 +203,7 @@ fn events(cost: &BurstCost) -> u64 {
     median(cost.footprints.iter().map(|one| one.events))
 }
 
-/// The middle one; of an even number, the upper of the two in the middle.
+/// The median; for an even number of values, the upper of the two in the middle.
 pub(super) fn median<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
     let mut values = values.collect::<Vec<_>>();
     values.sort_unstable();

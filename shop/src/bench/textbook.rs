@@ -1,5 +1,4 @@
-//! What an order is measured against: the least a workflow can be, and the saga as textbooks
-//! write it.
+//! The baselines for an order: the minimal workflow, and the textbook saga.
 
 #![expect(unreachable_pub, reason = "the workflow macro makes public constants of public methods")]
 
@@ -13,10 +12,10 @@ use workflows::order::{
     ShipOrder,
 };
 
-/// Where both wait for their worker, apart from the real orders.
+/// The task queue of both, separate from real orders.
 pub(super) const QUEUE: &str = "bench";
 
-/// Starts and ends: what the server takes for any workflow at all.
+/// Starts and ends: the server's minimal cost of a workflow.
 #[workflow]
 #[derive(Debug, Default)]
 pub struct EmptyWorkflow;
@@ -31,17 +30,17 @@ impl EmptyWorkflow {
     }
 }
 
-/// The order's steps, the very same activities, each as a regular activity, one after the other.
+/// The order's steps, with the same activities, each as a regular activity, in sequence.
 ///
-/// It keeps no list of undos, publishes no status and answers no query, so it does less than a
-/// real order; what it does costs the server more.
+/// It has no undo list, publishes no status and answers no query, so it does less than a real
+/// order, but costs the server more.
 #[workflow]
 #[derive(Debug, Default)]
 pub struct TextbookSaga;
 
 #[workflow_methods]
 impl TextbookSaga {
-    /// Carries an order through that nothing goes wrong with; answers its tracking number.
+    /// Processes an order in which nothing fails; returns its tracking number.
     #[run(name = "TextbookSaga")]
     pub async fn run(ctx: &mut WorkflowContext<Self>, order: OrderStart) -> WorkflowResult<String> {
         let OrderStart { order_id, record_version: version, .. } = order;

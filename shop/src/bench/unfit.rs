@@ -1,4 +1,4 @@
-//! What is not measured, because its figures would say nothing.
+//! Setups that are not measured, because the results would be meaningless.
 
 use temporalio_client::{Client, NamespacedClient as _, WorkflowCountOptions};
 
@@ -6,40 +6,40 @@ use super::database::Database;
 use super::{Bench, BenchError};
 use crate::screen::say;
 
-/// Why there is nothing to measure here.
+/// Why this setup is not measured.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfit {
-    /// This program is built for development.
+    /// This is a debug build.
     #[error(
         "this is a debug build, and its figures would say nothing: build with --release, or say \
          --allow-debug"
     )]
     DebugBuild,
-    /// The database is of a size that nobody has chosen.
+    /// The database's size is arbitrary.
     #[error(
         "there are {0} orders in this database already, and the figures would be those of a database \
          of this size: give it a fresh one, or say --allow-used"
     )]
     Used(i64),
-    /// Somebody else has the server work.
+    /// Other workflows load the server.
     #[error(
         "{open} workflows are open in Temporal's namespace {namespace} that are not this benchmark's, \
          and the server would work for them too: use a namespace of its own, or say --allow-used"
     )]
     Busy {
-        /// How many.
+        /// Their number.
         open: u64,
-        /// Where.
+        /// The namespace.
         namespace: String,
     },
-    /// The server is not this launcher's.
+    /// The server was not started by the launcher.
     #[error(
         "ORDERSAGA_PIDS names no Temporal server: it is somebody else's, and what an order takes of it \
          would not be seen; unset TEMPORAL_ADDRESS, or unset ORDERSAGA_PIDS to go without processor \
          times"
     )]
     ForeignTemporal,
-    /// A process id is not that of the program it is said to be.
+    /// A process id belongs to another program.
     #[error(
         "process {pid} of ORDERSAGA_PIDS is no {program}: its processor time would be another's"
     )]
@@ -51,7 +51,7 @@ pub(crate) enum Unfit {
     },
 }
 
-/// Refuses what would say nothing, unless it is asked for.
+/// Returns an error for a meaningless setup, unless it is explicitly allowed.
 pub(super) async fn refuse(
     bench: &Bench,
     client: &Client,

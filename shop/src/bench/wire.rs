@@ -1,8 +1,8 @@
-//! A client of HTTP that takes hardly more of the machine than the requests themselves: a library's
-//! client takes so much that it hides how fast a server is.
+//! An HTTP client with minimal CPU cost: an ordinary client library uses so much that it hides a
+//! server's speed.
 //!
-//! A request is written to bytes once and sent as often as wanted, over connections that are kept.
-//! Of an answer, the status and the length of the body are looked at.
+//! A request is serialised once and sent repeatedly over persistent connections. Only the status
+//! and the length of a response's body are examined.
 
 use std::io;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use crate::latency::Latencies;
 
-/// The most header fields that an answer may have.
+/// The maximum number of header fields in a response.
 const FIELDS_MAX: usize = 64;
 
-/// How much is read at once.
+/// The read buffer's size.
 const READ_BYTES: usize = 16_384;
 
-/// Why a request has no answer that counts.
+/// Why a request has no valid response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
     /// The URL is not one of plain HTTP.
@@ -37,39 +37,39 @@ pub(crate) enum WireError {
         /// How much of the answer had come.
         received: usize,
     },
-    /// What came is not an answer of HTTP/1.1.
+    /// The response is not HTTP/1.1.
     #[error("an answer cannot be read")]
     Unreadable(#[from] httparse::Error),
-    /// The answer does not say how long it is, or is longer than it says.
+    /// The response has no length, or is longer than announced.
     #[error("an answer is not as long as its Content-Length says")]
     Length,
-    /// The answer is not the one that was asked for.
+    /// The response has another status than expected.
     #[error("a request was answered with status {0}")]
     Refused(u16),
-    /// There was nothing to ask for.
+    /// There is no request to send.
     #[error("there is no request to send")]
     Nothing,
-    /// Latencies cannot be counted.
+    /// The latency histogram cannot be created.
     #[error("cannot count latencies")]
     Latencies(#[from] hdrhistogram::CreationError),
-    /// Latencies cannot be added up.
+    /// Latency histograms cannot be added.
     #[error("cannot add up latencies")]
     Sum(#[from] hdrhistogram::AdditionError),
-    /// A client has ended too early.
+    /// A client task has failed.
     #[error("a client has ended too early")]
     Ended(#[from] JoinError),
 }
 
-/// A request, as it goes over the wire.
+/// A serialised request.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// Where it goes.
+    /// The host and port.
     authority: String,
     bytes: Vec<u8>,
 }
 
 impl Request {
-    /// A request to this URL. Its fields must not hold line breaks.
+    /// Creates a request to this URL. Its fields must not contain line breaks.
     pub(super) fn new(
         method: &str,
         url: &str,
@@ -98,17 +98,17 @@ impl Request {
     }
 }
 
-/// What is looked at of an answer.
+/// The examined part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// HTTP's number for what became of the request.
+    /// The HTTP status.
     pub(super) status: u16,
-    /// How long the body was; all of it has come.
+    /// The length of the body, which has been received completely.
     pub(super) body_bytes: usize,
 }
 
 impl Answer {
-    /// The answer, if it is what was asked for.
+    /// The response, if it is successful.
     pub(super) const fn successful(self) -> Result<Self, WireError> {
         match self.status {
             200..=299 => Ok(self),
@@ -117,7 +117,7 @@ impl Answer {
     }
 }
 
-/// A connection that is kept from one request to the next.
+/// A persistent connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
@@ -125,15 +125,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to where this request goes.
+    /// Connects to this request's host.
     pub(super) async fn for_request(request: &Request) -> Result<Self, WireError> {
         let stream = TcpStream::connect(&request.authority).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::with_capacity(READ_BYTES) })
     }
 
-    /// Sends a request, and reads its answer to the end. After an error, the connection is of no
-    /// more use.
+    /// Sends a request, and reads the whole response. After an error, the connection cannot be
+    /// reused.
     pub(super) async fn send(&mut self, request: &Request) -> Result<Answer, WireError> {
         self.stream.write_all(&request.bytes).await?;
         self.received.clear();
@@ -158,7 +158,7 @@ impl Connection {
     }
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     bytes: usize,
@@ -166,7 +166,7 @@ struct Head {
 }
 
 impl Head {
-    /// The head, once all of it is there.
+    /// Parses the head, once it is complete.
     fn read(received: &[u8]) -> Result<Option<Self>, WireError> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut response = httparse::Response::new(&mut fields);
@@ -175,24 +175,24 @@ impl Head {
         let mut fields = response.headers.iter();
         let length = fields.find(|field| field.name.eq_ignore_ascii_case("content-length"));
         let length = length.and_then(|field| str::from_utf8(field.value).ok()?.parse().ok());
-        // An answer without a body need not say so.
+        // These responses have no body, and need no length.
         let length = length.or_else(|| matches!(status, 204 | 304).then_some(0));
         let body_bytes = length.ok_or(WireError::Length)?;
         Ok(Some(Self { bytes, answer: Answer { status, body_bytes } }))
     }
 }
 
-/// How many answers there were within a time, and how long each took.
+/// The number of responses in a period, and their latencies.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
     pub(super) answers: u64,
     pub(super) took: Latencies,
 }
 
-/// Has so many clients send these requests in turns, each as soon as its last one is answered, on a
-/// thread of their own.
+/// Sends these requests in rotation with concurrent clients, each as soon as its last one is
+/// answered, on a separate thread.
 ///
-/// **Errors.** The first answer that is not what was asked for.
+/// **Errors.** The first unexpected response.
 pub(super) async fn as_fast_as_answered(
     requests: Vec<Request>,
     at_once: usize,
@@ -224,7 +224,7 @@ async fn all(
     Ok(together)
 }
 
-/// One client: begins with the request of this number, and leaves those between to the others.
+/// One client: starts at the request with this index, and skips those of the other clients.
 async fn one(
     requests: Arc<[Request]>,
     first: usize,
@@ -252,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    /// What a client makes of what a server writes, in pieces, and then closes its connection.
+    /// The client's result for a server's output, sent in pieces before the connection is closed.
     async fn answer(pieces: &[&str]) -> Result<Answer, WireError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/orders/1?x=y", listener.local_addr().unwrap());

@@ -1,5 +1,5 @@
-//! The worker of the empty workflow and the textbook saga: a process of its own, like the real
-//! one, with the same activities.
+//! The worker of the empty workflow and the textbook saga: a separate process, like the real one,
+//! with the same activities.
 
 use std::io;
 use std::process::Stdio;
@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use super::textbook::{EmptyWorkflow, QUEUE, TextbookSaga};
 use super::{BenchError, connect};
 
-/// Serves the benchmark's queue. Started by `shop bench`, and ends with it.
+/// Serves the benchmark's queue. Started by `shop bench`, and stops with it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchWorker {
     /// The shop's database.
@@ -32,11 +32,11 @@ pub(crate) struct BenchWorker {
     database_url: String,
 }
 
-/// Starts it as a process of its own.
+/// Starts it as a child process.
 pub(super) fn started() -> Result<Child, BenchError> {
     let program = std::env::current_exe()?;
-    // It reads its standard input and ends when that does, so that it never outlives the
-    // benchmark, however the benchmark ends.
+    // The child stops when its standard input is closed, so it never outlives the benchmark,
+    // however that ends.
     let child = Command::new(program)
         .arg("bench-worker")
         .stdin(Stdio::piped())
@@ -46,7 +46,7 @@ pub(super) fn started() -> Result<Child, BenchError> {
     Ok(child)
 }
 
-/// Serves until standard input ends; with the settings that the real worker has by default.
+/// Serves until standard input is closed, with the real worker's default settings.
 pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).map_err(told)?;
     let client = connect().await?;
@@ -87,12 +87,12 @@ pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
     }
 }
 
-/// A thread of its own waits: a runtime that ends would wait for a read of its own.
+/// Waits on a thread of its own: a runtime's shutdown would wait for its blocking read.
 pub(super) async fn input_ended() {
     let (ended, heard) = oneshot::channel();
     thread::spawn(move || {
         let read = io::copy(&mut io::stdin(), &mut io::sink());
-        // Nobody listens only when the worker has ended by itself.
+        // The receiver is gone only if the worker has stopped by itself.
         drop((read, ended.send(())));
     });
     // The sender is dropped only after sending.

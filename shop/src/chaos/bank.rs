@@ -1,6 +1,6 @@
-//! The shop's bank: customers transfer money, and it gives the shop files of what has come, some of
-//! them twice and one of them torn at first. Whoever keeps the shop's books imports each, again and
-//! again until that is answered, and says whose a transfer is that nobody else knows.
+//! The shop's bank: customers transfer money, and the bank delivers files of the transfers, some
+//! twice and one truncated at first. An accountant imports each file, retrying until it succeeds,
+//! and assigns the transfers that cannot be matched automatically.
 
 mod camt;
 mod payto;
@@ -31,84 +31,84 @@ use payto::Payto;
 /// A transfer to the shop's account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Transfer {
-    /// What the bank calls it.
+    /// The bank's reference.
     name: String,
     currency: String,
     amount: Decimal,
-    /// What the customer has written, and its name, by which it is found on record.
+    /// The remittance text, by which it is found on record.
     text: String,
-    /// How much of it the shop may not keep.
+    /// The amount that the shop has to return.
     goes_back: Decimal,
 }
 
 /// The bank.
 pub(super) struct Bank {
     iban: String,
-    /// Of the files.
+    /// The folder for its files.
     folder: PathBuf,
     account: Mutex<Account>,
 }
 
-/// What the bank knows, and how its files were taken.
+/// The bank's transfers, and the results of its files.
 #[derive(Debug, Default)]
 struct Account {
     transfers: Vec<Transfer>,
-    /// How many of them have stood in a file.
+    /// How many of them have been in a file.
     given: usize,
     files: usize,
     twice: usize,
     torn: usize,
-    /// Files that were taken otherwise than they should have been.
+    /// Files whose import had a wrong result.
     complaints: Vec<String>,
 }
 
-/// What has become of a file.
+/// The result of importing a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     TakenIn,
-    /// Refused, because its end is missing.
+    /// Rejected because it is truncated.
     RefusedAsTorn,
 }
 
-/// What a command of Ordersaga's has come to.
+/// The result of running `ordersaga bank`.
 enum Came {
-    /// It has done what it can, and is content or leaves something to a person.
+    /// It has finished, and may have left something to a person.
     Done { is_content: bool, text: String },
-    /// It has not: why, in its own words.
+    /// It has failed with this message.
     Failed(String),
 }
 
 const BETWEEN_FILES: Duration = Duration::from_secs(1);
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
-/// A command that takes longer is ended, and run again.
+/// A command that takes longer is killed and retried.
 const TRY_LASTS: Duration = Duration::from_secs(30);
 
-/// For how long a file is imported again and again.
+/// How long an import is retried.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// One file in so many is given twice.
+/// One in this many files is delivered twice.
 const TWICE_ONE_IN: usize = 3;
 
-/// This one is torn when it is first given.
+/// The file that is truncated when first delivered.
 const TORN: usize = 2;
 
-/// What is said of a torn file.
+/// The error for a truncated file.
 const IS_TORN: &str = "it ends in the middle";
 
-/// What a customer transfers too much: a pound, a euro.
+/// What a customer transfers too much: one pound, one euro.
 const TOO_MUCH: Decimal = Decimal::ONE;
 
 impl Bank {
-    /// A bank that keeps this account, and puts its files into this folder.
+    /// A bank that holds this account, and writes its files to this folder.
     pub(super) fn at(iban: String, folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
         Ok(Self { iban, folder, account: Mutex::default() })
     }
 
-    /// The customer of an order transfers what they are asked for, or almost.
+    /// The customer of an order transfers the requested amount, or a variation of it.
     pub(super) async fn customer_pays(&self, shop: &Ordersaga, order: &str, twist: Twist) {
-        // Who has called an order off does not pay for it.
+        // A customer who has cancelled does not pay.
         if twist == Twist::Cancelled {
             return;
         }
@@ -127,7 +127,7 @@ impl Bank {
             let text = format!("{} invoice {order}", asked.reference_with_a_slip());
             self.receives(&asked, asked.amount, Decimal::ZERO, &text);
         } else {
-            // An order that no carrier takes is paid before that is known.
+            // An undeliverable order is paid before that is known.
             let is_taken_back = twist == Twist::Undeliverable;
             let goes_back = if is_taken_back { asked.amount } else { Decimal::ZERO };
             self.receives(&asked, asked.amount, goes_back, &asked.reference);
@@ -142,8 +142,8 @@ impl Bank {
         account.transfers.push(Transfer { name, currency, amount, text, goes_back });
     }
 
-    /// Gives the shop a file every second of what is new, until it is enough, all transfers have
-    /// stood in one, and it is known of each whose it is; and at last a statement of all.
+    /// Delivers a file of new transfers every second until `enough`, all transfers have been in a
+    /// file and all are assigned; and finally a statement of all.
     pub(super) async fn give_files_until(
         &self,
         enough: impl Future<Output = ()>,
@@ -171,7 +171,7 @@ impl Bank {
         self.is_taken_as(Fate::TakenIn, "statement.xml", &statement).await
     }
 
-    /// A file of these.
+    /// Delivers a file with these transfers.
     async fn give(&self, new: &[Transfer]) -> Result<(), ChaosError> {
         let number = self.account().files.saturating_add(1);
         let whole = camt::file(Message::Notification, number, &self.iban, new);
@@ -207,8 +207,8 @@ impl Bank {
         account.transfers.iter().skip(account.given).cloned().collect()
     }
 
-    /// Whether each transfer is on record once, and booked once, and as much of it goes back as was
-    /// too much, or all of it where the order is rejected.
+    /// Whether each transfer is recorded once and booked once, and the surplus is returned, or
+    /// everything if the order is rejected.
     pub(super) fn on_record(&self, received: &[Received]) -> Check {
         let account = self.account();
         let mut complaints = account.complaints.clone();
@@ -216,7 +216,7 @@ impl Bank {
         let Account { transfers, files, twice, torn, .. } = &*account;
         let transfers = transfers.len();
         if transfers == 0 || *torn == 0 || *twice == 0 {
-            complaints.push("too little has come, which shows nothing".to_owned());
+            complaints.push("too few transfers were made, which shows nothing".to_owned());
         }
         Check {
             promise: "each transfer is booked once, and what the shop may not keep goes back",
@@ -225,13 +225,13 @@ impl Bank {
         }
     }
 
-    /// Not to be held while waiting for anything.
+    /// Must not be held across an await.
     fn account(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is not on record as it came, or on record and never came.
+/// Transfers that are not recorded as sent, or recorded and never sent.
 fn not_as_it_came(transfers: &[Transfer], received: &[Received]) -> Vec<String> {
     let mut by_text = BTreeMap::<&str, Vec<&Received>>::new();
     for one in received {
@@ -251,7 +251,7 @@ fn not_as_it_came(transfers: &[Transfer], received: &[Received]) -> Vec<String> 
     complaints
 }
 
-/// Imports a file, again and again until that is answered.
+/// Imports a file, retrying until it succeeds.
 async fn imported(path: &Path) -> Result<Fate, ChaosError> {
     let (began, path) = (Instant::now(), path.to_string_lossy());
     loop {
@@ -264,7 +264,7 @@ async fn imported(path: &Path) -> Result<Fate, ChaosError> {
     }
 }
 
-/// Says of each transfer that waits for it whose it is; whether none waited.
+/// Assigns each unmatched transfer. Returns whether there was none.
 async fn decide() -> Result<bool, ChaosError> {
     let Came::Done { is_content, text } = run(&["unassigned"]).await? else { return Ok(false) };
     for (entry, order) in waiting(&text) {
@@ -273,7 +273,7 @@ async fn decide() -> Result<bool, ChaosError> {
     Ok(is_content)
 }
 
-/// Says whose a transfer is, again and again until that is answered: its order is told then.
+/// Assigns a transfer, retrying until it succeeds, which also signals its order.
 async fn assign(entry: &str, order: Uuid) -> Result<(), ChaosError> {
     let (began, order) = (Instant::now(), order.to_string());
     while let Came::Failed(_) = run(&["assign", entry, &order]).await? {
@@ -283,7 +283,7 @@ async fn assign(entry: &str, order: Uuid) -> Result<(), ChaosError> {
     Ok(())
 }
 
-/// The transfers in a list of those that wait, each with the order that its customer has named.
+/// The unmatched transfers in a listing, each with the order that its customer has named.
 fn waiting<'a>(list: &'a str) -> Vec<(&'a str, Uuid)> {
     let one = |line: &'a str| {
         let entry = line.strip_prefix("transfer ")?.split_whitespace().next()?;

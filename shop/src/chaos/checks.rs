@@ -1,4 +1,4 @@
-//! The checks after a storm: everything that must hold.
+//! The checks after a storm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,19 +16,19 @@ use super::{ChaosError, Ground};
 use crate::ordersaga::Ordersaga;
 use crate::screen::{heading, say, say_with};
 
-/// How many complaints of one kind are shown; more of them have one cause.
+/// The maximum number of complaints shown per check; more usually have the same cause.
 const SHOWN_MAX: usize = 5;
 
 const AT_ONCE: usize = 8;
 
-/// A promise, what it was looked at on, and what is wrong.
+/// A promise, what was checked, and the violations.
 pub(super) struct Check {
     pub(super) promise: &'static str,
     pub(super) looked_at: String,
     pub(super) complaints: Vec<String>,
 }
 
-/// An event that is told to others.
+/// A published event.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Told {
     /// The id of the order.
@@ -39,12 +39,13 @@ pub(super) struct Told {
     pub(super) at: DateTime<Utc>,
 }
 
-/// What somebody has heard of each order: the events' numbers, in the order in which each came first.
+/// The events that a receiver has got of each order, by number, in the order in which each first
+/// arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard(BTreeMap<String, Vec<i32>>);
 
 impl Heard {
-    /// An event has come, or has come again.
+    /// Records an event, or its repetition.
     pub(super) fn hear(&mut self, order: String, number: i32) {
         let numbers = self.0.entry(order).or_default();
         if !numbers.contains(&number) {
@@ -52,7 +53,7 @@ impl Heard {
         }
     }
 
-    /// Whether it was heard of an order at all.
+    /// Whether any event of the order has arrived.
     pub(super) fn knows(&self, order: &str) -> bool {
         self.0.contains_key(order)
     }
@@ -68,8 +69,8 @@ impl FromIterator<(String, i32)> for Heard {
     }
 }
 
-/// Looks at all that must hold after a storm, and shows it; whether all of it holds. What was told to
-/// others has been looked at before.
+/// Runs and prints all checks after a storm; returns whether all hold. The receivers were checked
+/// before.
 pub(super) async fn after_storm(
     Ground { shop, records, provider, .. }: &Ground,
     asked: &[Asked],
@@ -90,7 +91,7 @@ pub(super) async fn after_storm(
     show(&found)
 }
 
-/// Shows what was found; whether all of it holds.
+/// Prints the results; returns whether all hold.
 pub(super) fn show(checks: &[Check]) -> Result<bool, ChaosError> {
     heading("what came of it")?;
     for Check { promise, looked_at, complaints } in checks {
@@ -111,7 +112,7 @@ pub(super) fn on_record_once(asked: &[Asked], statuses: &BTreeMap<Uuid, String>)
     let (mut seen, mut complaints) = (BTreeSet::new(), Vec::new());
     for (order, key) in accepted {
         if !statuses.contains_key(&order) {
-            complaints.push(format!("order {order} was accepted and is nowhere"));
+            complaints.push(format!("order {order} was accepted and is not on record"));
         }
         if !seen.insert(order) {
             complaints.push(format!("order {order} was given to {key} and to another request"));
@@ -125,7 +126,7 @@ pub(super) fn on_record_once(asked: &[Asked], statuses: &BTreeMap<Uuid, String>)
     }
 }
 
-/// An order that nobody was told of must be the one of a request that was never answered.
+/// An order whose id nobody was told must belong to a request that was never answered.
 fn nobody_elses(asked: &[Asked], statuses: &BTreeMap<Uuid, String>) -> Check {
     let told = asked.iter().filter_map(Asked::order_id).collect::<BTreeSet<_>>();
     let unanswered = asked.iter().filter(|asked| asked.accepted.is_err());
@@ -143,7 +144,7 @@ fn nobody_elses(asked: &[Asked], statuses: &BTreeMap<Uuid, String>) -> Check {
     }
 }
 
-/// Without an answer is one thing; an answer that says no, to an order that is in order, another.
+/// An unanswered request is acceptable; the rejection of a valid order is not.
 pub(super) fn unrefused(asked: &[Asked]) -> Check {
     let complaints = asked.iter().filter_map(|asked| {
         let cancel = asked.cancelled.as_ref().and_then(|cancelled| cancelled.as_ref().err());
@@ -213,11 +214,12 @@ pub(super) async fn met_again(shop: &Ordersaga, asked: &[Asked]) -> Check {
     }
 }
 
-/// Everything was heard at least once, and the events of each order first came one after the other.
+/// Every event was received at least once, and the events of each order first arrived in order.
 ///
-/// A receiver that has come back empty has lost what it had acknowledged: `empty_at` is when it did
-/// last. Of what was told before, it need not know anything; but whatever it knows of an order has to
-/// reach to the order's last event without a gap, and what was told since then has to be there.
+/// A receiver that was restarted without its data has lost what it had acknowledged: `empty_at` is
+/// when that last happened. It need not have events published before; but the events that it has of
+/// an order must reach the order's last event without a gap, and everything published since must be
+/// there.
 pub(super) fn heard(
     promise: &'static str,
     heard: &Heard,
@@ -239,13 +241,14 @@ pub(super) fn heard(
         }
     }
     let strays = heard.0.keys().filter(|order| !orders.contains_key(order.as_str()));
-    complaints.extend(strays.map(|order| format!("order {order} was heard of, and is nowhere")));
+    complaints
+        .extend(strays.map(|order| format!("order {order} was delivered, and is not on record")));
     let known = heard.0.values().map(Vec::len).sum::<usize>();
     let looked_at = format!("{known} of {} events, {} orders", told.len(), orders.len());
     Check { promise, looked_at, complaints }
 }
 
-/// Temporal's own word, which lags a little.
+/// Temporal's visibility, which lags a little.
 async fn workflows(
     records: &Records,
     statuses: &BTreeMap<Uuid, String>,
@@ -256,8 +259,9 @@ async fn workflows(
         let open = workflows.iter().filter(|(_, open)| **open);
         let open = open.map(|(order, _)| format!("the workflow of order {order} is open"));
         let unknown = workflows.keys().filter(|order| !statuses.contains_key(order));
-        let unknown = unknown.map(|order| format!("a workflow runs for {order}, which is nowhere"));
-        // One that is cancelled before its launch never has a workflow.
+        let unknown =
+            unknown.map(|order| format!("a workflow runs for {order}, which is not on record"));
+        // An order that is cancelled before its launch never has a workflow.
         let launched = statuses.iter().filter(|(_, status)| status.as_str() != "cancelled");
         let without = launched.filter(|(order, _)| !workflows.contains_key(order));
         let without = without.map(|(order, _)| format!("order {order} has no workflow"));
@@ -283,7 +287,7 @@ mod tests {
         DateTime::from_timestamp(second, 0).unwrap()
     }
 
-    /// Three events of an order, a second between them.
+    /// Three events of an order, one second apart.
     fn told() -> [Told; 3] {
         [3, 1, 2].map(|number| Told { order: "o1".to_owned(), number, at: at(number.into()) })
     }

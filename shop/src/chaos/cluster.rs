@@ -1,5 +1,5 @@
-//! A Temporal cluster under torture: what befalls its nodes, its database, the network between its
-//! hosts and the programs' release, one after another, while orders come in.
+//! Chaos tests of a Temporal cluster: faults of its nodes, its database and the network, and a
+//! rolling upgrade of the programs, one after another, while orders are placed.
 
 mod course;
 mod tally;
@@ -25,37 +25,37 @@ use crate::screen::{heading, say};
 use course::{Course, Fault, Step};
 use tally::Row;
 
-/// Orders come in for so long after a fault is over, so that it is seen when they go on.
+/// How long orders are still placed after a fault, to see when they continue.
 const AFTER: Duration = Duration::from_secs(15);
 
-/// A node that comes back has joined the others by then.
+/// The time limit for a restarted node to rejoin.
 const WHOLE_WITHIN: Duration = Duration::from_mins(1);
 
-/// Longer than a node takes to give its shards away.
+/// Longer than a node needs to hand over its shards.
 const BETWEEN_NODES: Duration = Duration::from_secs(5);
 
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// Places real orders without a pause while a Temporal cluster is tortured, fault by fault, and tells
-/// of each what became of the orders.
+/// Places real orders continuously while faults are injected into a Temporal cluster, one by one,
+/// and reports the results for each.
 ///
-/// Ends with 0 only if after each fault every accepted order has ended as it should, none was lost,
-/// doubled or refused, the cluster is whole again, and `ordersaga prove` holds.
+/// Exits with 0 only if after each fault every accepted order has ended correctly, none was lost,
+/// duplicated or rejected, the cluster is complete again, and `ordersaga prove` holds.
 #[derive(Clone, Args)]
 pub(crate) struct ClusterChaos {
-    /// These faults alone, with commas between. Without it all, one after another.
+    /// Only these faults, separated by commas. By default all, one after another
     #[arg(long, env = "FAULT", value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
 
-    /// The network can be cut, because each node is in a namespace of its own.
+    /// The network can be cut, because each node has its own network namespace
     #[arg(long, env = "ORDERSAGA_CLUSTER_CAN_BE_CUT", action = ArgAction::Set, default_value_t = false)]
     can_be_cut: bool,
 
-    /// The programs are those of an earlier release.
+    /// The running programs are those of an earlier release
     #[arg(long, env = "ORDERSAGA_UPGRADES", action = ArgAction::Set, default_value_t = false)]
     upgrades: bool,
 
-    /// How many starters there are.
+    /// Number of starters
     #[arg(long, env = "ORDERSAGA_STARTERS", default_value_t = 1)]
     starters: usize,
 
@@ -63,18 +63,18 @@ pub(crate) struct ClusterChaos {
     ground: GroundArgs,
 }
 
-/// What was done, and what came of it at once.
+/// The timing and immediate results of a fault.
 struct Struck {
     /// From the fault's first step to its last.
     fault: Span,
-    /// From its first step until no more orders came in.
+    /// From its first step until no more orders were placed.
     watched: Span,
-    /// What `ordersaga recover` said, if it was part of the fault.
+    /// The output of `ordersaga recover`, if it was part of the fault.
     recovered: Option<Recovered>,
 }
 
 impl ClusterChaos {
-    /// Runs it; whether everything that was promised held.
+    /// Runs the faults. Returns whether all guarantees held.
     pub(crate) async fn run(&self) -> Result<bool, ChaosError> {
         let faults = self.played()?;
         if faults.is_empty() {
@@ -93,7 +93,7 @@ impl ClusterChaos {
         Ok(held)
     }
 
-    /// The faults that are asked for and can be; of the others it is said why they cannot.
+    /// The requested faults that can be injected here; prints why the others cannot.
     fn played(&self) -> Result<Vec<Fault>, ChaosError> {
         let mut played = Vec::new();
         for fault in Fault::iter().filter(|one| self.faults.is_empty() || self.faults.contains(one))
@@ -155,10 +155,10 @@ async fn play(
     Ok(row(fault, &struck, &asked, &events, (ended_otherwise, held, proven)))
 }
 
-/// How many nodes there are.
+/// The number of nodes.
 const NODES: u32 = 3;
 
-/// The place of that check among the usual ones that compares each order's end with its plan.
+/// The index of the check that compares each order's end with its plan.
 const AS_PLANNED: usize = 3;
 
 async fn strike(
@@ -177,7 +177,7 @@ async fn strike(
     Ok(Struck { fault: Span { from, to }, watched: Span { from, to: now() }, recovered })
 }
 
-/// Takes a step; what `recover` said, if that was the step.
+/// Performs a step; returns the output of `recover`, if that was the step.
 async fn carry_out(
     ground: &Ground,
     launcher: &mut Launcher,
@@ -203,7 +203,7 @@ async fn carry_out(
     }
 }
 
-/// Waits until Postgres and Temporal can both be asked what they have on record.
+/// Waits until the records in Postgres and Temporal can be read.
 async fn until_records_answer(ground: &Ground) -> Result<(), ChaosError> {
     let began = Instant::now();
     loop {
@@ -220,8 +220,8 @@ async fn until_records_answer(ground: &Ground) -> Result<(), ChaosError> {
     }
 }
 
-/// Whether every ring of the cluster has so many members. A node that came back as a ring of its own
-/// stays one until it is restarted, as an operator does then.
+/// Checks that every membership ring of the cluster has this many members. A node that came back in
+/// a ring of its own stays alone until it is restarted, as an operator would do then.
 async fn whole(launcher: &mut Launcher, members: u32) -> Result<Check, ChaosError> {
     let mut seen = until_whole(launcher, members).await?;
     let mut looked_at = format!("{seen} of {members} nodes");
@@ -297,7 +297,7 @@ fn row(
     }
 }
 
-/// When the customer asked first.
+/// When the customer's first request was sent.
 fn sent_at(asked: &Asked) -> Option<DateTime<Utc>> {
     let took = chrono::TimeDelta::from_std(asked.accepted.as_ref().ok()?.took).ok()?;
     asked.answered_at.checked_sub_signed(took)

@@ -1,4 +1,4 @@
-//! A shop's customers, who order at an even pace, whoever is down.
+//! A shop's customers, who place orders at a constant rate, whatever fails.
 
 use std::io;
 use std::pin::pin;
@@ -17,53 +17,53 @@ use crate::plan::{Planned, Twist};
 use crate::retail::RetailOrders;
 use crate::screen::say;
 
-/// A request, and what was heard of it.
+/// A request and its results.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) planned: Planned,
     pub(super) key: String,
     pub(super) accepted: Result<Answered<Order>, ApiError>,
-    /// When the shop heard of it.
+    /// When the shop received the answer.
     pub(super) answered_at: DateTime<Utc>,
-    /// What was answered to the cancel, if the customer changed their mind.
+    /// The answer to the cancellation, if the customer cancelled.
     pub(super) cancelled: Option<Result<Answered<Cancelled>, ApiError>>,
 }
 
 impl Asked {
-    /// The customer does what their order asks of them, if they know of it.
+    /// The customer takes the action that their order requires, if they know the order.
     async fn acted_upon(&self, shop: &Ordersaga, provider: &Provider) {
         if let Ok(placed) = &self.accepted {
             provider.customer_acts(shop, &placed.answer.id, self.planned.twist).await;
         }
     }
 
-    /// The order that the shop was told of.
+    /// The order's id, if the request was answered.
     pub(super) fn order_id(&self) -> Option<Uuid> {
         self.accepted.as_ref().ok().and_then(|placed| placed.answer.id.parse().ok())
     }
 }
 
-/// Who orders, and how often.
+/// The customers and their rate.
 pub(super) struct Customers {
-    /// Asks again until there is an answer.
+    /// A client that retries until it is answered.
     pub(super) patient: Ordersaga,
-    /// Does not ask again. One customer in so many orders through it, if there is one.
+    /// A client without retries. If set, one in this many customers uses it.
     pub(super) hasty: Option<Ordersaga>,
     pub(super) per_second: u32,
-    /// Nobody orders for longer than this, whatever is said to be enough.
+    /// The time limit for ordering, regardless of `enough`.
     pub(super) lasts_seconds: u32,
-    /// How often it is told how many orders have come in.
+    /// How often the number of orders is printed.
     pub(super) says_every: Duration,
-    /// Whom they pay by.
+    /// The payment provider.
     pub(super) provider: Arc<Provider>,
 }
 
-/// One customer in so many does not ask again when no answer comes.
+/// One in this many customers does not retry without an answer.
 const WALKS_AWAY_ONE_IN: usize = 10;
 
 impl Customers {
-    /// Orders until it is enough; every request, once each has been answered or given up, and each
-    /// customer has done what their order asked of them.
+    /// Places orders until `enough`; returns every request, once each has been answered or given
+    /// up, and each customer has taken the action that their order required.
     pub(super) async fn order_until(
         &self,
         enough: impl Future<Output = ()>,
@@ -115,7 +115,7 @@ impl Customers {
     }
 }
 
-/// Has one order placed, and cancelled if its customer changes their mind.
+/// Places an order, and cancels it if the plan says so.
 pub(super) async fn place(shop: Ordersaga, planned: Planned, key: String) -> Asked {
     let accepted = shop.place(&key, &planned.request).await;
     let answered_at = DateTime::from(SystemTime::now());
@@ -126,10 +126,10 @@ pub(super) async fn place(shop: Ordersaga, planned: Planned, key: String) -> Ask
     Asked { planned, key, accepted, answered_at, cancelled }
 }
 
-/// Why a customer cancels.
+/// The customers' reason for cancelling.
 pub(super) const REASON: &str = "the customer has changed their mind";
 
-/// Another one each second, and short enough to be typed.
+/// A different one each second, and short enough to type.
 pub(super) fn new_seed() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.as_secs()

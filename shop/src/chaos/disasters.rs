@@ -1,4 +1,5 @@
-//! Disasters: not a process that dies and is back, but something that is gone for long or for good.
+//! Disasters: not a process that is killed and restarted, but something that is gone for long or
+//! permanently.
 
 pub(super) mod commands;
 mod namespace_lost;
@@ -16,7 +17,7 @@ pub(super) use temporal_stopped::run as temporal_stopped;
 use super::checks::Check;
 use super::customers::Asked;
 
-/// How many orders of each particular kind there are.
+/// The number of orders of each particular kind.
 const OF_EACH: usize = 3;
 
 /// Longer than any disaster.
@@ -26,7 +27,7 @@ pub(super) fn now() -> DateTime<Utc> {
     DateTime::from(SystemTime::now())
 }
 
-/// Every request that was answered in this time was accepted, and at once.
+/// Checks that every request answered in this period was accepted at the first attempt.
 fn accepted_at_once(asked: &[Asked], from: DateTime<Utc>, to: DateTime<Utc>) -> Check {
     let meanwhile = || asked.iter().filter(|one| one.answered_at > from && one.answered_at < to);
     let mut complaints: Vec<_> = meanwhile()
@@ -49,7 +50,7 @@ fn accepted_at_once(asked: &[Asked], from: DateTime<Utc>, to: DateTime<Utc>) -> 
     Check { promise, looked_at, complaints }
 }
 
-/// A promise about some orders, and those for which it does not hold.
+/// The check of a promise about some orders, with the orders that violate it.
 pub(super) fn about<T: ToString>(
     promise: &'static str,
     looked_at: usize,
@@ -62,7 +63,7 @@ pub(super) fn about<T: ToString>(
     Check { promise, looked_at: format!("{looked_at} orders"), complaints }
 }
 
-/// A promise that holds or does not.
+/// The check of a promise that holds or does not.
 pub(super) fn whether(promise: &'static str, looked_at: String, holds: bool) -> Check {
     let complaints = if holds { Vec::new() } else { vec!["it does not".to_owned()] };
     Check { promise, looked_at, complaints }

@@ -1,5 +1,5 @@
-//! Which program dies when, and for how long. Decided by the seed alone, so that a run can be had
-//! again.
+//! Which program is killed when, and for how long. Determined by the seed, so that a run can be
+//! reproduced.
 
 use std::time::Duration;
 
@@ -7,25 +7,26 @@ use fastrand::Rng;
 
 use super::launcher::Program;
 
-/// A death, by plan.
+/// A planned kill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// When, from the beginning on.
+    /// When, from the start.
     pub(super) at: Duration,
-    /// Who; seldom two at once.
+    /// Which programs; rarely two at once.
     pub(super) programs: Vec<Program>,
-    /// For how long.
+    /// How long they stay down.
     pub(super) down: Duration,
 }
 
-/// Long enough for what was under way to go on, most of the time.
+/// Usually long enough for orders in progress to continue.
 const CALM_MS: std::ops::RangeInclusive<u64> = 2_000..=7_000;
 const DOWN_MS: std::ops::RangeInclusive<u64> = 300..=4_000;
 
-/// One death in so many takes a second program along.
+/// One in this many kills takes a second program down.
 const PAIRS_ONE_IN: u32 = 5;
 
-/// The deaths of these programs in a run of this length. Each dies once before any dies again.
+/// The kills of these programs in a run of this length. Each program is killed once before any is
+/// killed again.
 pub(super) fn schedule(seed: u64, length: Duration, who: &[Program]) -> Vec<Fault> {
     let mut rng = Rng::with_seed(seed);
     let (mut faults, mut bag) = (Vec::new(), Vec::new());

@@ -1,5 +1,4 @@
-//! What every part of the chaos stands on: the API, the records, and orders that are brought to a
-//! certain point.
+//! What every part of the chaos needs: the API, the records, and orders in particular states.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,11 +19,10 @@ use crate::ordersaga::{ApiArgs, Ordersaga, PlaceOrder, ShipTo};
 use crate::plan::Twist;
 use crate::retail::RetailLine;
 
-/// Where everything is.
+/// The addresses and secrets of the system.
 #[derive(Clone, Args)]
 pub(super) struct GroundArgs {
-    /// How many orders are placed a second. Without it 8, or for a soak half of what the machine
-    /// finishes.
+    /// Orders placed per second. By default 8, or for a soak half of what the machine can finish
     #[arg(long, env = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) per_second: Option<u32>,
 
@@ -37,7 +35,7 @@ pub(super) struct GroundArgs {
     #[command(flatten)]
     api: ApiArgs,
 
-    /// The secret of the client `operator`, who decides about orders that are stuck.
+    /// The secret of the client `operator`, who decides about stuck orders
     #[arg(long, env = "ORDERSAGA_OPERATOR_SECRET", hide_env_values = true)]
     operator_secret: String,
 
@@ -45,35 +43,34 @@ pub(super) struct GroundArgs {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 
-    /// The same, as the owner of its schemas, who orders how the sandboxes behave.
+    /// The same, as the owner of its schemas, who controls the sandboxes' behaviour
     #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
     migrate_database_url: String,
 
-    /// Where the first worker tells whether it serves.
+    /// The operations endpoint of the first worker
     #[arg(long, env = "WORKER_OPS_LISTEN", default_value = "127.0.0.1:9464")]
     worker_ops: String,
 
-    /// How many seconds to repeat a request that nobody answers, and to wait for the next order
-    /// to end.
+    /// Seconds to retry a request without an answer, and to wait for the next order to end
     #[arg(long, default_value_t = 120)]
     patience_seconds: u64,
 }
 
-/// The same, reached.
+/// Connections to the system.
 pub(super) struct Ground {
     pub(super) api: ApiArgs,
     pub(super) records: Records,
-    /// The shop's backend, which asks until it is answered.
+    /// The shop's backend, which retries until it is answered.
     pub(super) shop: Ordersaga,
-    /// A person who decides.
+    /// An operator.
     pub(super) operator: Ordersaga,
     pub(super) per_second: u32,
     pub(super) provider: Arc<Provider>,
-    /// The database as the owner of its schemas, over connections that nobody else uses.
+    /// The database as the owner of its schemas, with a pool of its own.
     pub(super) owner: PgPool,
     worker_ops: String,
     pub(super) patience: Duration,
-    /// Who is told of orders beside the receiver of webhooks.
+    /// The receivers of orders' events besides webhooks.
     pub(super) hearers: HearerArgs,
 }
 
@@ -90,7 +87,7 @@ impl Ground {
         let patience = Duration::from_secs(args.patience_seconds);
         let shop = Ordersaga::at(&args.api, patience)?;
         let records = Records::at(&args.database_url).await?;
-        // What was there before could not be told from what goes wrong.
+        // Existing orders could not be distinguished from errors.
         if !records.statuses().await?.is_empty() || !records.workflows().await?.is_empty() {
             return Err(ChaosError::NotFresh);
         }
@@ -110,7 +107,7 @@ impl Ground {
         })
     }
 
-    /// Customers who all ask until they are answered.
+    /// Customers who all retry until they are answered.
     pub(super) fn customers(&self) -> Customers {
         Customers {
             patient: self.shop.clone(),
@@ -122,12 +119,12 @@ impl Ground {
         }
     }
 
-    /// What an order is paid with that goes through nothing special.
+    /// A card without special behaviour.
     pub(super) fn card(&self) -> &'static str {
         Twist::Plain.payment_token(self.provider.name())
     }
 
-    /// Places orders that can be cancelled for so long, and waits until they are paid.
+    /// Places orders with a cancel window of this length, and waits until they are paid.
     pub(super) async fn in_their_window(
         &self,
         count: usize,
@@ -152,7 +149,7 @@ impl Ground {
         Ok(orders)
     }
 
-    /// Places an order for [`ARTICLE`] alone.
+    /// Places an order for [`ARTICLE`] only.
     pub(super) async fn place_one(
         &self,
         token: &'static str,
@@ -169,9 +166,9 @@ impl Ground {
         Ok(placed.answer.id.parse()?)
     }
 
-    /// Has every call to the provider hang from now on, to be answered after so long; without a
-    /// time, has it answer again. What was called before hangs as it was told then. At Stripe's
-    /// counterpart, a call that hangs is never answered. A bank is not called.
+    /// Makes every call to the provider hang from now on and be answered after this time; without a
+    /// time, ends that. Calls already hanging keep their time. Stripe's counterpart never answers a
+    /// call that hangs. A bank is not called.
     pub(super) async fn hang_provider(&self, seconds: Option<i32>) -> Result<(), ChaosError> {
         match (&*self.provider, seconds) {
             (Provider::Sandbox, seconds) => self.hang_sandbox(seconds).await,
@@ -181,8 +178,8 @@ impl Ground {
         }
     }
 
-    /// **Repeats.** The row is changed where it stands: a call that comes at this moment waits for
-    /// the change, where it would miss a row that takes another one's place.
+    /// **Repeats.** The row is updated in place: a concurrent call waits for the update, whereas it
+    /// would miss a row that was replaced.
     async fn hang_sandbox(&self, seconds: Option<i32>) -> Result<(), ChaosError> {
         let ordered = sqlx::query_scalar::<_, i64>(
             "with changed as (
@@ -202,7 +199,7 @@ impl Ground {
         ordered.map(drop).map_err(ChaosError::Owner)
     }
 
-    /// Locks an article's row, until the transaction ends.
+    /// Locks an article's row until the transaction ends.
     pub(super) async fn lock(
         &self,
         sku: &str,
@@ -216,7 +213,7 @@ impl Ground {
         Ok(transaction)
     }
 
-    /// Whether the first worker and the starter say at this moment that they serve.
+    /// Whether the first worker and the starter are ready now.
     pub(super) async fn is_healthy(&self) -> bool {
         let starter = format!("{}/ready", self.api.url());
         let worker = format!("http://{}/ready", self.worker_ops);
@@ -228,7 +225,7 @@ impl Ground {
         true
     }
 
-    /// Orders that are cancelled, and whose refund the provider answers with nonsense.
+    /// Cancelled orders whose refund gets an invalid answer.
     pub(super) async fn stuck(&self, count: usize) -> Result<Vec<Uuid>, ChaosError> {
         let orders = self.in_their_window(count, BROKEN_REFUND, Duration::from_hours(1)).await?;
         self.cancel(&orders).await?;
@@ -237,7 +234,7 @@ impl Ground {
         Ok(orders)
     }
 
-    /// Calls orders off.
+    /// Cancels orders.
     pub(super) async fn cancel(&self, orders: &[Uuid]) -> Result<(), ChaosError> {
         for order in orders {
             self.shop.cancel(&order.to_string(), REASON).await?;
@@ -245,7 +242,7 @@ impl Ground {
         Ok(())
     }
 
-    /// The provider mends its refunds, and the operator has what waits tried again. Answers the
+    /// The provider repairs its refunds, and the operator retries the waiting orders. Returns the
     /// orders that do not wait.
     pub(super) async fn decide(&self, orders: &[Uuid]) -> Result<Vec<Uuid>, ChaosError> {
         let mut unasked = Vec::new();
@@ -265,7 +262,7 @@ impl Ground {
         Ok(unasked)
     }
 
-    /// Waits until all of these orders are so.
+    /// Waits until all of these orders satisfy a condition.
     pub(super) async fn until(
         &self,
         what: &'static str,
@@ -285,8 +282,8 @@ impl Ground {
         }
     }
 
-    /// Waits until no order on record is open any more, nor its workflow, or none has ended for as
-    /// long as the patience.
+    /// Waits until no order on record is open, nor its workflow, or no order has ended for the
+    /// patience.
     pub(super) async fn until_ended(&self) -> Result<BTreeMap<Uuid, String>, ChaosError> {
         let (mut open_before, mut last_end) = (usize::MAX, Instant::now());
         loop {
@@ -305,7 +302,7 @@ impl Ground {
         }
     }
 
-    /// Waits until the first worker serves, and so answers what is asked of workflows.
+    /// Waits until the first worker is ready, and so can answer queries of workflows.
     pub(super) async fn until_a_worker_serves(&self) -> Result<(), ChaosError> {
         let (began, url) = (Instant::now(), format!("http://{}/ready", self.worker_ops));
         while !is_well(&url).await {
@@ -319,14 +316,14 @@ impl Ground {
     }
 }
 
-/// Whether a program says there that it serves.
+/// Whether a program is ready.
 async fn is_well(url: &str) -> bool {
     let Ok(http) = runtime::http::client_builder().build() else { return false };
     http.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// What those orders are for that are placed one by one: an article of every tenth real order.
+/// The article of orders that are placed individually: one that every tenth real order contains.
 pub(super) const ARTICLE: &str = "85123A";
 
-/// A card whose refunds fail until the provider mends them.
+/// A card whose refunds fail until the provider repairs them.
 const BROKEN_REFUND: &str = "tok_refund_broken";

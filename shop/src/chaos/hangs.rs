@@ -1,4 +1,4 @@
-//! Something hangs: it is there and does not answer. Those who need it wait, and nobody else.
+//! Hangs: something is there and does not answer. Only those who depend on it may wait.
 
 mod article;
 mod frontend;
@@ -27,21 +27,21 @@ use crate::latency::Took;
 
 const BEFORE_AND_AFTER: Duration = Duration::from_secs(5);
 
-/// What does not need what hangs stands still for no longer than after a worker's death.
+/// What does not depend on the hang may pause for no longer than after a worker's death.
 const OTHERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Those who waited go on as soon as after Postgres or Temporal has come back.
+/// Those who waited continue as soon as after a restart of Postgres or Temporal.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Something that goes on while something else hangs, and when it did.
+/// Something that continues during a hang, and when it happened.
 struct GoesOn {
     promise: &'static str,
     at: Vec<DateTime<Utc>>,
 }
 
-/// Has orders come in before, while and after something hangs.
+/// Places orders before, during and after a hang.
 pub(super) async fn while_orders_come_in<T>(
     ground: &Ground,
     hang: impl Future<Output = Result<T, ChaosError>>,
@@ -74,7 +74,7 @@ fn happened(
     GoesOn { promise, at }
 }
 
-/// Whether each went on soon enough all the time; and the longest time in which one of them did not.
+/// Whether each continued without too long a pause; and the longest pause.
 fn went_on(all: &[GoesOn], span: Span, within: Duration) -> (Vec<Check>, Duration) {
     let (mut found, mut longest) = (Vec::new(), Duration::ZERO);
     for GoesOn { promise, at } in all {
@@ -111,7 +111,7 @@ fn stall(
     }
 }
 
-/// Orders that waited, the first of which has to go on soon after the hang.
+/// Checks that the first waiting order continues soon after the hang.
 fn back(promise: &'static str, waited: usize, after: &[Duration], within: Duration) -> Check {
     let first = after.iter().min().copied().unwrap_or(Duration::MAX);
     let last = after.iter().max().copied().unwrap_or_default();
@@ -120,7 +120,7 @@ fn back(promise: &'static str, waited: usize, after: &[Duration], within: Durati
     whether(promise, looked_at, waited > 0 && after.len() == waited && first <= within)
 }
 
-/// What has to hold of all orders that came in, whatever hung.
+/// The checks for all orders, whatever hung.
 pub(super) async fn usual(
     ground: &Ground,
     asked: &[Asked],
@@ -135,7 +135,7 @@ pub(super) async fn usual(
     ]
 }
 
-/// Those of some orders that have not come to this end.
+/// Those of some orders that have not ended with this status.
 fn not_ended_as<'a>(
     end: &str,
     orders: &'a [Uuid],

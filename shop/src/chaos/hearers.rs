@@ -1,10 +1,9 @@
-//! Everybody who hears of orders while the worst is done, and what they have heard at the end: a
-//! receiver of webhooks, a broker and a mail server.
+//! The receivers of orders' events during the chaos, and what they have received at the end: a
+//! webhook receiver, a broker and a mail server.
 //!
-//! A broker that keeps its records (Apache Kafka) has to have everything at the end, however often it
-//! was killed. One that has them in memory (tansu) comes back empty: of what it had acknowledged before
-//! nothing is asked but that what it knows of an order at the end has no gap. The receiver of webhooks
-//! is this program, which is not killed.
+//! A broker that persists its records (Apache Kafka) must have everything at the end, however often
+//! it was killed. One that keeps them in memory (tansu) restarts empty: it must only have no gap
+//! within an order. The webhook receiver is this program, which is not killed.
 
 mod mails;
 
@@ -33,49 +32,49 @@ use crate::screen::say;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// Where the relay sends what is about orders.
+/// The topic for events of orders.
 const TOPIC: &str = "ordersaga.order";
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../embedded/read_kafka.py");
 
-/// Who hears of orders, where they can be had.
+/// The receivers, as far as they are available.
 #[derive(Clone, Debug, Args)]
 pub(super) struct HearerArgs {
-    /// The broker that the relay sends to, as host:port; without it, there is none.
+    /// The relay's broker, as host:port; without it, there is none
     #[arg(long, env = "ORDERSAGA_KAFKA_BROKERS", requires = "kafka_reader")]
     kafka_brokers: Option<String>,
 
-    /// The folder of the client that reads what is there.
+    /// The folder of the client that reads the broker's records
     #[arg(long, env = "ORDERSAGA_KAFKA_READER")]
     kafka_reader: Option<PathBuf>,
 
-    /// The broker keeps its records in memory alone, and has lost them when it was killed.
+    /// The broker keeps its records in memory only, and loses them when it is killed
     #[arg(long, env = "ORDERSAGA_KAFKA_IN_MEMORY")]
     kafka_in_memory: bool,
 
     #[command(flatten)]
     consumer: ConsumerArgs,
 
-    /// Where the mail server tells what it has; without it, there is none.
+    /// The mail server's API; without it, there is no mail server
     #[arg(long, env = "ORDERSAGA_MAILPIT_URL")]
     mailpit: Option<String>,
 }
 
-/// The same, reached, and the receiver of webhooks.
+/// Connections to the receivers, and the webhook receiver itself.
 pub(super) struct Hearers {
     args: HearerArgs,
     receiver: Receiver,
     endpoint_id: String,
 }
 
-/// An endpoint as it is answered.
+/// The API's answer with a new endpoint.
 #[derive(Deserialize)]
 struct Created {
     endpoint_id: String,
     secret: Option<String>,
 }
 
-/// A record of the broker's, as it is read.
+/// A record of the broker.
 #[derive(Deserialize)]
 struct Record {
     key: String,
@@ -88,7 +87,7 @@ struct Headers {
 }
 
 impl Hearers {
-    /// Has everybody told of orders from the first one on.
+    /// Connects the receivers before the first order.
     pub(super) async fn reach(ground: &Ground) -> Result<Self, ChaosError> {
         let args = ground.hearers.clone();
         let receiver = Receiver::listening().await?;
@@ -108,7 +107,7 @@ impl Hearers {
             [("broker", args.kafka_brokers.is_some()), ("mail server", args.mailpit.is_some())]
         {
             if !is_there {
-                say(format_args!("NOTE: there is no {name}, so nobody looks what one hears"))?;
+                say(format_args!("NOTE: there is no {name}, so what it receives is NOT checked"))?;
             }
         }
         if args.kafka_brokers.is_some() && args.kafka_in_memory {
@@ -120,16 +119,16 @@ impl Hearers {
         Ok(Self { args, receiver, endpoint_id })
     }
 
-    /// The relay, and those of them that may die.
+    /// The relay, and the receivers that may be killed.
     pub(super) fn programs(&self) -> Vec<Program> {
         let broker = self.args.kafka_brokers.as_ref().map(|_| Program::Broker);
         let mail = self.args.mailpit.as_ref().map(|_| Program::Mailpit);
         [Some(Program::Relay), broker, mail].into_iter().flatten().collect()
     }
 
-    /// Once all orders have ended: has something committed late, waits until everybody has been told
-    /// everything, and looks what they have heard. `broker_back` is when the broker was started last,
-    /// if it died. Answers also the file of what a consumer took effect of, if there is one.
+    /// After all orders have ended: commits an event late, waits until all sinks have everything,
+    /// and checks what the receivers have. `broker_back` is the broker's last restart, if it was
+    /// killed. Also returns the file with the events that a consumer has applied, if there is one.
     pub(super) async fn checks(
         &self,
         ground: &Ground,
@@ -163,8 +162,8 @@ impl Hearers {
         Ok((found, inbox))
     }
 
-    /// Has a consumer take all that was told, and writes down what it took effect of, but for the
-    /// orders that were written to be told alone.
+    /// Lets a consumer read all events, and writes down what it has applied, except for the orders
+    /// that were written only as messages.
     async fn consumed(
         &self,
         ground: &Ground,
@@ -184,7 +183,7 @@ impl Hearers {
             }
         };
         let (taken, is_enough) = consumer.take(told, ground.patience).await?;
-        let missing = (!is_enough).then(|| "it gets no more of them".to_owned());
+        let missing = (!is_enough).then(|| "it receives no more of them".to_owned());
         let alone = alone.iter().map(Uuid::to_string).collect::<Vec<_>>();
         let is_alone = |event: &str| alone.iter().any(|order| event.starts_with(order.as_str()));
         let of_orders = taken.iter().map(String::as_str).filter(|event| !is_alone(event));
@@ -197,8 +196,8 @@ impl Hearers {
         Ok(Some((check, inbox)))
     }
 
-    /// Writes the events of an order in a transaction that is held back until events that were written
-    /// after them have been heard; which orders these are, and whether those were heard.
+    /// Writes an order's events in a transaction that is kept open until events written later have
+    /// been received; returns these orders, and whether the later events were received.
     async fn commit_late(&self, ground: &Ground) -> Result<([Uuid; 2], bool), ChaosError> {
         let orders = [Uuid::now_v7(), Uuid::now_v7()];
         let [late, prompt] = orders;
@@ -220,7 +219,7 @@ impl Hearers {
             complaints.push(format!("{prompt} was held up by {late}, which was not committed"));
         }
         if !heard.knows(&late.to_string()) {
-            complaints.push(format!("{late} was committed late, and not heard of"));
+            complaints.push(format!("{late} was committed late, and not delivered"));
         }
         let promise = "what commits late is told, and holds up nobody";
         Check { promise, looked_at: "2 events".to_owned(), complaints }
@@ -236,7 +235,7 @@ impl Hearers {
         }
     }
 
-    /// What the broker has, read by a client that the relay has nothing in common with.
+    /// The broker's records, read by a client that shares no code with the relay.
     async fn read(&self, brokers: &str) -> Result<Heard, ChaosError> {
         let unheard = |why: String| ChaosError::Unheard { whom: "the broker", why };
         let mut reader = Command::new("python3");
@@ -258,8 +257,8 @@ impl Hearers {
         records.collect()
     }
 
-    /// Nobody is told any more, and what was written to be told alone is gone, so that the records
-    /// agree with each other again.
+    /// Removes the endpoint, and the messages that were written without an order, so that the
+    /// records are consistent again.
     async fn leave(&self, ground: &Ground, orders: &[Uuid]) -> Result<(), ChaosError> {
         let gone = Once {
             what: "removing a webhook endpoint",
@@ -270,7 +269,7 @@ impl Hearers {
         };
         ground.operator.once(&gone).await?;
         let orders = orders.iter().map(Uuid::to_string).collect::<Vec<_>>();
-        // What is parked stays, and is complained of above.
+        // Parked messages stay, and are reported above.
         let removed = sqlx::query_scalar::<_, i64>(
             "delete from outbox.messages as message
              where aggregateid = any($1) and not exists (
@@ -282,8 +281,8 @@ impl Hearers {
     }
 }
 
-/// Writes so many events of an order that is none, of a type that asks for no mail and no invoice; to
-/// be committed.
+/// Writes this many events of an order that does not exist, with a type that causes no mail or
+/// invoice, in an open transaction.
 async fn written(
     ground: &Ground,
     order: Uuid,
@@ -302,7 +301,7 @@ async fn written(
     Ok(transaction)
 }
 
-/// Waits until every sink has had everything, or has not got on for as long as the patience.
+/// Waits until every sink has everything, or has made no progress for the patience.
 async fn until_told(ground: &Ground) -> Result<Check, ChaosError> {
     let (mut before, mut last_change) = (None, Instant::now());
     loop {
@@ -327,7 +326,7 @@ async fn until_told(ground: &Ground) -> Result<Check, ChaosError> {
     }
 }
 
-/// Everything that is to be told.
+/// All published events.
 async fn told(ground: &Ground) -> Result<Vec<Told>, ChaosError> {
     let told = sqlx::query_scalar::<_, Value>(
         "select coalesce(jsonb_agg(jsonb_build_object(

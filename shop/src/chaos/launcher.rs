@@ -1,5 +1,5 @@
-//! The launcher, which alone kills and starts programs. It listens at the other end of standard
-//! input (`embedded/remote_control.py`).
+//! The client of the launcher, which is the only one to kill and start programs. It listens at the
+//! other end of standard input (`embedded/remote_control.py`).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-/// A program that may die.
+/// A program that may be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Program {
     Worker,
@@ -21,11 +21,11 @@ pub(super) enum Program {
     Relay,
     /// The broker that the relay sends events to.
     Broker,
-    /// The mail server that takes the shop's mails.
+    /// The mail server.
     Mailpit,
 }
 
-/// Those that orders need.
+/// The programs that orders depend on.
 pub(super) const OF_ORDERS: [Program; 5] = [
     Program::Worker,
     Program::SecondWorker,
@@ -35,7 +35,7 @@ pub(super) const OF_ORDERS: [Program; 5] = [
 ];
 
 impl Program {
-    /// As the launcher calls it.
+    /// The launcher's name for it.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -50,31 +50,31 @@ impl Program {
     }
 }
 
-/// The frontend that hangs, as the launcher calls it.
+/// The launcher's name for the frontend that hangs.
 const FRONTEND: &str = "first-frontend";
 
-/// Why the launcher did not do what it was asked.
+/// Why the launcher did not carry out a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LauncherError {
-    /// Nobody listens there.
+    /// There is no launcher.
     #[error("there is no launcher to kill and start programs: run this by `make`")]
     Missing(#[source] io::Error),
-    /// It listens no longer.
+    /// The connection was closed.
     #[error("the launcher is gone")]
     Gone(#[from] io::Error),
-    /// It cannot.
+    /// The launcher returned an error.
     #[error("the launcher cannot {wish} {program}: {why}")]
     Refused {
-        /// What it was to do.
+        /// The request.
         wish: &'static str,
-        /// To what.
+        /// The service.
         program: &'static str,
-        /// Its own words.
+        /// Its message.
         why: String,
     },
 }
 
-/// The way to the launcher.
+/// The connection to the launcher.
 #[derive(Debug)]
 pub(super) struct Launcher(BufReader<UnixStream>);
 
@@ -87,7 +87,7 @@ struct Obeyed {
 }
 
 impl Launcher {
-    /// The launcher that started this program.
+    /// Connects to the launcher that started this program.
     pub(super) fn reach() -> Result<Self, LauncherError> {
         let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(LauncherError::Missing)?;
         let socket = StdUnixStream::from(stdin);
@@ -96,22 +96,23 @@ impl Launcher {
         Ok(Self(BufReader::new(UnixStream::from_std(socket)?)))
     }
 
-    /// Kills it outright, and leaves it dead.
+    /// Kills a program with SIGKILL, without restarting it.
     pub(super) async fn kill(&mut self, program: Program) -> Result<u32, LauncherError> {
         self.ask("kill", program.name()).await
     }
 
-    /// Starts what was left dead.
+    /// Starts a killed program.
     pub(super) async fn start(&mut self, program: Program) -> Result<u32, LauncherError> {
         self.ask("start", program.name()).await
     }
 
-    /// Keeps a copy of Postgres as it is now.
+    /// Makes a backup of Postgres.
     pub(super) async fn back_up_postgres(&mut self) -> Result<(), LauncherError> {
         self.ask("back-up", Program::Postgres.name()).await.map(drop)
     }
 
-    /// Puts the copy back. What provider and carrier know stays as it is. Nobody may be connected.
+    /// Restores the backup, except for the records of provider and carrier. There must be no
+    /// connections.
     pub(super) async fn set_postgres_back(&mut self) -> Result<(), LauncherError> {
         self.ask("set-back", Program::Postgres.name()).await.map(drop)
     }
@@ -121,23 +122,23 @@ impl Launcher {
         self.ask("delete-namespace", Program::Temporal.name()).await.map(drop)
     }
 
-    /// Makes it anew, with its search attributes.
+    /// Creates it again, with its search attributes.
     pub(super) async fn make_namespace(&mut self) -> Result<(), LauncherError> {
         self.ask("make-namespace", Program::Temporal.name()).await.map(drop)
     }
 
-    /// Has one of Temporal's two frontends hang: its connections stay, and nothing comes through.
+    /// Makes one of Temporal's two frontends hang: its connections stay open, and nothing passes.
     pub(super) async fn hang_frontend(&mut self) -> Result<(), LauncherError> {
         self.ask("hang", FRONTEND).await.map(drop)
     }
 
-    /// Has it go on.
+    /// Lets it continue.
     pub(super) async fn let_frontend_go_on(&mut self) -> Result<(), LauncherError> {
         self.ask("go-on", FRONTEND).await.map(drop)
     }
 
-    /// Has it do what it is asked for by this name, of this service; the number that it answers, which
-    /// is the service's pid unless the wish is for another.
+    /// Sends a request for a service; returns the number in the answer, which is the service's pid
+    /// unless the request defines another.
     pub(super) async fn ask(
         &mut self,
         wish: &'static str,

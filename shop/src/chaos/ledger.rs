@@ -1,4 +1,4 @@
-//! Every way in that there is to unbalance or rewrite the books, tried, and what refuses it.
+//! Tries every way to unbalance or rewrite the books, and shows what rejects it.
 
 mod activities;
 mod http;
@@ -18,25 +18,25 @@ use crate::prove::prove;
 use crate::retail::RetailLine;
 use crate::screen::{heading, say, say_with};
 
-/// Tries to unbalance or rewrite the books in every way that worker, starter, a caller of the API
-/// or the schemas' owner have.
+/// Tries to unbalance or rewrite the books in every way open to worker, starter, a caller of the
+/// API or the schemas' owner.
 ///
-/// Ends with 0 only if nothing changed the books, everything was refused for the right reason, and
-/// `ordersaga prove` holds.
+/// Exits with 0 only if nothing changed the books, every attempt was rejected for the right reason,
+/// and `ordersaga prove` holds.
 #[derive(Clone, Args)]
 pub(crate) struct Ledger {
     #[command(flatten)]
     api: ApiArgs,
 
-    /// The secret of the client `books`, which may see the books.
+    /// The secret of the client `books`, which may read the books
     #[arg(long, env = "ORDERSAGA_FINANCE_SECRET", hide_env_values = true)]
     finance_secret: String,
 
-    /// The shop's database, as the worker uses it.
+    /// The shop's database, as the worker's role
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 
-    /// The shop's database, as the starter uses it.
+    /// The shop's database, as the starter's role
     #[arg(long, env = "STARTER_DATABASE_URL", hide_env_values = true)]
     starter_database_url: String,
 
@@ -45,7 +45,7 @@ pub(crate) struct Ledger {
     migrate_database_url: String,
 }
 
-/// Why the attempts cannot go on.
+/// Why the attempts cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LedgerError {
     /// Ordersaga does not answer.
@@ -54,24 +54,24 @@ pub(crate) enum LedgerError {
     /// The database does not answer.
     #[error("the database does not answer")]
     Database(#[from] sqlx::Error),
-    /// There is no such program or terminal.
+    /// The terminal or a program failed.
     #[error("cannot write to the terminal or run `ordersaga prove`")]
     Process(#[from] io::Error),
-    /// The orders that the books are made of did not end.
+    /// The orders that fill the books did not end.
     #[error("the orders to fill the books did not end: {0:?}")]
     NotEnded(BTreeMap<String, usize>),
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Debug)]
 enum Verdict {
-    /// By this.
+    /// Rejected by this.
     Refused(String),
-    /// It was taken, and did nothing: the repeat of what is booked.
+    /// Accepted without effect: a repetition of what is booked.
     Nothing,
-    /// The books are not what they were.
+    /// The books have changed.
     Succeeded,
-    /// It could not have worked on any books, so that it shows nothing.
+    /// It could not have succeeded on any books, so it shows nothing.
     Pointless(String),
 }
 
@@ -83,20 +83,20 @@ struct Tried {
     verdict: Verdict,
 }
 
-/// The books that are attacked.
+/// The books under attack.
 struct Books {
-    /// As the worker.
+    /// As the worker's role.
     database: PgPool,
     worker_url: String,
     starter_url: String,
     owner_url: String,
     shop: Ordersaga,
-    /// The same, for whoever may see the books.
+    /// The same, as a client that may read the books.
     finance: Ordersaga,
 }
 
 impl Ledger {
-    /// Tries everything; whether all of it was refused.
+    /// Tries everything. Returns whether all attempts were rejected.
     pub(crate) async fn run(&self) -> Result<bool, LedgerError> {
         let shop = Ordersaga::at(&self.api, Duration::from_mins(1))?;
         let books = Books {
@@ -148,7 +148,7 @@ fn tell(tried: &[Tried]) -> io::Result<bool> {
 }
 
 impl Books {
-    /// Has some orders booked, one of them booked back as well.
+    /// Books some orders, one of which is also reversed.
     async fn fill(&self) -> Result<(), LedgerError> {
         let mut open = Vec::new();
         for (number, country) in ["GB", "FR", "AQ", "DE"].into_iter().enumerate() {
@@ -176,7 +176,7 @@ impl Books {
         Err(LedgerError::NotEnded(statuses))
     }
 
-    /// How many orders are through, the last entry and event included.
+    /// How many orders are finished, including their last entry and event.
     async fn ended(&self) -> Result<usize, sqlx::Error> {
         let ended = sqlx::query_scalar::<_, i64>(
             "select count(*) from orders.order_events
@@ -185,7 +185,7 @@ impl Books {
         Ok(usize::try_from(ended.fetch_one(&self.database).await?).unwrap_or_default())
     }
 
-    /// What the books and the record of events come to, to the last letter.
+    /// A hash of all books and events.
     async fn fingerprint(&self) -> Result<String, sqlx::Error> {
         sqlx::query_scalar(
             "select md5(concat_ws('|',
@@ -208,13 +208,13 @@ impl Books {
         order.fetch_one(&self.database).await.map(OrderId::of)
     }
 
-    /// Whether an attempt that was not refused has changed anything.
+    /// Whether an attempt that was not rejected has changed anything.
     async fn judged(&self, before: &str) -> Result<Verdict, sqlx::Error> {
         let untouched = before == self.fingerprint().await?;
         Ok(if untouched { Verdict::Nothing } else { Verdict::Succeeded })
     }
 }
 
-/// Together a minute: longer than four orders take on any machine.
+/// One minute in total: longer than four orders take on any machine.
 const LOOKS_MAX: u32 = 600;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! Who takes the customers' money while the worst is done, and what customers have to do for it.
+//! The payment provider during the chaos, and what customers have to do for it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,36 +18,36 @@ use crate::ordersaga::Ordersaga;
 use crate::plan::Twist;
 use crate::stripe::{Counterpart, Must};
 
-/// Who takes it, and where what stands for them is.
+/// The provider, and where its counterpart is.
 #[derive(Clone, Args)]
 pub(super) struct ProviderArgs {
-    /// Who takes the customers' money: the same as for worker and API.
+    /// The payment provider: the same as for worker and API
     #[arg(long, env = "PAYMENT_PROVIDER", default_value = "sandbox",
         value_parser = PossibleValuesParser::new(ProviderName::NAMES)
             .try_map(|name| name.parse::<ProviderName>()))]
     provider: ProviderName,
 
-    /// Where Stripe's counterpart is, if Stripe is the provider.
+    /// The URL of Stripe's counterpart, if Stripe is the provider
     #[arg(long, env = "ORDERSAGA_STRIPE_URL")]
     stripe_counterpart: Option<String>,
 
-    /// The secrets by which the counterpart signs what it tells the shop by itself, as the API has
-    /// them; without, it tells nothing.
+    /// The secrets with which the counterpart signs webhooks, as set for the API; without them, it
+    /// sends none
     #[arg(long, env = "STRIPE_WEBHOOK_SECRETS", hide_env_values = true)]
     webhook_secrets: Option<String>,
 
-    /// The shop's account at its bank, if customers transfer their money.
+    /// The shop's bank account, if customers pay by transfer
     #[arg(long, env = "BANK_IBAN")]
     bank_iban: Option<String>,
 
-    /// The folder that the bank's files are put in.
+    /// The folder for the bank's files
     #[arg(long, env = "ORDERSAGA_BANK_FILES")]
     bank_files: Option<PathBuf>,
 }
 
-/// The same, reached.
+/// A connection to the provider.
 pub(super) enum Provider {
-    /// The sandbox, which is asked in the shop's database.
+    /// The sandbox, controlled through the shop's database.
     Sandbox,
     /// Stripe's counterpart.
     Stripe(Counterpart),
@@ -55,13 +55,13 @@ pub(super) enum Provider {
     Bank(Bank),
 }
 
-/// What a customer cannot do by then, they never do.
+/// The time limit for a customer's action.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 impl Provider {
-    /// Reaches it; `api` is where the shop's API is.
+    /// Connects to the provider; `api` is the URL of the shop's API.
     pub(super) async fn of(args: &ProviderArgs, api: &str) -> Result<Self, ChaosError> {
         match args.provider {
             ProviderName::Sandbox => Ok(Self::Sandbox),
@@ -87,8 +87,8 @@ impl Provider {
         }
     }
 
-    /// From now on requests go wrong there by plan, so often that each of so many orders may meet
-    /// it. The sandbox's do by its cards, and the bank's files by themselves.
+    /// Starts planned faults of requests, often enough that each order of this number may meet one.
+    /// The sandbox's faults depend on its cards, and the bank's on its files.
     pub(super) async fn begins_to_fail(&self, orders: usize) -> Result<(), ChaosError> {
         match self {
             Self::Stripe(stripe) => Ok(stripe.begins_to_fail(orders).await?),
@@ -96,7 +96,7 @@ impl Provider {
         }
     }
 
-    /// Nothing goes wrong by plan any more.
+    /// Ends planned faults.
     pub(super) async fn goes_well(&self) -> Result<(), ChaosError> {
         match self {
             Self::Stripe(stripe) => Ok(stripe.goes_well().await?),
@@ -104,8 +104,7 @@ impl Provider {
         }
     }
 
-    /// Does what it does by itself while customers order, and what is left of it once they have
-    /// ordered enough.
+    /// Does the provider's own work while customers order, and what is left of it afterwards.
     pub(super) async fn work_until(
         &self,
         enough: impl Future<Output = ()>,
@@ -116,8 +115,8 @@ impl Provider {
         }
     }
 
-    /// Does whatever an order asks its customer to do, so that it can go on. What they cannot do,
-    /// because nobody answers them for long, is seen by the order's end.
+    /// Takes the action that an order requires of its customer. A failure to do so shows in the
+    /// order's end.
     pub(super) async fn customer_acts(&self, shop: &Ordersaga, order: &str, twist: Twist) {
         match self {
             Self::Sandbox => {}
@@ -132,9 +131,9 @@ impl Provider {
         }
     }
 
-    /// What it says itself of the orders with these statuses, if it has records that `prove` does
-    /// not read; whether these are as they should be, and the shop's say the same. Only after such a
-    /// comparison can `prove` say anything of payments at the provider.
+    /// Compares the provider's own account of the orders with these statuses to the shop's, if it
+    /// has records that `prove` does not read. `prove` can check payments at the provider only
+    /// after such a comparison.
     pub(super) async fn account(
         &self,
         statuses: &BTreeMap<Uuid, String>,
@@ -153,7 +152,7 @@ impl Provider {
         }
     }
 
-    /// Whether what it has told the shop by itself is on record as it should be.
+    /// Whether the events that it has sent are recorded correctly.
     pub(super) async fn told(&self, records: &Records) -> Result<Option<Check>, ChaosError> {
         match self {
             Self::Bank(bank) => Ok(Some(bank.on_record(&records.transfers().await?))),
@@ -162,8 +161,8 @@ impl Provider {
     }
 }
 
-/// What an order asks its customer to do, unless it asked for that before; nothing if it ends
-/// without.
+/// The action that an order requires of its customer, unless it required that before; `None` if it
+/// ends without one.
 pub(super) async fn asked_for(
     shop: &Ordersaga,
     order: &str,

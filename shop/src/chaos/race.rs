@@ -1,4 +1,4 @@
-//! A thousand buyers at once for the last few pieces.
+//! A thousand concurrent buyers compete for the last few pieces.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,23 +20,23 @@ use crate::prove::{beside_this_program, prove};
 use crate::retail::RetailLine;
 use crate::screen::{heading, say};
 
-/// Sends a thousand buyers at once for the last few pieces of an article, in several rounds, in
-/// every second of which the worker is killed in the middle; then sends one request a thousand
-/// times at once.
+/// Lets a thousand concurrent buyers compete for the last few pieces of an article, in several
+/// rounds; in every second round the worker is killed meanwhile. Then sends one request a thousand
+/// times concurrently.
 ///
-/// Ends with 0 only if exactly as many buyers as there were pieces got one, everybody else was
-/// told that there are none left, each request was one order, and `ordersaga prove` holds.
+/// Exits with 0 only if every piece was sold exactly once, all other buyers were rejected as out of
+/// stock, each request created one order, and `ordersaga prove` holds.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Race {
-    /// How many buyers there are.
+    /// Number of buyers
     #[arg(long, env = "BUYERS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     buyers: u32,
 
-    /// How many pieces there are.
+    /// Number of pieces
     #[arg(long, env = "ITEMS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     items: u32,
 
-    /// How many rounds there are, each for another article.
+    /// Number of rounds, each for another article
     #[arg(long, env = "ROUNDS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
 
@@ -47,30 +47,29 @@ pub(crate) struct Race {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 
-    /// How many seconds to repeat a request that nobody answers, and to wait for the next order
-    /// to end.
+    /// Seconds to retry a request without an answer, and to wait for the next order to end
     #[arg(long, default_value_t = 120)]
     patience_seconds: u64,
 }
 
-/// How a round went.
+/// The results of a round.
 struct Outcome {
     round: u32,
     is_killed: bool,
     accepted_within: Duration,
     ended_within: Duration,
-    /// How many tries of requests had no answer.
+    /// Attempts at requests that had no answer.
     repeats: u32,
-    /// What became of how many.
+    /// The number of orders, by end.
     ends: BTreeMap<String, u32>,
     stock: Stock,
 }
 
-/// What a buyer knows: the order's id once there is one.
+/// A buyer's result: the order's id, if there is one.
 type Answer = Result<(String, u32), ApiError>;
 
 impl Race {
-    /// Runs it; whether each round ended as it must.
+    /// Runs the race. Returns whether each round ended correctly.
     pub(crate) async fn run(&self) -> Result<bool, ChaosError> {
         let mut launcher = Launcher::reach()?;
         let records = Records::at(&self.database_url).await?;
@@ -123,7 +122,7 @@ impl Race {
         Ok(Outcome { round, is_killed, accepted_within, ended_within, repeats, ends, stock })
     }
 
-    /// What became of everybody: of each, the end, or that there is none.
+    /// How each buyer's order ended, or that it did not.
     async fn ends(
         &self,
         shop: &Ordersaga,
@@ -232,7 +231,7 @@ async fn buy(shop: Ordersaga, sku: String, number: u32) -> Answer {
     Ok((placed.answer.id, placed.repeats))
 }
 
-/// Kills the worker as soon as the first piece is spoken for, and starts it again a little later.
+/// Kills the worker as soon as the first piece is reserved, and restarts it a little later.
 async fn strike(
     launcher: &mut Launcher,
     records: &Records,
@@ -258,7 +257,7 @@ async fn strike(
 const STRIKE_LOOKS: Duration = Duration::from_millis(10);
 const STRIKE_LASTS: Duration = Duration::from_secs(1);
 
-/// Takes a new article with so many pieces into the shop.
+/// Adds a new article with this many pieces to the shop.
 async fn stocked(sku: &str, items: u32) -> Result<(), ChaosError> {
     let list = std::env::temp_dir().join(format!("{sku}.csv"));
     fs::write(&list, format!("sku,name,unit_price_gbp\n{sku},THE LAST OF ITS KIND,9.99\n"))?;

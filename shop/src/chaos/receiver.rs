@@ -1,6 +1,6 @@
-//! A receiver of the shop's webhooks, which verifies them and keeps what it hears.
+//! A receiver of the shop's webhooks, which verifies signatures and records events.
 //!
-//! **Source.** The Standard Webhooks specification, version 1.0.0. It shares no code with what signs.
+//! **Source.** The Standard Webhooks specification, version 1.0.0. Shares no code with the signer.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,30 +20,30 @@ use tokio::net::TcpListener;
 
 use super::checks::Heard;
 
-/// How far the moment of an attempt may be from now.
+/// The maximum age of an attempt's timestamp.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
-/// What a secret begins with; the key follows in Base64.
+/// The prefix of a secret; the key follows in Base64.
 const SECRET: &str = "whsec_";
 
-/// The receiver. It hears for as long as this program runs.
+/// The receiver, which listens until this program ends.
 pub(super) struct Receiver {
     url: String,
     record: Arc<Mutex<Record>>,
 }
 
-/// What has come.
+/// What was received.
 #[derive(Default)]
 struct Record {
-    /// By what it verifies; without one, it asks everybody to come again.
+    /// The key for verification; without it, messages are rejected and redelivered.
     key: Option<Vec<u8>>,
     heard: Heard,
     messages: usize,
-    /// What came and is not from the shop.
+    /// Messages with an invalid signature.
     unsigned: usize,
 }
 
-/// What it looks at of a message.
+/// The relevant fields of a message.
 #[derive(Deserialize)]
 struct Body {
     id: String,
@@ -52,7 +52,7 @@ struct Body {
 }
 
 impl Receiver {
-    /// One that listens at a port of its own.
+    /// Listens on a free port.
     pub(super) async fn listening() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/events", listener.local_addr()?);
@@ -66,7 +66,7 @@ impl Receiver {
         &self.url
     }
 
-    /// From now on it takes what is signed by this secret; whether it is one.
+    /// Accepts messages signed with this secret from now on. Returns whether the secret is valid.
     pub(super) fn trusts(&self, secret: &str) -> bool {
         let key = secret.strip_prefix(SECRET).and_then(|text| STANDARD.decode(text).ok());
         let mut record = locked(&self.record);
@@ -74,12 +74,13 @@ impl Receiver {
         record.key.is_some()
     }
 
-    /// What it has heard.
+    /// What it has received.
     pub(super) fn heard(&self) -> Heard {
         locked(&self.record).heard.clone()
     }
 
-    /// How many messages it has taken, repeats included, and how many came that were not the shop's.
+    /// The number of accepted messages, including repetitions, and of messages with an invalid
+    /// signature.
     pub(super) fn counts(&self) -> (usize, usize) {
         let record = locked(&self.record);
         (record.messages, record.unsigned)
@@ -108,7 +109,7 @@ impl Record {
     }
 }
 
-/// Which event of which order it is, if all that says so agrees.
+/// The order and event number, if headers and body agree.
 fn read(headers: &HeaderMap, body: &[u8]) -> Option<(String, i32)> {
     let Body { id, subject, sequence } = serde_json::from_slice(body).ok()?;
     let agrees = id == format!("{subject}:{sequence}") && header(headers, "webhook-id")? == id;

@@ -1,4 +1,4 @@
-//! What Postgres and Temporal have on record, read past Ordersaga's own programs.
+//! Reads Postgres' and Temporal's records directly, without Ordersaga's own programs.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(crate) enum RecordsError {
     /// Postgres does not answer.
     #[error("Postgres does not answer")]
     Postgres(#[from] sqlx::Error),
-    /// Postgres answers something else than was asked for.
+    /// A row has an unexpected form.
     #[error("the records cannot be read")]
     Unreadable(#[from] serde_json::Error),
     /// Temporal does not answer.
@@ -36,7 +36,7 @@ pub(super) struct Records {
     temporal: Client,
 }
 
-/// How many pieces of an article are where.
+/// Where the pieces of an article are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 pub(super) struct Stock {
     pub(super) on_hand: i64,
@@ -44,42 +44,42 @@ pub(super) struct Stock {
     pub(super) sold: i64,
 }
 
-/// Where an order stands.
+/// The state of an order.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 pub(super) struct Standing {
     pub(super) status: String,
     pub(super) payment_status: String,
     /// Whether a person has to decide.
     pub(super) needs_attention: bool,
-    /// How often a person has been asked.
+    /// How many questions a person has been asked.
     pub(super) attentions: u32,
-    /// How many events there are of it.
+    /// The number of its events.
     pub(super) version: u32,
 }
 
-/// A transfer of a customer's that has come.
+/// A received transfer of a customer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 pub(super) struct Received {
-    /// What the customer wrote.
+    /// The remittance text.
     pub(super) text: String,
     pub(super) amount: Decimal,
-    /// What of it goes back, because it was too much.
+    /// The amount returned because it was too much.
     pub(super) given_back: Decimal,
-    /// How many transactions in the books take it in.
+    /// The number of transactions that book it.
     pub(super) bookings: u32,
 }
 
-/// Something that happened to an order.
+/// An event of an order.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 pub(super) struct Happened {
     pub(super) order_id: Uuid,
-    /// What, such as `stock.reserved`.
+    /// Its type, such as `stock.reserved`.
     pub(super) event: String,
     pub(super) at: DateTime<Utc>,
 }
 
 impl Happened {
-    /// Whether nothing follows.
+    /// Whether it is the order's last event.
     pub(super) fn is_end(&self) -> bool {
         let ends = ["order.completed", "order.cancelled", "order.rejected", "order.failed"];
         ends.contains(&self.event.as_str())
@@ -96,7 +96,7 @@ impl Records {
     /// Connects to both.
     pub(super) async fn at(database_url: &str) -> Result<Self, RecordsError> {
         let told = |error: &dyn std::fmt::Display| RecordsError::Temporal(error.to_string());
-        // As worker and starter connect: to all frontends of a cluster.
+        // Connects like worker and starter: to all frontends of a cluster.
         let temporal = Temporal::from_env("ordersaga-chaos").map_err(|error| told(&error))?;
         let temporal = Box::pin(temporal.connect()).await;
         Ok(Self {
@@ -111,7 +111,7 @@ impl Records {
             .await
     }
 
-    /// Where every order stands.
+    /// The state of every order.
     pub(super) async fn standings(&self) -> Result<BTreeMap<Uuid, Standing>, RecordsError> {
         self.read(
             "select coalesce(jsonb_object_agg(order_id, jsonb_build_object(
@@ -123,7 +123,7 @@ impl Records {
         .await
     }
 
-    /// When each order that was shipped was shipped.
+    /// The shipping time of each shipped order.
     pub(super) async fn shipped(&self) -> Result<BTreeMap<Uuid, DateTime<Utc>>, RecordsError> {
         self.read(
             "select coalesce(jsonb_object_agg(order_id, occurred_at), '{}')
@@ -132,7 +132,7 @@ impl Records {
         .await
     }
 
-    /// What happened to all orders, first to last.
+    /// The events of all orders, in order.
     pub(super) async fn events(&self) -> Result<Vec<Happened>, RecordsError> {
         self.read(
             "select coalesce(jsonb_agg(
@@ -143,7 +143,7 @@ impl Records {
         .await
     }
 
-    /// How many messages each sink of the relay has still to have, those included that are parked.
+    /// The number of undelivered messages of each sink of the relay, including parked ones.
     pub(super) async fn left_to_tell(&self) -> Result<BTreeMap<String, u64>, RecordsError> {
         self.read(
             "select coalesce(jsonb_object_agg(sink, waiting + refused + retried + behind), '{}')
@@ -152,7 +152,7 @@ impl Records {
         .await
     }
 
-    /// The customers' transfers that have come.
+    /// The customers' transfers received so far.
     pub(super) async fn transfers(&self) -> Result<Vec<Received>, RecordsError> {
         self.read(
             "select coalesce(jsonb_agg(jsonb_build_object(
@@ -173,7 +173,7 @@ impl Records {
         Ok(serde_json::from_value(stock.bind(sku).fetch_one(&self.postgres).await?)?)
     }
 
-    /// Every order's workflow, and whether it is still open. Visibility lags a little behind.
+    /// Every order's workflow, and whether it is open. Visibility lags a little.
     pub(super) async fn workflows(&self) -> Result<BTreeMap<Uuid, bool>, RecordsError> {
         let all = self
             .temporal
@@ -188,7 +188,7 @@ impl Records {
         .await
     }
 
-    /// How many events an order's history has, and how many bytes.
+    /// The number of events in an order's history, and its size in bytes.
     pub(super) async fn footprint(&self, order: Uuid) -> Result<(u64, u64), RecordsError> {
         let workflow: WorkflowHandle<Client, UntypedWorkflow> =
             self.temporal.get_workflow_handle(OrderId::of(order).workflow_id());

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::launcher::Program;
 
-/// A death as it was.
+/// A kill.
 #[derive(Clone, Debug)]
 pub(super) struct Death {
     pub(super) programs: Vec<Program>,
@@ -17,16 +17,16 @@ pub(super) struct Death {
     pub(super) started_at: DateTime<Utc>,
 }
 
-/// Whose death it was.
+/// What was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumIter)]
 pub(super) enum Kind {
-    /// One of the two workers: its orders are another's, or its own once it is back.
+    /// One of two workers: its orders go to the other one, or back to it once it is restarted.
     Worker,
-    /// The starter: orders under way do not need it, but new ones do.
+    /// The starter: new orders need it, orders in progress do not.
     Starter,
     Postgres,
     Temporal,
-    /// Two of them.
+    /// Two programs at once.
     Pair,
 }
 
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// The promise.
+    /// The target.
     pub(super) const fn target(self) -> Duration {
         match self {
             Self::Worker => Duration::from_secs(5),
@@ -61,41 +61,40 @@ impl Death {
         }
     }
 
-    /// When the clock begins to run: nobody waits for a worker to come back, because there is
-    /// another.
+    /// When the measurement starts. For a worker at its kill, because another worker takes over.
     fn clock(&self) -> DateTime<Utc> {
         if self.kind() == Kind::Worker { self.killed_at } else { self.started_at }
     }
 }
 
-/// An order's life, as far as it matters here.
+/// The relevant times of an order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Life {
-    /// When the shop was told of it, if it was.
+    /// When the shop got its acceptance, if it did.
     pub(super) accepted_at: Option<DateTime<Utc>>,
-    /// When something happened to it, first to last; nothing after the last.
+    /// The times of its events, in order; the last one ends the order.
     pub(super) events: Vec<DateTime<Utc>>,
 }
 
-/// What came of one death.
+/// The results of one kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Recovery {
     pub(super) kind: Kind,
-    /// How many orders were under way and had time to show that they go on.
+    /// Orders that were in progress and had time to continue.
     pub(super) under_way: usize,
-    /// Until the first of them went on.
+    /// Until the first of them continued.
     pub(super) first: Duration,
-    /// Until the last of them did.
+    /// Until the last of them continued.
     pub(super) last: Duration,
 }
 
-/// Each kind of death with what came of it.
+/// The results by kind of kill.
 pub(super) fn by_kind(recoveries: &[Recovery]) -> BTreeMap<Kind, Vec<Recovery>> {
     let of = |kind| recoveries.iter().filter(move |one| one.kind == kind).copied();
     Kind::iter().map(|kind| (kind, of(kind).collect())).collect()
 }
 
-/// What came of each death, for those after which anything could be seen.
+/// The results of each kill after which any order was in progress.
 pub(super) fn recoveries(deaths: &[Death], lives: &BTreeMap<Uuid, Life>) -> Vec<Recovery> {
     let mut found = Vec::new();
     for (index, death) in deaths.iter().enumerate() {
@@ -114,8 +113,8 @@ pub(super) fn recoveries(deaths: &[Death], lives: &BTreeMap<Uuid, Life>) -> Vec<
     found
 }
 
-/// How long an order that was under way waited for its next event. If the next death came before
-/// it, the wait up to there counts if it was too long already, and else shows nothing.
+/// How long an order in progress waited for its next event. If the next kill came first, the wait
+/// up to then counts only if it already was too long.
 fn wait(death: &Death, next: Option<DateTime<Utc>>, life: &Life) -> Option<Duration> {
     let first = life.events.first().copied();
     let began = first.into_iter().chain(life.accepted_at).min()?;
@@ -135,7 +134,7 @@ fn since(from: DateTime<Utc>, to: DateTime<Utc>) -> Option<Duration> {
     to.signed_duration_since(from).to_std().ok()
 }
 
-/// The middle one, the later of two.
+/// The median; for an even number of values, the greater of the two in the middle.
 pub(super) fn median(waits: impl Iterator<Item = Duration>) -> Duration {
     let mut waits = waits.collect::<Vec<_>>();
     waits.sort_unstable();

@@ -1,4 +1,5 @@
-//! A relay that stands for a frontend of a Temporal cluster, because the dev server has only one.
+//! A TCP relay that simulates a frontend of a Temporal cluster, because the dev server has only
+//! one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,23 +8,23 @@ use clap::Args;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Hands on whatever comes in, both ways, until it is ended. One that is stopped (`kill -STOP`)
-/// keeps its connections and hands nothing on, like a machine that hangs.
+/// Forwards data in both directions until it is terminated. When stopped (`kill -STOP`), it keeps
+/// its connections and forwards nothing, like a machine that hangs
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Relay {
-    /// Where it listens.
+    /// The address to listen on
     #[arg(long)]
     listen: SocketAddr,
 
-    /// Where it hands everything on to.
+    /// The address to forward to
     #[arg(long)]
     to: SocketAddr,
 }
 
 impl Relay {
-    /// Runs it.
+    /// Runs the relay.
     ///
-    /// **Errors.** It cannot listen there.
+    /// **Errors.** Cannot listen.
     pub(crate) async fn run(&self) -> io::Result<()> {
         let listener = TcpListener::bind(self.listen).await?;
         loop {
@@ -33,7 +34,7 @@ impl Relay {
     }
 }
 
-/// Ends with either side, and at once if there is no server.
+/// Ends with either side, and at once if the server is down.
 async fn relayed(mut client: TcpStream, to: SocketAddr) -> io::Result<()> {
     let mut server = TcpStream::connect(to).await?;
     client.set_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! One request, sent a thousand times at once.
+//! Sends one request a thousand times concurrently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::latency::Took;
 use crate::ordersaga::{Answer, ApiError, Once, Ordersaga};
 use crate::screen::{heading, say};
 
-/// Whether all answers agree, and there is one order: once with one body, once with two.
+/// Whether all answers agree and there is one order: first with one body, then with two.
 pub(super) async fn run(
     shop: &Ordersaga,
     records: &Records,
@@ -25,7 +25,7 @@ pub(super) async fn run(
     Ok(alike && differing)
 }
 
-/// What was answered to whoever ordered so many pieces.
+/// The answers to requests for this quantity.
 type Answers = Vec<(u32, Result<Answer, ApiError>)>;
 
 async fn rush(
@@ -64,7 +64,7 @@ fn order(key: &str, quantity: u32) -> Once {
     }
 }
 
-/// An order is on record a moment after it was accepted; its end is soon enough to count.
+/// An order is recorded a moment after it is accepted, so waits for its end.
 async fn settled(shop: &Ordersaga, answers: &Answers) -> Result<(), ChaosError> {
     for order in orders(answers) {
         let began = Instant::now();

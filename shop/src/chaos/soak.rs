@@ -1,8 +1,8 @@
-//! Hours of steady load: nothing may grow but what has to.
+//! Hours of steady load: nothing may grow that is not meant to.
 //!
-//! What lives on is judged by what it takes once it has warmed up. So in the first quarter, which is
-//! not counted, everybody dies once; after it only the second worker and Postgres do, and worker,
-//! starter and relay live to the end and have to do with others' deaths.
+//! A long-lived process is judged by its growth after warm-up. So in the first quarter, which is
+//! not counted, every program is killed once; afterwards only the second worker and Postgres are,
+//! while worker, starter and relay live to the end and experience the others' restarts.
 
 mod capacity;
 mod plan;
@@ -32,27 +32,27 @@ use crate::screen::say;
 use report::Judged;
 use sample::{Rows, Sample};
 
-/// Places real orders at an even rate for as long as it is told to, while programs are killed now and
-/// then, and looks again and again at the memory and files of every program, the size of every table,
-/// histories and what waits; then tells what has grown.
+/// Places real orders at a constant rate while programs are occasionally killed, and samples memory
+/// and files of every program, the size of every table, histories and backlogs; then reports what
+/// has grown.
 ///
-/// Ends with 0 only if every accepted order has ended as it must, `ordersaga prove` holds, no program
-/// of the shop's keeps growing, and no table does but those that keep what has happened.
+/// Exits with 0 only if every accepted order has ended correctly, `ordersaga prove` holds, none of
+/// the shop's programs keeps growing, and no table grows except those that keep history.
 #[derive(Clone, Args)]
 pub(crate) struct Soak {
-    /// How many minutes the load lasts.
+    /// Minutes of load
     #[arg(long, env = "MINUTES", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1_440))]
     minutes: u32,
 
-    /// Decides who dies when, and for how long. Without it, a new one.
+    /// Determines which program is killed when, and for how long. By default a new one
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
 
-    /// By how many percent of what it takes a program's memory may grow in an hour and still be flat.
+    /// Maximum growth of a program's memory per hour, in percent, that still counts as flat
     #[arg(long, default_value_t = 5)]
     flat_percent: u32,
 
-    /// By how many MB it may, whatever it takes.
+    /// Maximum growth in MB per hour that still counts as flat, whatever the program's size
     #[arg(long, default_value_t = 16)]
     flat_mb: u32,
 
@@ -60,13 +60,13 @@ pub(crate) struct Soak {
     ground: GroundArgs,
 }
 
-/// So many orders at most: the most popular article of the data then lasts.
+/// Maximum number of orders, for which the most popular article is in stock.
 const ORDERS_MAX: u32 = 200_000;
 
-/// What is asked of the launcher's programs, by their names.
+/// The process ids of the launcher's programs, by name.
 type Pids = BTreeMap<String, u32>;
 
-/// Where every program is at this moment; it moves with each death.
+/// The current process of every program; a restart changes it.
 struct Programs(Mutex<Pids>);
 
 impl Programs {
@@ -80,7 +80,7 @@ impl Programs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One is dead, and has no process.
+    /// A killed program has no process.
     fn died(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
@@ -90,15 +90,15 @@ impl Programs {
     }
 }
 
-/// What was seen while the load lasted.
+/// What was observed during the load.
 struct Seen {
     samples: Vec<Sample>,
-    /// Every table's rows once the first quarter is over, and at the end.
+    /// Every table's rows after the first quarter, and at the end.
     rows: (Rows, Rows),
 }
 
 impl Soak {
-    /// Runs it; whether everything that was promised held.
+    /// Runs the soak. Returns whether all guarantees held.
     pub(crate) async fn run(&self) -> Result<bool, ChaosError> {
         if !processes::can_be_seen() {
             return Err(ChaosError::NoProcesses);
@@ -138,14 +138,14 @@ impl Soak {
     }
 }
 
-/// What the shop is put under.
+/// The load.
 struct Load {
     per_second: u32,
     length: Duration,
     deaths: Vec<Fault>,
 }
 
-/// Has customers order, programs die and everything looked at, until the load is over.
+/// Runs customers, kills and sampling until the load is over.
 async fn last(
     ground: &Ground,
     launcher: &mut Launcher,
@@ -173,7 +173,7 @@ async fn last(
 
 const SAYS_EVERY: Duration = Duration::from_mins(1);
 
-/// Kills and starts, as planned; all are up when this returns.
+/// Kills and restarts programs by the plan; all are up when this returns.
 async fn carry_out(
     launcher: &mut Launcher,
     programs: &Programs,
@@ -201,7 +201,7 @@ async fn carry_out(
     Ok(())
 }
 
-/// Looks at everything again and again.
+/// Takes samples repeatedly.
 async fn look_until(
     ground: &Ground,
     programs: &Programs,

@@ -1,4 +1,4 @@
-//! For how long those stood still who had nothing to do with what hung.
+//! How long work stopped that does not depend on what hung.
 
 use std::io;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use chrono::{DateTime, Utc};
 use crate::latency::Took;
 use crate::screen::{heading, say};
 
-/// From when to when something hung.
+/// The start and end of a hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
 }
 
-/// What came of it.
+/// The results of a hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stall {
     pub(super) what_hung: &'static str,
@@ -24,9 +24,9 @@ pub(super) struct Stall {
     pub(super) none_ended_for: Duration,
     /// The longest time from an order's acceptance to its end.
     pub(super) worst_order: Duration,
-    /// The longest time in which something did not happen that does not need what hung.
+    /// The longest pause of something that does not depend on what hung.
     pub(super) others_stood_still_for: Duration,
-    /// The promise for those others.
+    /// The maximum pause allowed for that.
     pub(super) within: Duration,
 }
 
@@ -39,7 +39,7 @@ impl Span {
         self.from <= at && at < self.to
     }
 
-    /// The longest time within it, its ends included, in which there is none of these moments.
+    /// The longest period within the span, including its ends, without any of these moments.
     pub(super) fn longest_gap(self, moments: impl IntoIterator<Item = DateTime<Utc>>) -> Duration {
         let mut marks = vec![self.from, self.to];
         marks.extend(moments.into_iter().filter(|at| self.contains(*at)));
@@ -49,17 +49,17 @@ impl Span {
     }
 }
 
-/// No time at all if they are the other way round.
+/// Zero if they are in the wrong order.
 pub(super) fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
     to.signed_duration_since(from).to_std().unwrap_or_default()
 }
 
-/// Shows them side by side, if there are any.
+/// Prints them as a table, if there are any.
 pub(super) fn table(stalls: &[Stall]) -> io::Result<()> {
     if stalls.is_empty() {
         return Ok(());
     }
-    heading("how everybody fared while something hung")?;
+    heading("the effects of each hang")?;
     let head = |cells: [&str; 6]| {
         let [what, down, ended, order, others, within] = cells;
         say(format_args!("  {what:<20} {down:>7} {ended:>9} {order:>7} {others:>15} {within:>7}"))

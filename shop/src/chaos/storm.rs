@@ -23,21 +23,21 @@ use crate::ordersaga::Ordersaga;
 use crate::prove::prove_with;
 use crate::screen::say;
 
-/// How long everything is killed, and when.
+/// The duration of the storm, and its seed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Storm {
-    /// How many seconds the killing goes on.
+    /// Seconds during which programs are killed
     #[arg(long, env = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..))]
     seconds: u64,
 
-    /// Decides who dies when, and for how long: the same seed, the same deaths. Without it, a
-    /// new one.
+    /// Determines which program is killed when, and for how long; the same seed reproduces a run.
+    /// By default a new one
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
 }
 
 impl Storm {
-    /// Runs it; whether everything that was promised held.
+    /// Runs the storm. Returns whether all guarantees held.
     pub(super) async fn run(
         &self,
         ground: &Ground,
@@ -46,8 +46,8 @@ impl Storm {
         let seed = self.seed.unwrap_or_else(new_seed);
         let length = Duration::from_secs(self.seconds);
         let hearers = Hearers::reach(ground).await?;
-        // Deaths that orders do not notice are a plan of their own: how soon orders go on is measured
-        // by the others.
+        // Kills that do not affect orders are planned separately: the time until orders continue is
+        // measured after the others.
         let plans = Plans {
             of_orders: schedule(seed, length, &OF_ORDERS),
             of_hearers: schedule(!seed, length, &hearers.programs()),
@@ -65,7 +65,7 @@ impl Storm {
         let (told, inbox) = Box::pin(hearers.checks(ground, broker_back)).await?;
         let held = checks::after_storm(ground, &asked, &statuses, told).await?;
         let paid = provider.account(&statuses).await?;
-        // Elsewhere orders wait for their customers, or for requests that go wrong by plan.
+        // With other providers, orders also wait for their customers, or for planned faults.
         let is_measured = provider.name() == ProviderName::Sandbox;
         let soon = if is_measured {
             let lives = lives(&ground.records, &asked).await?;
@@ -79,14 +79,14 @@ impl Storm {
         Ok(verdict.is_well())
     }
 
-    /// So many orders at most come in while it lasts.
+    /// The maximum number of orders placed during the storm.
     fn orders(&self, per_second: u32) -> usize {
         let orders = self.seconds.saturating_mul(per_second.into());
         usize::try_from(orders).unwrap_or(usize::MAX)
     }
 }
 
-/// Who dies when.
+/// The planned kills.
 struct Plans {
     of_orders: Vec<Fault>,
     of_hearers: Vec<Fault>,
@@ -98,19 +98,19 @@ impl Plans {
     }
 }
 
-/// When a program was started last, if it died.
+/// The last restart of a program, if it was killed.
 fn last_start(deaths: &[Death], whose: Program) -> Option<DateTime<Utc>> {
     let deaths = deaths.iter().filter(|death| death.programs.contains(&whose));
     deaths.map(|death| death.started_at).max()
 }
 
-/// What held.
+/// The results.
 #[derive(Clone, Copy)]
 struct Verdict {
     held: bool,
-    /// By the provider's own account.
+    /// By the provider's own records.
     paid: bool,
-    /// Whether orders went on soon enough after each death, where that is measured.
+    /// Whether orders continued soon enough after each kill, if that is measured.
     soon: Option<bool>,
     proven: bool,
 }
@@ -121,8 +121,8 @@ impl Verdict {
     }
 }
 
-/// Has everything killed while customers order and pay: the deaths that orders notice, those of who
-/// tells and hears of them, and what was asked.
+/// Kills programs while customers order and pay. Returns the kills that affect orders, those of
+/// relay and receivers, and the requests.
 async fn strike(
     ground: &Ground,
     launcher: &mut Launcher,
@@ -134,7 +134,7 @@ async fn strike(
             let hasty = Some(Ordersaga::at(&ground.api, Duration::ZERO)?);
             Customers { hasty, ..ground.customers() }
         }
-        // Nobody transfers money for an order that they have not heard of.
+        // A customer transfers money only for an order that they know of.
         ProviderName::BankTransfer => ground.customers(),
     };
     let (enough, until_enough) = oneshot::channel::<()>();
@@ -155,7 +155,7 @@ async fn strike(
     Ok((deaths?, of_hearers?, asked?))
 }
 
-/// Kills and starts, as planned; all are up when this returns.
+/// Kills and restarts programs by the plan; all are up when this returns.
 async fn carry_out(
     launcher: &Mutex<&mut Launcher>,
     faults: Vec<Fault>,
@@ -185,8 +185,7 @@ async fn carry_out(
     Ok(deaths)
 }
 
-/// The lives of the orders whose plan has no waits of its own, so that only a death can have
-/// held them up.
+/// The times of orders whose plan has no waits, so that only a kill can have delayed them.
 async fn lives(records: &Records, asked: &[Asked]) -> Result<BTreeMap<Uuid, Life>, RecordsError> {
     let mut lives = BTreeMap::<Uuid, Life>::new();
     for asked in asked {

@@ -1,4 +1,4 @@
-//! Customers whose banks take their payments back, once their orders have ended.
+//! Disputes by customers' banks, after the orders have ended.
 
 use std::time::{Duration, Instant};
 
@@ -12,26 +12,26 @@ use crate::plan::Dispute;
 use crate::screen::say;
 use crate::stripe::Counterpart;
 
-/// How many disputes are under way at a time.
+/// Concurrent disputes.
 const AT_ONCE: usize = 32;
 
-/// A dispute comes on record some seconds after it was made; nobody has to know sooner.
+/// A dispute is recorded some seconds after it was opened, so frequent polling is useless.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
-/// What an order's own event is called of each movement of a dispute that is booked.
+/// The order's event for each booked movement of a dispute.
 const BOOKED: &str = "ledger.dispute-posted";
 
-/// What Ordersaga has on record of an order's disputes.
+/// Ordersaga's records of an order's disputes.
 #[derive(Debug)]
 struct OnRecord {
     payment_status: String,
-    /// Where each stands.
+    /// The state of each.
     disputes: Vec<String>,
-    /// How many movements of them are booked.
+    /// The number of booked movements.
     bookings: usize,
 }
 
-/// An order as Ordersaga tells it, as far as it is about disputes.
+/// The fields of an order that concern disputes.
 #[derive(Deserialize)]
 struct Shown {
     payment_status: String,
@@ -44,14 +44,14 @@ struct ShownDispute {
     status: String,
 }
 
-/// A dispute, as Stripe has opened it.
+/// A dispute opened at Stripe.
 #[derive(Deserialize)]
 struct Opened {
     id: String,
 }
 
-/// Has the customers' banks do what is planned, and waits until all of it is on record. What is not
-/// there in time, or is something else, is its order's trouble.
+/// Carries out the planned disputes, and waits until all are recorded. A dispute that is missing or
+/// wrong in the end is reported as its order's trouble.
 pub(super) async fn carry_out(
     dealings: Dealings<'_>,
     stripe: &Counterpart,
@@ -78,7 +78,7 @@ pub(super) async fn carry_out(
     Ok(())
 }
 
-/// The bank takes the payment back, and decides once that is on record.
+/// Opens the dispute, and closes it once it is recorded.
 async fn take_back(
     Dealings { finance, patience, .. }: Dealings<'_>,
     stripe: &Counterpart,
@@ -93,7 +93,7 @@ async fn take_back(
     until_on_record(finance, order_id, dispute, patience).await
 }
 
-/// Opens a dispute of an order's payment, and withdraws the money; what Stripe calls the dispute.
+/// Opens a dispute of an order's payment, and withdraws the money; returns Stripe's id.
 async fn begin(stripe: &Counterpart, order_id: &str) -> Result<String, DemoError> {
     let payments = stripe.payments_of(order_id).await?;
     let paid = payments.iter().find(|payment| payment["status"] == "succeeded");
@@ -105,7 +105,7 @@ async fn begin(stripe: &Counterpart, order_id: &str) -> Result<String, DemoError
     Ok(id)
 }
 
-/// What happens of a dispute once the bank decides.
+/// The occurrences at Stripe once the bank decides.
 fn decision(id: &str, dispute: Dispute) -> Vec<Value> {
     let closed = |won: bool| json!({ "dispute-closed": { "dispute": id, "won": won } });
     match dispute {
@@ -149,7 +149,7 @@ impl OnRecord {
         })
     }
 
-    /// Whether it is this one dispute, with all that it has moved.
+    /// Whether this is exactly the planned dispute, with all its movements.
     fn is_of(&self, dispute: Dispute) -> bool {
         self.disputes == [dispute.status()]
             && self.payment_status == dispute.payment_status()
@@ -201,7 +201,7 @@ mod tests {
         }
         for not_yet in [
             on_record("paid", &[], 0),
-            // It is won, and the money is not back.
+            // Won, but the money is not back.
             on_record("paid", &["won"], 2),
             on_record("disputed", &["won"], 3),
             on_record("paid", &["won", "won"], 3),

@@ -1,5 +1,5 @@
-//! Everybody who hears of the orders: the relay's sinks, the customers by mail, who keeps the
-//! invoices, and an endpoint of the demo's own.
+//! All receivers of the orders' events: the relay's sinks, customers by mail, invoices, and the
+//! demo's own webhook endpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,62 +20,62 @@ use crate::ordersaga::{ApiError, Ordersaga};
 use crate::plan::Planned;
 use crate::screen::{heading, say};
 
-/// To whom the relay is to tell of orders, by the variables that it has itself.
+/// The relay's receivers, by the relay's own environment variables.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ToldBy {
-    /// Hosts inside the shop's network that webhooks may go to, as relay and API have them; without
-    /// 127.0.0.1 among them, the demo opens no endpoint.
+    /// Hosts inside the shop's network that webhooks may call, as set for relay and API; unless
+    /// 127.0.0.1 is among them, the demo creates no endpoint
     #[arg(long, env = "WEBHOOK_INTERNAL_HOSTS", value_delimiter = ',')]
     webhook_internal_hosts: Vec<String>,
 
-    /// The mail server, as the relay has it; without it, the customers get no addresses.
+    /// The mail server, as set for the relay; without it, customers get no addresses
     #[arg(long, env = "MAIL_SERVER")]
     mail_server: Option<String>,
 
-    /// Kafka's brokers, as the relay has them.
+    /// Kafka's brokers, as set for the relay
     #[arg(long, env = "RELAY_KAFKA_BROKERS")]
     kafka_brokers: Option<String>,
 
     #[command(flatten)]
     consumer: ConsumerArgs,
 
-    /// In whose name invoices are issued, as the relay has it; without it, none is.
+    /// The seller of invoices, as set for the relay; without it, no invoices are issued
     #[arg(long, env = "RELAY_INVOICE_SELLER_NAME")]
     invoice_seller_name: Option<String>,
 }
 
-/// Those who are to hear of the demo's orders, ready to listen.
+/// The receivers, ready to receive.
 pub(super) struct Parties<'a> {
     told_by: &'a ToldBy,
     operator: Ordersaga,
     receiver: Option<Receiver>,
 }
 
-/// What everybody was told.
+/// What the receivers got.
 pub(super) struct Hearsay {
-    /// Whether every event reached every sink, and the demo's endpoint in its order.
+    /// Whether every sink received every event, and the demo's endpoint in order.
     pub(super) all_heard: bool,
-    /// Whether each document comes to what was charged or given back, and none is missing.
+    /// Whether each document equals the charge or refund, and none is missing.
     pub(super) is_invoiced_right: bool,
-    /// Whether no mail waits for a person, or is still to be sent.
+    /// Whether no mail is parked or waiting.
     pub(super) all_mailed: bool,
-    /// What a consumer made of the events.
+    /// The consumer's results.
     pub(super) consumed: Consumed,
 }
 
-/// What a consumer made of the events, where one can be had.
+/// The results of a consumer, if one is available.
 pub(super) struct Consumed {
-    /// Whether it took effect of every event, or of 5,000.
+    /// Whether it applied every event, or 5,000.
     pub(super) is_enough: bool,
-    /// The file of what it took effect of.
+    /// The file of the events it applied.
     pub(super) inbox: Option<PathBuf>,
 }
 
-/// What there is on record of an order that others must have heard.
+/// What receivers must have got of an order.
 struct Known {
     order_id: String,
     sequences: Vec<u32>,
-    /// What must have been issued, in this order.
+    /// The documents that must have been issued, in this order.
     documents: Vec<Document>,
 }
 
@@ -116,7 +116,7 @@ struct Mail {
     state: String,
 }
 
-/// How many mails of a template there are, by what became of them.
+/// The number of a template's mails, by state.
 #[derive(Default)]
 struct MailCount {
     made: u32,
@@ -130,13 +130,14 @@ impl SinkStanding {
         self.refused.saturating_add(self.retried).saturating_add(self.behind)
     }
 
-    /// Whether it has had so many messages at least, and its receiver has nothing more to get.
+    /// Whether it has handled at least this many messages, and its receiver has nothing left to
+    /// get.
     fn has_had(&self, at_least: i64) -> bool {
         let had = self.delivered.saturating_add(self.not_wanted);
         self.waiting == 0 && self.parked() == 0 && had >= at_least
     }
 
-    /// Whether waiting changes nothing: all is had, or the rest waits for a person.
+    /// Whether waiting is useless: everything is delivered, or the rest waits for a person.
     const fn is_settled(&self) -> bool {
         self.waiting == 0 && self.retried == 0 && (self.refused > 0 || self.behind == 0)
     }
@@ -155,8 +156,8 @@ impl ToldBy {
 }
 
 impl<'a> Parties<'a> {
-    /// Opens the demo's endpoint, gives the customers addresses, and waits until the relay reads
-    /// for every sink: what happened before, mails and invoices leave alone.
+    /// Creates the demo's endpoint, gives customers addresses, and waits until the relay reads for
+    /// every sink: mails and invoices ignore earlier events.
     pub(super) async fn gather(
         told_by: &'a ToldBy,
         dealings: Dealings<'_>,
@@ -192,7 +193,7 @@ impl<'a> Parties<'a> {
         }
     }
 
-    /// Waits until everybody has heard of everything, and shows what.
+    /// Waits until every sink has everything, and prints the results.
     pub(super) async fn show(
         self,
         dealings: Dealings<'_>,
@@ -214,7 +215,7 @@ impl<'a> Parties<'a> {
         Ok(Hearsay { all_heard, is_invoiced_right, all_mailed, consumed })
     }
 
-    /// Waits for as long as anything is under way, within the demo's patience.
+    /// Waits while deliveries are in progress, within the demo's patience.
     async fn until_settled(&self, dealings: Dealings<'_>) -> Result<(), DemoError> {
         let began = Instant::now();
         while began.elapsed() <= dealings.patience {
@@ -273,8 +274,8 @@ impl<'a> Parties<'a> {
         Ok(all_well)
     }
 
-    /// Has a consumer take what the broker has: whether it took effect of enough of it, and the file
-    /// of what it did.
+    /// Runs a consumer of the broker. Returns whether it applied enough events, and the file of the
+    /// applied ones.
     async fn show_consumer(
         &self,
         messages: usize,
@@ -360,10 +361,10 @@ impl<'a> Parties<'a> {
     }
 }
 
-/// How many orders are named that somebody was not told of; more of them have one cause.
+/// The maximum number of orders listed with missing events; more usually have the same cause.
 const MISSED_MAX: usize = 10;
 
-/// Documents of a kind and a currency: how many, and what they come to.
+/// Documents by kind and currency: their number and total.
 type Sums = BTreeMap<(&'static str, &'static str), (u32, Decimal)>;
 
 fn sums<'a>(documents: impl Iterator<Item = &'a Document>) -> Sums {
@@ -394,7 +395,7 @@ fn count_mail(count: &mut MailCount, state: &str) {
 fn show_sinks(sinks: &[SinkStanding], at_least: i64) -> Result<bool, DemoError> {
     heading("who has heard of the orders' events")?;
     if sinks.is_empty() {
-        say("nobody: the relay has no sink")?;
+        say("none: the relay has no sink")?;
         return Ok(true);
     }
     let [delivered, not_wanted, parked, lag] = ["delivered", "not wanted", "parked", "lag"];
@@ -409,7 +410,7 @@ fn show_sinks(sinks: &[SinkStanding], at_least: i64) -> Result<bool, DemoError> 
     Ok(sinks.iter().all(|one| one.has_had(at_least)))
 }
 
-/// Where the mails of each customer go. The names are nobody's (RFC 2606).
+/// Mail addresses of the customers, on domains reserved by RFC 2606.
 async fn give_addresses(shop: &Ordersaga, plan: &[Planned]) -> Result<(), ApiError> {
     let customers = plan.iter().map(|planned| planned.request.customer_id.as_str());
     let customers = customers.collect::<BTreeSet<_>>();
@@ -423,7 +424,7 @@ async fn give_address(shop: &Ordersaga, customer: &str) -> Result<(), ApiError> 
     shop.put("giving a customer an address", &path, &body).await
 }
 
-/// What is on record of each order that was accepted.
+/// The records of each accepted order.
 async fn known(shop: &Ordersaga, outcomes: &[Outcome]) -> Result<Vec<Known>, ApiError> {
     let accepted = outcomes.iter().filter_map(|outcome| outcome.accepted.as_ref().ok());
     let ids = accepted.map(|answered| answered.answer.id.as_str()).collect::<BTreeSet<_>>();
@@ -437,8 +438,8 @@ async fn known_of(shop: &Ordersaga, order_id: &str) -> Result<Known, ApiError> {
     Ok(Known { order_id: order_id.to_owned(), sequences, documents: documents(&events) })
 }
 
-/// What must be issued for an order by its events: an invoice of what was taken, once the sale is
-/// booked, and a credit note for each refund.
+/// The documents that an order's events require: an invoice of the captured amount, once the sale
+/// is booked, and a credit note for each refund.
 fn documents(events: &[Event]) -> Vec<Document> {
     let mut charge = None;
     let mut documents = Vec::new();
@@ -461,7 +462,7 @@ fn amount(data: &Value) -> Option<Money> {
     Money::deserialize(data.get("amount")?).ok()
 }
 
-/// What was issued for an order.
+/// The documents issued for an order.
 async fn issued(shop: &Ordersaga, order: &Known) -> Result<Vec<Document>, ApiError> {
     let path = format!("/v1/orders/{}/invoices", order.order_id);
     shop.get("asking for an order's invoices", &path).await

@@ -1,5 +1,4 @@
-//! Somebody who hears of the shop's orders by webhooks: an endpoint of the demo's own, which takes
-//! no message that the shop has not signed.
+//! The demo's own webhook endpoint, which rejects messages that the shop has not signed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,10 +22,10 @@ use tokio::task::JoinHandle;
 use super::{DemoError, time_of_day};
 use crate::ordersaga::{Once, Ordersaga};
 
-/// Where it listens, which relay and API have to be told beforehand.
+/// The address to listen on, which relay and API must have been configured to allow.
 pub(super) const HOST: &str = "127.0.0.1";
 
-/// An attempt that is older is none of the shop's: somebody has kept it and sends it again.
+/// Older attempts are rejected as replays.
 const FRESH_SECONDS: u64 = 300;
 
 /// An endpoint of the shop's webhooks.
@@ -36,31 +35,31 @@ pub(super) struct Receiver {
     serving: JoinHandle<()>,
 }
 
-/// By what messages are verified, and what came of them.
+/// The key for verification, and what was received.
 struct Hearing {
     key: Key,
     heard: Mutex<Heard>,
 }
 
-/// What was heard.
+/// What was received.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
-    /// The numbers of each order's events, as they came.
+    /// The numbers of each order's events, as they arrived.
     by_order: BTreeMap<String, Vec<u32>>,
-    /// How many messages came that were there already.
+    /// The number of repeated messages.
     pub(super) repeats: u32,
-    /// How many were not signed by the shop, or said nothing that could be read.
+    /// The number of messages with an invalid signature or unreadable content.
     pub(super) refused: u32,
 }
 
-/// What is read of a message.
+/// The relevant fields of a message.
 #[derive(Deserialize)]
 struct Message {
     subject: String,
     sequence: String,
 }
 
-/// The answer to the creation of an endpoint.
+/// The API's answer with a new endpoint.
 #[derive(Deserialize)]
 struct Created {
     endpoint_id: String,
@@ -69,7 +68,7 @@ struct Created {
 }
 
 impl Receiver {
-    /// Listens, and has the shop tell it every event from now on.
+    /// Listens, and creates an endpoint for all events from now on.
     pub(super) async fn open(operator: &Ordersaga) -> Result<Self, DemoError> {
         let listener = TcpListener::bind((HOST, 0)).await.map_err(DemoError::Listen)?;
         let port = listener.local_addr().map_err(DemoError::Listen)?.port();
@@ -84,13 +83,13 @@ impl Receiver {
         let hearing = Arc::new(Hearing { key, heard: Mutex::default() });
         let router = Router::new().route("/events", post(hear)).with_state(Arc::clone(&hearing));
         let serving = tokio::spawn(async move {
-            // It ends with the demo; while it does not listen, its messages wait.
+            // Stops with the demo; while it does not listen, its messages wait.
             let _ended = axum::serve(listener, router).await;
         });
         Ok(Self { endpoint_id, hearing, serving })
     }
 
-    /// What it has heard so far.
+    /// What it has received so far.
     pub(super) async fn heard(&self) -> Heard {
         self.hearing.heard.lock().await.clone()
     }
@@ -100,7 +99,7 @@ impl Receiver {
         format!("webhook:{}", self.endpoint_id)
     }
 
-    /// Has the shop tell it nothing any more.
+    /// Removes the endpoint.
     pub(super) async fn close(self, operator: &Ordersaga) -> Result<(), DemoError> {
         let path = format!("/v1/webhook-endpoints/{}", self.endpoint_id);
         let what = "removing a webhook endpoint";
@@ -112,12 +111,12 @@ impl Receiver {
 }
 
 impl Heard {
-    /// How many messages came, each counted once.
+    /// The number of distinct messages.
     pub(super) fn count(&self) -> usize {
         self.by_order.values().map(Vec::len).sum()
     }
 
-    /// Whether it has heard all of these events of an order, each after the one before it.
+    /// Whether it has received all of these events of an order, in order.
     pub(super) fn has(&self, order_id: &str, sequences: &[u32]) -> bool {
         self.by_order.get(order_id).is_some_and(|heard| heard.starts_with(sequences))
     }
@@ -153,7 +152,7 @@ async fn hear(State(hearing): State<Arc<Hearing>>, headers: HeaderMap, body: Byt
     }
 }
 
-/// The key that a secret stands for.
+/// Decodes the key of a secret.
 ///
 /// **Source.** The Standard Webhooks specification: `whsec_` and the key in Base64.
 fn key_of(secret: &str) -> Option<Key> {
@@ -161,10 +160,10 @@ fn key_of(secret: &str) -> Option<Key> {
     Some(Key::new(HMAC_SHA256, &key))
 }
 
-/// Whether the shop has signed this body, lately.
+/// Whether the shop has signed this body recently.
 ///
-/// **Source.** The Standard Webhooks specification: HMAC-SHA256 over id, moment and body with full
-/// stops between, in Base64 after `v1,`; while one secret replaces another, one of several.
+/// **Source.** The Standard Webhooks specification: HMAC-SHA256 over id, timestamp and body, joined
+/// by full stops, in Base64 after `v1,`; during a key rotation there are several signatures.
 fn is_signed(key: &Key, headers: &HeaderMap, body: &[u8], now: i64) -> bool {
     let named = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let (Some(id), Some(moment), Some(signatures)) =
@@ -187,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    /// **Source.** The vector that the specification's reference libraries are tested with.
+    /// **Source.** The test vector of the specification's reference libraries.
     #[test]
     fn only_what_the_shop_has_signed_lately_is_heard() {
         let key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();

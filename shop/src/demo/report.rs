@@ -1,4 +1,4 @@
-//! What the demo shows: before, what will be placed; after, what became of it, and how one knows.
+//! The demo's output: before, which orders will be placed; after, how they ended, and the evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -18,10 +18,10 @@ use crate::retail::RetailOrders;
 use crate::screen::{heading, say};
 use crate::stripe::Must;
 
-/// How many orders that went astray are named; more of them have one cause.
+/// The maximum number of failed orders listed; more usually have the same cause.
 const ASTRAY_MAX: usize = 10;
 
-/// The books, as Ordersaga's proof of them tells.
+/// The books, as validated by Ordersaga.
 #[derive(Deserialize)]
 struct Books {
     valid: bool,
@@ -44,7 +44,7 @@ struct AccountSum {
 }
 
 impl Books {
-    /// Whether nothing is left of what customers have paid, once the provider has paid it out.
+    /// Whether payment clearing is zero after the provider has paid out everything.
     fn is_cleared(&self) -> bool {
         let accounts = self.trial_balances.iter().flat_map(|balance| &balance.accounts);
         let mut clearing = accounts.filter(|sum| sum.account == "payment-clearing");
@@ -52,7 +52,7 @@ impl Books {
     }
 }
 
-/// Says what is about to happen.
+/// Prints what is about to happen.
 pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError> {
     let source = demo.orders.as_ref().map_or_else(
         || "the sample of a real wholesaler's year".to_owned(),
@@ -72,7 +72,7 @@ pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError>
     Ok(())
 }
 
-/// Shows what came out; whether all of it is as it should be.
+/// Prints the results. Returns whether everything is correct.
 pub(super) async fn closing(
     demo: &Demo,
     dealings: Dealings<'_>,
@@ -102,7 +102,7 @@ pub(super) async fn closing(
         (is_reconciled, "Stripe and the shop do not say the same"),
         (books.valid, "the books do not balance"),
         (is_cleared, "all is paid out, and something is left in payment clearing"),
-        (told.all_heard, "an event has not reached everybody who is told of it"),
+        (told.all_heard, "an event has not reached every receiver"),
         (
             told.consumed.is_enough,
             "a consumer has not taken effect of the events that it was given",
@@ -114,7 +114,7 @@ pub(super) async fn closing(
     ])
 }
 
-/// What Stripe must have done for each order that has ended, by its id.
+/// What Stripe must have done for each ended order, by the order's id.
 fn must_have(outcomes: &[Outcome]) -> BTreeMap<String, Must> {
     let ended = outcomes.iter().filter_map(|outcome| Some((outcome, outcome.end.as_ref()?)));
     let must = ended.map(|(outcome, end)| {
@@ -153,7 +153,7 @@ fn endings(outcomes: &[Outcome]) -> Result<bool, DemoError> {
     Ok(astray.is_empty())
 }
 
-/// How many ended as what, whatever was expected of each.
+/// The number of orders by status, whatever was expected.
 fn statuses(outcomes: &[Outcome]) -> Result<(), DemoError> {
     let mut counted = BTreeMap::<String, (u32, u32)>::new();
     for outcome in outcomes {
@@ -170,7 +170,7 @@ fn statuses(outcomes: &[Outcome]) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// How an order must end, and what its payment is then if that is not plain.
+/// How an order must end, with its payment's status if that is not obvious.
 fn must_end(twist: Twist) -> String {
     let ending = told(twist.ending());
     match twist.dispute() {
@@ -235,7 +235,7 @@ fn speed(outcomes: &[Outcome], spans: Spans) -> Result<(), DemoError> {
         rounded(per_second(count, spans.until_placed), 1),
         Took(spans.until_ended),
     ))?;
-    say(format_args!("requests sent again for want of an answer: {sent_again}"))?;
+    say(format_args!("requests retried without an answer: {sent_again}"))?;
     Ok(())
 }
 
@@ -261,7 +261,7 @@ async fn books(finance: &Ordersaga) -> Result<Books, DemoError> {
     Ok(books)
 }
 
-/// One order that went well, and one that had the most to take back.
+/// One order that succeeded, and the one with the most undos.
 async fn lives(shop: &Ordersaga, outcomes: &[Outcome]) -> Result<(), DemoError> {
     for twist in [Twist::LostAnswer, Twist::Approved, Twist::DisputeWon, Twist::Undeliverable] {
         let example = outcomes.iter().find(|outcome| outcome.planned.twist == twist);
@@ -297,7 +297,7 @@ fn directions(demo: &Demo, outcomes: &[Outcome]) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// Says whether everything is as it should be.
+/// Prints whether everything is correct.
 fn verdict(all: &[(bool, &str)]) -> Result<bool, DemoError> {
     let failed = all.iter().filter(|(held, _)| !held).map(|(_, fault)| *fault);
     let failed = failed.collect::<BTreeSet<_>>();

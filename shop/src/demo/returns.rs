@@ -1,4 +1,4 @@
-//! Customers who are given a part of their money back, once they have their goods.
+//! Partial refunds of completed orders.
 
 use std::time::{Duration, Instant};
 
@@ -8,23 +8,23 @@ use serde_json::json;
 use super::{DemoError, LOOK_PAUSE};
 use crate::ordersaga::Ordersaga;
 
-/// What is given back, one after the other, as the catalogue's currency writes it.
+/// The two refunds of an order, in the catalogue's currency.
 const PARTS: [&str; 2] = ["1.00", "0.50"];
 
-/// The same in the currency's smallest units.
+/// Their sum in the currency's smallest units.
 pub(super) const UNITS: u64 = 150;
 
 /// The currency of the catalogue.
 const CURRENCY: &str = "GBP";
 
-/// A refund as Ordersaga tells it.
+/// A refund in the API.
 #[derive(Deserialize)]
 struct Refund {
     number: u32,
     state: String,
 }
 
-/// Gives the order's customer a part of their money back, and then another, each sent twice.
+/// Makes two partial refunds, sending each request twice.
 pub(super) async fn give_back_in_parts(
     shop: &Ordersaga,
     order_id: &str,

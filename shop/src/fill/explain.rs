@@ -1,14 +1,14 @@
-//! Shows of every query in the code that it reads no more of a table because there are more orders.
+//! Tests that no query in the code reads more of a table because there are more orders.
 //!
-//! `.sqlx` holds every query that the code checks against the schema, so the list is complete by
-//! itself. Each is planned for a shop of a million orders, and no plan may go through a whole table
-//! that grows with them.
+//! `.sqlx` contains every query that is checked against the schema, so the list is complete. Each
+//! is planned for a shop of a million orders, and no plan may scan a whole table that grows with
+//! them.
 //!
-//! Two thousand orders are written, and Postgres is told of five hundred times as many: it estimates
-//! by the rows a page that its catalogue knows, and plans as it would at a million. What is not
-//! filled gets rows that only look like some, in a copy of the tables without their constraints; a
-//! table without rows is always read as a whole. A plan says nothing of what a function of the
-//! database does inside; those are called, and what they have read is counted.
+//! Two thousand orders are written, and Postgres' statistics are set to five hundred times as many
+//! rows: it estimates from the rows per page in its catalogue, and plans as for a million orders.
+//! Tables that are not filled get plausible rows, in copies without constraints, because empty
+//! tables are always scanned completely. A plan does not show what a database function does;
+//! functions are called, and their reads are counted.
 
 #![expect(clippy::arithmetic_side_effects, reason = "a test counts little")]
 
@@ -23,7 +23,7 @@ use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use super::{Extent, filled};
 
-/// Tables that a million orders make no longer, with the reason.
+/// Tables that do not grow with the orders, with the reason.
 const BOUNDED: &[(&str, &str)] = &[
     ("bank.files", "a file a day"),
     ("bank.lists", "a list of payments a day"),
@@ -70,13 +70,13 @@ const BOUNDED: &[(&str, &str)] = &[
     ("webhooks.sends", "what waits for a receiver at this moment"),
 ];
 
-/// A query that may go through all of a table.
+/// A query that may scan a whole table.
 struct Excused {
-    /// The file or folder that it stands in.
+    /// The file or folder of the query.
     file: &'static str,
-    /// Words of it; none for every query in there.
+    /// A part of its text; empty for all queries in the file.
     says: &'static str,
-    /// Why it may.
+    /// The reason.
     why: &'static str,
 }
 
@@ -114,7 +114,7 @@ const EXCUSED: &[Excused] = &[
     },
 ];
 
-/// Functions of the database that queries call, as they are called here, to see what they read.
+/// Database functions used in queries, with a call that shows what they read.
 const CALLED: &[(&str, &str)] = &[
     ("fraud.fingerprints_of", "select * from fraud.fingerprints_of(ORDER)"),
     ("inbox.sweep", "select inbox.sweep('90 days', 5000)"),
@@ -144,7 +144,7 @@ const CALLED: &[(&str, &str)] = &[
     ("webhooks.sweep", "select webhooks.sweep(30, 5000)"),
 ];
 
-/// Functions that are not called here, with the reason.
+/// Database functions that are not called here, with the reason.
 const UNCALLED: &[(&str, &str)] = &[
     ("bank.book", "writes by keys that it is given"),
     ("finance.compared", "reads what one run has seen, by its number"),
@@ -191,13 +191,13 @@ const UNCALLED: &[(&str, &str)] = &[
     ("webhooks.try_out", "a bounded table"),
 ];
 
-/// The files whose queries are put together where they run, and so are not in `.sqlx`.
+/// Files whose queries are built at runtime, and so are missing in `.sqlx`.
 const PUT_TOGETHER: &[(&str, &str)] = &[
     ("runtime/src/database/watch.rs", "the database's clock"),
     ("runtime/src/schema.rs", "the schema itself, before it is known"),
 ];
 
-/// A query, and the files of the programs that it stands in; none, where a macro puts it together.
+/// A query, and the source files that contain it; no file if a macro generates it.
 struct Query {
     text: String,
     files: Vec<String>,
@@ -207,7 +207,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every file of Rust below a folder, with its path from the root and its text.
+/// All Rust files below a folder, with path and text.
 fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -223,7 +223,7 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 /// Files with their texts.
 type Sources = Vec<(String, String)>;
 
-/// The sources of the programs; and those of tests, whose queries may read what they like.
+/// The programs' sources; and those of tests, whose queries are not restricted.
 fn all_sources() -> (Sources, Sources) {
     let (mut programs, mut tests) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(root()).unwrap() {
@@ -240,7 +240,7 @@ fn all_sources() -> (Sources, Sources) {
     (programs, tests)
 }
 
-/// A text as it is compared: what a literal continues on the next line is one, and so is every space.
+/// Normalises a text for comparison: joins continued literals, and collapses white space.
 fn plain(text: &str) -> String {
     let unescaped = text.replace("\\\"", "\"");
     let mut joined = String::with_capacity(unescaped.len());
@@ -256,7 +256,7 @@ fn plain(text: &str) -> String {
     words.join(" ").replace("\" ", "\"").replace(" \"", "\"")
 }
 
-/// Every query of the programs.
+/// All queries of the programs.
 fn queries() -> Vec<Query> {
     let (programs, tests) = all_sources();
     let plain_of = |sources: Vec<(String, String)>| -> Vec<(String, String)> {
@@ -282,8 +282,8 @@ fn queries() -> Vec<Query> {
     queries
 }
 
-/// Gives every growing table that has no rows some, past all constraints, and then has Postgres
-/// believe that each growing table has a million.
+/// Adds rows to every growing table that is empty, bypassing constraints, and then sets the
+/// statistics of each growing table to a million rows.
 async fn pretend(db: &PgPool) {
     let bounded: Vec<_> = BOUNDED.iter().map(|(table, _)| *table).collect();
     let set = format!("set explain.bounded = '{}'", bounded.join(","));
@@ -353,8 +353,8 @@ const PRETENDED_SIZE: &str = "
         <> all (string_to_array(current_setting('explain.bounded'), ','))
         and reltuples > 0";
 
-/// The query as it is planned: how many rows a page has at most is said, because a plan that must not
-/// know it is made for a tenth of the table.
+/// The query with a literal page size, because a plan with an unknown limit assumes a tenth of the
+/// table.
 fn with_page(query: &str) -> String {
     let mut planned = query.to_owned();
     while let Some(place) = planned.find("limit $") {
@@ -372,7 +372,7 @@ fn with_page(query: &str) -> String {
     planned
 }
 
-/// The query without this parameter: those after it move up.
+/// The query without this parameter; later ones are renumbered.
 fn renumbered(query: &str, without: usize) -> String {
     let mut moved = String::with_capacity(query.len());
     let mut parts = query.split('$');
@@ -386,11 +386,11 @@ fn renumbered(query: &str, without: usize) -> String {
     moved
 }
 
-/// Whatever finds more rows than this of a table that grows, and does not stop at a page, reads a share
-/// of it.
+/// A plan that returns more rows than this of a growing table, and does not stop at a page, reads a
+/// share of it.
 const MANY: u64 = 5_000;
 
-/// What a plan reads as a whole, if it is a table that grows: each with how.
+/// The growing tables that a plan reads as a whole, and how.
 fn read_whole(
     plan: &Value,
     is_limited: bool,
@@ -409,7 +409,7 @@ fn read_whole(
     }
     if grows && node.starts_with("Index") && plan.get("Index Cond").is_none() {
         let index = text("Index Name");
-        // What is in a partial index is what it was made for, and a page stops when it is full.
+        // A partial index contains only what it was made for, and a page stops when it is full.
         let stops = is_limited && plan.get("Filter").is_none();
         if !partial.contains(index) && !stops {
             found.insert(format!("goes through all of {index} of {table}"));
@@ -436,7 +436,7 @@ async fn partial_indexes(db: &PgPool) -> BTreeSet<String> {
     names.into_iter().map(|(name,)| name).collect()
 }
 
-/// A shop of two thousand orders, which Postgres takes for one of a million.
+/// A shop of two thousand orders that Postgres plans for as for a million.
 async fn large_shop(db: &PgPool) {
     filled(db, Extent { orders: 2_000, lines_max: 12, at_once: 2_000, is_beside_others: false })
         .await
@@ -533,7 +533,7 @@ async fn no_function_reads_more_because_there_are_more_orders(db: PgPool) {
     }
 }
 
-/// How often this transaction has read which growing table as a whole.
+/// How often this transaction has scanned each growing table.
 #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
 async fn read_in_sequence(connection: &mut sqlx::PgConnection) -> BTreeMap<String, i64> {
     let scans: Vec<(String, i64)> = sqlx::query_as(

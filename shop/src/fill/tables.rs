@@ -1,17 +1,18 @@
-//! What is written of a batch of orders, a statement a table. Each is one `insert … select` of what
-//! is to be placed (`placement`) and the templates; so what another layout needs is changed in one place.
+//! The statements that write a batch of orders, one per table. Each is an `insert … select` from
+//! the orders to place (`placement`) and the templates, so a change of the schema affects one
+//! place.
 
-/// A table, and how it is filled.
+/// A table and its statement.
 pub(super) struct Table {
-    /// Its name, for whoever has to know which one failed.
+    /// Its name, for errors.
     pub(super) name: &'static str,
     /// The statement.
     pub(super) sql: &'static str,
 }
 
-/// Puts the templates, which are in `given`, into tables that the database can join.
+/// Converts the templates in `given` into tables that can be joined.
 ///
-/// What an order's row holds is made by the function that makes it of any placing.
+/// The order's row is computed by the function that computes it for any placed order.
 pub(super) const TEMPLATES: &str = "
     create temp table template on commit preserve rows as
     select (one ->> 'template')::integer as template, one ->> 'method' as method,
@@ -87,10 +88,10 @@ pub(super) const TEMPLATES: &str = "
         is_reversal boolean, booked_at timestamptz
     )";
 
-/// Who orders what when, of the batch.
+/// The orders of the batch: customer, time and template.
 ///
-/// Ids are in the order of their times, as those are that the starter makes. What happens to an order
-/// within days happens sooner to one that is younger than that. Every fiftieth order is one customer's.
+/// Ids are ordered by time, like those of the starter. What normally happens within days happens
+/// sooner to younger orders. Every fiftieth order belongs to the same customer.
 pub(super) const PLACING: &str = "
     truncate placement, booking;
     insert into placement
@@ -128,7 +129,7 @@ pub(super) const PLACING: &str = "
     order by n, number;
     analyze booking";
 
-/// All tables, in the order in which they refer to each other.
+/// All tables, in the order of their references.
 pub(super) const TABLES: &[Table] = &[
     Table { name: "customers.customers", sql: CUSTOMERS },
     Table { name: "customers.addresses", sql: ADDRESSES },
@@ -207,7 +208,8 @@ const ORDER_EVENTS: &str = "
     from placement join template using (template) join template_event using (template)
     order by n, sequence";
 
-/// Those that a sweep would have left: of the last week. All of an order's from one on, in its order.
+/// Messages that a sweep would keep: those of the last week. Of an order, all from some event on,
+/// in its order.
 const MESSAGES: &str = "
     insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload, created_at)
     select 'order', order_id::text, sequence, 'ordersaga.' || type || '.v' || version, data,
@@ -216,7 +218,7 @@ const MESSAGES: &str = "
     where placed_at > moment - interval '30 days' and occurred_at > moment - interval '7 days'
     order by occurred_at, n, sequence";
 
-/// Those that a sweep would have left: of orders that were going on in the last 90 days.
+/// Step keys that a sweep would keep: those of orders that were open within the last 90 days.
 const STEP_KEYS: &str = "
     insert into orders.step_keys
         (order_id, step, version, outcome, recorded_at, undone_at, run_id)
@@ -260,7 +262,7 @@ const RESERVATION_LINES: &str = "
     from placement join template_line using (template)
     order by n, sku";
 
-/// Set aside, and then gone or given back; and of what is gone, as much has come in before.
+/// Reserved, and then shipped or released; for shipped goods, an equal receipt precedes.
 const MOVEMENTS: &str = "
     insert into inventory.movements (sku, quantity, reason, reservation_key, moved_at)
     select sku, sum(quantity), 'received', null, min(placed_at)
@@ -396,23 +398,23 @@ const SANDBOX_SHIPMENTS: &str = "
     from placement join template using (template) where is_shipped
     order by n";
 
-/// Triggers that would look at each booking and each parcel for themselves, and let nothing be booked
-/// but now. What they check is checked of the whole batch at once by [`CHECKS`], before it is
-/// committed; every other constraint and key stays in force.
+/// Disables triggers that would check each booking and parcel separately, and reject bookings in
+/// the past. [`CHECKS`] makes the same checks for the whole batch before it is committed; all other
+/// constraints and keys stay in force.
 pub(super) const TRIGGERS_OFF: &str = "
     lock table catalog.products in share mode;
     alter table ledger.transactions disable trigger user;
     alter table ledger.entries disable trigger user;
     alter table inventory.movements disable trigger user";
 
-/// The opposite.
+/// Enables them again.
 pub(super) const TRIGGERS_ON: &str = "
     alter table ledger.transactions enable trigger user;
     alter table ledger.entries enable trigger user;
     alter table inventory.movements enable trigger user";
 
-/// What the triggers check, of the whole batch: each transaction has entries that balance, a reversal
-/// mirrors what it reverses, and goods leave at what they cost.
+/// The triggers' checks, for the whole batch: each transaction has entries that balance, a reversal
+/// mirrors its original, and goods leave at cost.
 pub(super) const CHECKS: &str = "
     do $$
     declare

@@ -1,5 +1,5 @@
-//! What can become of an order, worked out once for each real order by the shop's own rules, so that
-//! a million of them are written by copying.
+//! The possible courses of an order, computed once for each real order by the shop's own rules, so
+//! that a million orders are written by copying.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::FillError;
 use crate::retail::{RetailOrder, RetailOrders};
 
-/// What becomes of an order.
+/// A course of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
 enum Course {
     Delivered,
@@ -38,7 +38,7 @@ enum Course {
 }
 
 impl Course {
-    /// How many of a hundred orders take it.
+    /// The number of orders in a hundred that take it.
     const fn share(self) -> usize {
         match self {
             Self::Delivered => 62,
@@ -51,8 +51,8 @@ impl Course {
     }
 }
 
-/// All that is known of one course of one order; what is each order's own (its id, its customer, its
-/// times, and the numbers that the parties give) is filled in where it is written.
+/// All data of one course of one order; what differs between copies (id, customer, times, and the
+/// parties' references) is filled in when it is written.
 #[derive(Debug, Serialize)]
 pub(super) struct Template {
     #[serde(rename = "template")]
@@ -65,7 +65,7 @@ pub(super) struct Template {
     fulfilment_status: &'static str,
     is_shipped: bool,
     claim: Vec<ClaimLine>,
-    /// What became of the reservation, if there is one.
+    /// The end of the reservation, if there is one.
     goods: Option<&'static str>,
     events: Vec<Told>,
     steps: Vec<Step>,
@@ -74,7 +74,7 @@ pub(super) struct Template {
     refund: Option<RefundTold>,
 }
 
-/// An event, so many seconds after the order was placed.
+/// An event, with its time in seconds after placement.
 #[derive(Debug, Serialize)]
 struct Told {
     kind: &'static str,
@@ -95,14 +95,14 @@ struct Step {
 /// A transaction of the books.
 #[derive(Debug, Serialize)]
 struct Booking {
-    /// Its key, after the order's id.
+    /// Its key, without the order's id.
     name: &'static str,
     is_reversal: bool,
     entries: Vec<Entry>,
     seconds: i64,
 }
 
-/// The order's payment, as the shop and its provider have it at the end.
+/// The order's payment in its final state, at the shop and its provider.
 #[derive(Debug, Serialize)]
 struct PaymentTold {
     state: &'static str,
@@ -110,22 +110,22 @@ struct PaymentTold {
     captured: Decimal,
     refunded: Decimal,
     claimed: Decimal,
-    /// Whether the bank has agreed, so that there is a time when it does no more.
+    /// Whether the bank has authorised it, so that an expiry is set.
     is_authorised: bool,
 }
 
-/// Money that went back.
+/// A refund.
 #[derive(Debug, Serialize)]
 struct RefundTold {
-    /// Its key, after the order's id.
+    /// Its key, without the order's id.
     name: &'static str,
     amount: Decimal,
-    /// Of a refund that was asked for, what it consists of: goods, their tax, shipping, its tax.
+    /// For a requested refund, its parts: goods, their tax, shipping, its tax.
     parts: Option<[Decimal; 4]>,
     seconds: i64,
 }
 
-/// What the shop sells, and for how much, as its database says.
+/// The shop's articles and prices, from its database.
 #[derive(Debug, Default)]
 pub(super) struct Prices {
     pub(super) articles: BTreeMap<String, (Decimal, Decimal)>,
@@ -133,7 +133,7 @@ pub(super) struct Prices {
     pub(super) shipping: BTreeMap<String, (Decimal, Option<Decimal>)>,
 }
 
-/// Every course of every real order with so many lines at most.
+/// Every course of every real order with at most this many lines.
 pub(super) fn templates(prices: &Prices, lines_max: usize) -> Result<Vec<Template>, FillError> {
     let rates = prices.rates()?;
     let read = RetailOrders::read(None, SAMPLE_SIZE)?;
@@ -149,15 +149,15 @@ pub(super) fn templates(prices: &Prices, lines_max: usize) -> Result<Vec<Templat
     if templates.is_empty() { Err(FillError::NoTemplates { lines_max }) } else { Ok(templates) }
 }
 
-/// As many as there are in the sample.
+/// The number of orders in the sample.
 const SAMPLE_SIZE: usize = 882;
 
-/// How many courses each order has.
+/// The number of courses of each order.
 pub(super) fn courses() -> usize {
     Course::iter().count()
 }
 
-/// The courses of a hundred orders, by their places.
+/// The courses of a hundred orders, as indices.
 pub(super) fn shares() -> Vec<i32> {
     let courses = Course::iter().zip(0_i32..);
     courses.flat_map(|(course, place)| std::iter::repeat_n(place, course.share())).collect()
@@ -184,7 +184,7 @@ fn pounds(amount: Decimal) -> Result<Money, FillError> {
     Ok(Money::new(amount, Currency::GBP)?)
 }
 
-/// The order as the starter would make it; none, if the shop does not sell it.
+/// The order as the starter would price it; `None` if the shop does not sell its articles.
 fn priced(
     retail: &RetailOrder,
     prices: &Prices,
@@ -200,7 +200,7 @@ fn priced(
     }
     let PriceList { lines, totals, cost_of_goods } = PriceList::of(&basket, None, country, rates)?;
     let cost_of_goods = cost_of_goods.map_or_else(|| pounds(Decimal::ZERO), Ok)?;
-    // A sale for nothing moves no money, and has no payment that could be told of.
+    // An order for zero moves no money, and has no payment.
     if totals.total.is_zero() {
         return Ok(None);
     }
@@ -219,10 +219,10 @@ fn priced(
     }))
 }
 
-/// What the starter gives customers to approve a payment.
+/// The starter's time limit for a customer's approval.
 const APPROVAL_SECONDS: u32 = 900;
 
-/// What happens to one order, as it goes on.
+/// The course of one order as it is generated.
 struct Story<'a> {
     order: &'a Order,
     seconds: i64,
@@ -303,7 +303,7 @@ impl<'a> Story<'a> {
     }
 
     fn moved(&self) -> PaymentMoved {
-        // Filled in: each payment has a name of its own.
+        // Filled in later: each payment has its own reference.
         PaymentMoved { amount: self.order.totals.total, provider_reference: String::new() }
     }
 
@@ -426,7 +426,7 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Whatever was done is undone by now.
+    /// Everything that was done has been undone.
     fn ended(&mut self, ending: Ending) -> Result<(), FillError> {
         for step in &mut self.steps {
             step.is_undone = true;
@@ -491,7 +491,7 @@ impl<'a> Story<'a> {
         self.ended(ending)
     }
 
-    /// Called off before it was launched: only the tombstone is there.
+    /// Cancelled before its launch: only the tombstone exists.
     fn cancelled(&mut self) -> Result<(), FillError> {
         let reason = "the customer has changed their mind".to_owned();
         let (step, seconds) = (StepName::ReserveStock.name(), 1);
@@ -521,7 +521,7 @@ impl<'a> Story<'a> {
     }
 }
 
-/// How many seconds after the hand-over an order is delivered, and after that its money given back.
+/// Seconds from hand-over to delivery, and then to the refund.
 const DELIVERED_AFTER: i64 = 172_800;
 const REFUNDED_AFTER: i64 = 604_800;
 

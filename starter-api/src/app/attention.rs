@@ -1,5 +1,5 @@
-//! What waits for a person, in one list: orders, webhook endpoints that were given up, sinks in which
-//! messages were refused, and mails that are parked. And deciding about many orders at once.
+//! Everything that waits for a person, in one list: orders, webhook endpoints that were disabled,
+//! sinks with refused messages, and parked mails. Also decides about many orders at once.
 
 mod store;
 
@@ -23,13 +23,13 @@ use crate::error::{Problem, Rules};
 use crate::identity::Caller;
 use crate::temporal::Taken;
 
-/// How many orders one decision reaches.
+/// The maximum number of orders that one bulk decision covers.
 const ORDERS_MAX: i64 = 1_000;
 
-/// How many of what waits are read at once, to look which of it is alike.
+/// The page size when matching orders are collected.
 const READ_AT_ONCE: i64 = 1_000;
 
-/// How many orders are told at once.
+/// The number of concurrent calls to workflows.
 const AT_ONCE: usize = 32;
 
 /// Something that waits for a person, and what to do about it.
@@ -42,7 +42,7 @@ pub(crate) struct Waiting {
     #[schema(example = "`ordersaga mail retry 17` once the cause is repaired, or \
                         `ordersaga mail skip 17 --why WHY`")]
     advice: String,
-    /// Where it is in the list.
+    /// The position in the list.
     #[serde(skip)]
     #[schema(ignore)]
     place: AttentionCursor,
@@ -75,13 +75,13 @@ pub(crate) struct WaitingOrder {
     /// Until when something can be done about it, if there is such a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<DateTime<Utc>>,
-    /// The cursor's part, as the database sorts it.
+    /// The order's part of the cursor, in the form in which the database sorts it.
     #[serde(skip)]
     #[schema(ignore)]
     since_as_text: String,
 }
 
-/// A webhook endpoint that takes nothing any more. Its messages are kept.
+/// A webhook endpoint that was disabled because it accepts nothing any more. Its messages are kept.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WaitingEndpoint {
     /// The endpoint.
@@ -112,7 +112,7 @@ pub(crate) struct WaitingSink {
     since: DateTime<Utc>,
 }
 
-/// A mail or a text message to a customer that is parked. Whom it goes to is not in it.
+/// A parked mail or text message to a customer. The recipient is not shown.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct WaitingMail {
     /// Its number.
@@ -120,7 +120,7 @@ pub(crate) struct WaitingMail {
     /// Which mail it is.
     #[schema(example = "shipped")]
     template: String,
-    /// By which way it goes: `mail` or `sms`.
+    /// The channel: `mail` or `sms`.
     #[schema(example = "mail")]
     channel: String,
     /// The order that it is about, if it is about one.
@@ -133,13 +133,13 @@ pub(crate) struct WaitingMail {
     since: DateTime<Utc>,
 }
 
-/// Where a page of what waits ended.
+/// The cursor: where a page of the list ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct AttentionCursor {
-    /// Since when it waits, as the database writes it: that sorts as text.
+    /// The start of the wait, as the database writes it, which sorts as text.
     since: String,
-    /// What tells it from others that wait since the same moment.
+    /// The tie-breaker between entries of the same moment.
     id: Uuid,
 }
 
@@ -217,21 +217,21 @@ impl From<WaitingOrder> for Waiting {
     }
 }
 
-/// A page of what waits for a person, the longest waiting first.
+/// A page of everything that waits for a person, the longest waiting first.
 pub(crate) async fn list(
     app: &App,
     after: Option<&AttentionCursor>,
     size: PageSize,
 ) -> Result<Page<Waiting>, Problem> {
     let orders = store::orders(&app.database, after, size.to_read()).await?;
-    // Each list has a page's worth, so the page is among what both have.
+    // Each list is read up to the page size, so the merged page is complete.
     let mut waiting = store::undelivered(&app.database, after, size.to_read()).await?;
     waiting.extend(orders.into_iter().map(Waiting::from));
     waiting.sort_by_cached_key(|one| one.place.clone());
     Ok(Page::of(waiting, size, |last| last.place.clone().into()))
 }
 
-/// One decision for everything that waits at the same step for the same cause.
+/// One decision for all orders that wait at the same step for the same cause.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolveAll {
     step: String,
@@ -240,7 +240,8 @@ pub(crate) struct ResolveAll {
     why: String,
 }
 
-/// What became of a decision about many orders. One with several disputes may be in it as often.
+/// The outcome of a decision about many orders. An order with several disputes may be listed
+/// several times.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ResolvedAll {
     /// The orders that act on the decision.
@@ -249,7 +250,7 @@ pub(crate) struct ResolvedAll {
     refused: Vec<NotResolved>,
 }
 
-/// What became of a decision about one order.
+/// The outcome for one order.
 type One = Result<OrderId, NotResolved>;
 
 /// An order that did not take a decision.
@@ -263,7 +264,7 @@ pub(crate) struct NotResolved {
 }
 
 impl ResolveAll {
-    /// Checks what a caller wrote.
+    /// Validates the input.
     pub(crate) fn check(
         step: &str,
         cause: &str,
@@ -279,9 +280,9 @@ impl ResolveAll {
     }
 }
 
-/// Has everything that waits at the step for the cause act on the decision, a thousand at most.
+/// Applies the decision to all orders that wait at the step for the cause, up to a thousand.
 ///
-/// **Repeats.** A second call reaches those that still wait.
+/// **Repeats.** A second call covers those that still wait.
 pub(crate) async fn resolve_all(
     app: &App,
     caller: &Caller,
@@ -305,11 +306,12 @@ pub(crate) async fn resolve_all(
     Ok(ResolvedAll { resolved, refused })
 }
 
-/// Tells the workflow of every order that waits the decision.
+/// Sends the decision to the workflow of every order that waits.
 async fn tell_all(app: &App, caller: &Caller, command: &ResolveAll) -> Result<Vec<One>, Problem> {
     let ResolveAll { step, cause, decision, why } = command;
     let alike = store::waiting_alike(&app.database, step, cause, ORDERS_MAX).await?;
-    // Once no worker answers one order, the others are not asked: each would take seconds.
+    // Once one call gets no answer from a worker, the remaining calls are skipped: each would take
+    // seconds to time out.
     let unanswered = AtomicBool::new(false);
     let tell = async |Occurrence { order_id, occurrence }: Occurrence| {
         let order_id = OrderId::of(order_id);
@@ -336,8 +338,8 @@ async fn tell_all(app: &App, caller: &Caller, command: &ResolveAll) -> Result<Ve
     Ok(stream::iter(alike).map(tell).buffered(AT_ONCE).collect().await)
 }
 
-/// A dispute is no workflow's: the decision about each goes on record, where a parcel that is held
-/// looks.
+/// A dispute has no workflow of its own: each decision is recorded in the database, where the step
+/// that holds a parcel reads it.
 async fn release_all(
     app: &App,
     caller: &Caller,
@@ -359,8 +361,8 @@ async fn release_all(
     Ok(told)
 }
 
-/// The disputes that wait for an answer and of which this is told, the longest waiting first. What is
-/// told of a dispute is in no column, so all that waits is read.
+/// The disputes that wait for an answer with this cause, the longest waiting first. The cause of a
+/// dispute is not a column, so all waiting entries are read.
 async fn disputes_alike(app: &App, cause: &str) -> Result<Vec<WaitingOrder>, Problem> {
     let is_alike = |WaitingOrder { attention, .. }: &WaitingOrder| {
         attention.step == StepName::AnswerDispute && attention.why.starts_with(cause)

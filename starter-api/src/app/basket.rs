@@ -1,11 +1,11 @@
-//! What a customer wants, where to, and with which discount: the part that quote and order share.
+//! The basket: articles, destination and discount. Quotes and orders share it.
 
 use domain::{CountryCode, DiscountCode, InvalidOrder, LINES_MAX, QUANTITY_MAX, Quantity, Sku};
 
 use crate::app::input::WholeNumber;
 use crate::error::{Breach, Problem, Rules};
 
-/// What is to be priced, as a caller wrote it.
+/// A basket, unchecked.
 #[derive(Clone, Debug)]
 pub(crate) struct BasketInput<'a> {
     pub(crate) lines: Vec<LineInput<'a>>,
@@ -13,7 +13,7 @@ pub(crate) struct BasketInput<'a> {
     pub(crate) discount_code: Option<&'a str>,
 }
 
-/// One article and how many of it, as a caller wrote it.
+/// An article and a quantity, unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LineInput<'a> {
     pub(crate) sku: &'a str,
@@ -27,7 +27,7 @@ pub(crate) struct Line {
     pub(crate) quantity: Quantity,
 }
 
-/// What is to be priced. The price itself is the shop's.
+/// A checked basket, not priced yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Basket {
     pub(crate) lines: Vec<Line>,
@@ -36,7 +36,7 @@ pub(crate) struct Basket {
 }
 
 impl Basket {
-    /// Checks everything that can be checked without the catalogue.
+    /// Checks everything that does not need the catalogue.
     pub(crate) fn check(rules: &mut Rules, input: &BasketInput<'_>) -> Option<Self> {
         let lines = check_lines(rules, &input.lines);
         let country = rules.check("/ship_to/country", CountryCode::parse(input.country));
@@ -50,7 +50,7 @@ impl Basket {
 pub(crate) fn check_lines(rules: &mut Rules, lines: &[LineInput<'_>]) -> Option<Vec<Line>> {
     match lines.len() {
         0 => rules.broken("/lines", InvalidOrder::NoLines),
-        // One answer for the whole list: its lines are not checked.
+        // One error for the whole list, without checking its lines.
         count if count > LINES_MAX => rules.broken("/lines", InvalidOrder::TooManyLines(count)),
         _ => return check_each(rules, lines),
     }
@@ -64,7 +64,8 @@ fn check_each(rules: &mut Rules, lines: &[LineInput<'_>]) -> Option<Vec<Line>> {
             rules.check(format_args!("/lines/{index}/quantity"), quantity(line.quantity));
         Some(Line { sku: sku?, quantity: quantity? })
     });
-    // Every line is checked before the first bad one decides, so that all are named.
+    // All lines are checked before collecting stops at the first error, so that every error is
+    // reported.
     lines.collect::<Vec<_>>().into_iter().collect()
 }
 
@@ -74,7 +75,8 @@ fn quantity(number: WholeNumber) -> Result<Quantity, String> {
     Quantity::new(pieces).map_err(|error| error.to_string())
 }
 
-/// Which part of the request made it impossible to price.
+/// The problem for a basket that cannot be priced, with a pointer to the offending part of the
+/// request.
 pub(crate) fn pricing_refused(error: &InvalidOrder) -> Problem {
     let pointer = match error {
         InvalidOrder::Quantity(_)

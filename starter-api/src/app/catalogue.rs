@@ -1,7 +1,7 @@
-//! The shop's prices and rates: read with every order, changed rarely.
+//! The shop's prices and rates: read with every order, changed rarely, and cached.
 //!
-//! No order is priced by what was read longer ago than [`FRESH_FOR`]. What is in use is read again
-//! before that, all articles together, so that a busy starter seldom has an order wait for a price.
+//! No cached value is used for longer than [`FRESH_FOR`]. Articles in use are refreshed earlier,
+//! all in one query, so that on a busy starter an order seldom waits for a price.
 
 mod articles;
 
@@ -20,11 +20,11 @@ use crate::app::catalogue::articles::Articles;
 use crate::app::money::stored_money;
 use crate::error::{Breach, OrProblem, Problem};
 
-/// How long a price may be out of date. The price an order is taken at is the one it keeps, so
-/// this is how long after a change the old price is still honoured.
+/// The maximum age of a cached price. An order keeps the price it was placed at, so this is also
+/// how long an old price is honoured after a change.
 const FRESH_FOR: Duration = Duration::from_secs(3);
 
-/// The catalogue, with a short-lived cache, so that it is not read again with every order.
+/// The catalogue with a short-lived cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogue {
     database: PgPool,
@@ -33,22 +33,22 @@ pub(crate) struct Catalogue {
     discounts: Cache<DiscountCode, KnownDiscount>,
 }
 
-/// What a basket costs, and by which discount.
+/// A basket's price, with the discount used.
 #[derive(Clone, Debug)]
 pub(crate) struct Priced {
     pub(crate) prices: PriceList,
-    /// The code as the shop writes it, whichever way the customer did.
+    /// The code in the shop's spelling, whatever the customer typed.
     pub(crate) discount_code: Option<DiscountCode>,
 }
 
-/// A discount, and its code as the shop writes it.
+/// A discount, with its code in the shop's spelling.
 #[derive(Clone, Debug)]
 struct KnownDiscount {
     code: DiscountCode,
     discount: Discount,
 }
 
-/// A row that the schema allows and the domain does not, such as an unknown currency.
+/// A row that the schema allows and the domain does not, such as one with an unknown currency.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} {name} is not usable")]
 struct BadRow {
@@ -56,7 +56,7 @@ struct BadRow {
     name: String,
 }
 
-/// Why something of the catalogue was not read.
+/// Why reading the catalogue failed.
 #[derive(Debug, thiserror::Error)]
 enum Unread {
     #[error(transparent)]
@@ -80,10 +80,10 @@ impl Catalogue {
         Self { database, articles, rates: cache(1), discounts: cache(10_000) }
     }
 
-    /// What the basket costs.
+    /// Prices a basket.
     ///
-    /// **Errors.** Each article the shop does not sell, an unknown discount code, a destination
-    /// it does not serve: 422 with a pointer.
+    /// **Errors.** 422 with a pointer for each article that the shop does not sell, an unknown
+    /// discount code, or a destination that the shop does not serve.
     pub(crate) async fn price(&self, basket: &Basket) -> Result<Priced, Problem> {
         let known = self.articles.of_basket(basket).await?;
         let mut breaches = Vec::new();
@@ -120,14 +120,14 @@ impl Catalogue {
         Ok(Priced { prices, discount_code })
     }
 
-    /// Drops an article from this process's cache. Other copies of the starter read the change some
-    /// seconds later.
+    /// Drops an article from this process's cache. Other instances of the starter see the change
+    /// some seconds later.
     pub(crate) async fn forget(&self, sku: &Sku) {
         self.articles.forget(sku).await;
     }
 
-    /// The discount of this code. People type codes in any case, so case does not matter; where two
-    /// codes differ by it alone, the one that was typed counts.
+    /// Finds a discount by its code, ignoring case. If two codes differ only in case, the exact
+    /// match wins.
     async fn discount(&self, code: &DiscountCode) -> Result<Option<KnownDiscount>, Problem> {
         const DOING: &str = "reading a discount code";
         if let Some(discount) = self.discounts.get(code).await {
@@ -153,7 +153,7 @@ impl Catalogue {
         Ok(Some(known))
     }
 
-    /// Callers that find none wait for the same reading.
+    /// Concurrent callers that miss the cache share one query.
     async fn rates(&self) -> Result<Arc<RateTable>, Problem> {
         const DOING: &str = "reading tax and shipping rates";
         let read = self.rates.try_get_with((), async { self.read_rates().await.map(Arc::new) });

@@ -1,4 +1,4 @@
-//! Customers: who they are beyond their orders.
+//! Customers' particulars.
 
 pub(crate) mod list;
 pub(crate) mod mail;
@@ -13,11 +13,11 @@ use utoipa::ToSchema;
 use crate::error::Problem;
 use crate::identity::Caller;
 
-/// A customer. Personal data: shown to themself and to those who serve them.
+/// A customer. Personal data: visible to the customer and to staff only.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Customer)]
 pub(crate) struct CustomerResource {
-    /// The customer's id everywhere else.
+    /// The customer's id.
     #[schema(example = "17850")]
     customer_id: String,
     /// The address they registered with; it cannot be changed here.
@@ -30,7 +30,7 @@ pub(crate) struct CustomerResource {
     created_at: DateTime<Utc>,
 }
 
-/// The customer id that a caller wrote, if they may see that customer.
+/// Parses a customer id, and checks that the caller may see that customer.
 fn visible(caller: &Caller, text: &str) -> Result<CustomerId, Problem> {
     let customer = CustomerId::parse(text).ok().filter(|customer| caller.sees(customer));
     customer.ok_or_else(Problem::customer_not_found)

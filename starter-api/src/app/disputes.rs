@@ -1,5 +1,5 @@
-//! Disputes of customers' banks, as staff see them. What becomes of one is decided by the bank; the
-//! worker puts that on record.
+//! Disputes of customers' banks, for staff. The bank decides a dispute; the worker records the
+//! decision.
 
 mod store;
 
@@ -30,19 +30,19 @@ pub(crate) struct DisputeResource {
     pub(crate) number: u32,
     /// Where it stands.
     pub(crate) status: DisputeStatus,
-    /// How much is disputed.
+    /// The disputed amount.
     pub(crate) amount: Money,
-    /// The bank's word for why.
+    /// The bank's reason code.
     #[schema(example = "fraudulent")]
     pub(crate) reason: String,
-    /// Until when the shop can answer, at the payment provider, if there is such a time.
+    /// The deadline for the shop's answer at the payment provider, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) evidence_due: Option<DateTime<Utc>>,
-    /// When the shop heard of it.
+    /// When the shop learned of it.
     pub(crate) opened_at: DateTime<Utc>,
     /// When it changed last.
     pub(crate) updated_at: DateTime<Utc>,
-    /// Who has dealt with it, if somebody has: a parcel is not held for it any more.
+    /// Who has released it, if somebody has: no parcel is held for it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eve")]
     pub(crate) released_by: Option<String>,
@@ -52,8 +52,7 @@ pub(crate) struct DisputeResource {
     pub(crate) position: i64,
 }
 
-/// A page of all disputes, the newest first, before this one: those that are open, those that are
-/// decided, or both.
+/// A page of all disputes before the cursor, newest first: open ones, decided ones, or both.
 pub(crate) async fn list(
     app: &App,
     is_open: Option<bool>,
@@ -64,7 +63,7 @@ pub(crate) async fn list(
     Ok(Page::of(disputes, size, |dispute| dispute.position.to_string()))
 }
 
-/// The order, with its disputes for a caller who may see them.
+/// The order, with its disputes if the caller may see them.
 pub(crate) async fn shown_with(
     app: &App,
     caller: &Caller,
@@ -77,10 +76,11 @@ pub(crate) async fn shown_with(
     Ok(OrderResource { disputes, ..order })
 }
 
-/// Puts on record that somebody has dealt with an open dispute of the order; whether there is one.
+/// Records that somebody has dealt with an open dispute of the order; returns whether there was
+/// one.
 ///
-/// **Repeats.** A dispute is dealt with once, until it has to be answered anew. The same person with
-/// the same reason gets the same answer again.
+/// **Repeats.** A dispute is released once, until it has to be answered again. The same person with
+/// the same reason gets the same answer.
 pub(crate) async fn release(
     app: &App,
     order_id: OrderId,

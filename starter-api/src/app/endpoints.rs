@@ -1,9 +1,9 @@
-//! Webhook endpoints: whom the shop tells of events by HTTP.
+//! Webhook endpoints: URLs to which the shop sends events.
 //!
-//! They are created and changed here, and told by the relay. A secret is drawn here, shown once, in
-//! the answer to the request that it is drawn for, and cannot be read back: the starter's role has no
-//! right to. So a request that is repeated is answered without it, and whoever has lost the first
-//! answer has the secret rotated.
+//! Endpoints are managed here, and the relay delivers to them. A secret is generated here and shown
+//! once, in the response to the request that created it; the starter's database role has no right
+//! to read it back. So a repeated request is answered without it, and a client that lost the first
+//! response rotates the secret.
 
 pub(crate) mod change;
 pub(crate) mod create;
@@ -25,37 +25,37 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::error::{Kind, Problem};
 
-/// The most characters of a description.
+/// The maximum length of a description, in characters.
 const DESCRIPTION_MAX: usize = 200;
 
-/// A webhook endpoint, and how it does.
+/// A webhook endpoint and its delivery state.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WebhookEndpoint)]
 pub(crate) struct EndpointResource {
     /// Its id.
     pub(crate) endpoint_id: Uuid,
-    /// Where messages go.
+    /// The URL that messages are sent to.
     #[schema(example = "https://erp.example.org/events")]
     url: String,
-    /// What it is, in words.
+    /// A description for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "the ERP")]
     description: Option<String>,
-    /// The events that it hears of; all, if none is named.
+    /// The events that are sent to it; all, if empty.
     events: Vec<EventType>,
-    /// Whether it is told anything.
+    /// Whether messages are sent to it.
     state: EndpointState,
-    /// Why not, and since when; absent while it is enabled.
+    /// Why and since when it is disabled; absent while it is enabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     disabled: Option<Disabled>,
-    /// Since when it has taken nothing although it was asked to; absent while it does.
+    /// Since when every delivery has failed; absent while deliveries succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failing_since: Option<DateTime<Utc>>,
-    /// What the last attempt ended with, while it takes nothing.
+    /// The result of the last attempt, while deliveries fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "it did not answer in time")]
     last_failure: Option<String>,
-    /// The secrets that messages are signed by, the newest first; not the secrets themselves.
+    /// The secrets that messages are signed with, newest first, without the secrets themselves.
     secrets: Vec<SecretStanding>,
     /// When it was created.
     created_at: DateTime<Utc>,
@@ -64,66 +64,66 @@ pub(crate) struct EndpointResource {
     created_by: String,
 }
 
-/// Since when a secret counts, and until when.
+/// The validity of a signing secret.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct SecretStanding {
-    /// When it was drawn.
+    /// When it was created.
     created_at: DateTime<Utc>,
-    /// Until when it counts, if a newer one has replaced it.
+    /// When it expires, if a newer one has replaced it.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// Whether an endpoint is told anything.
+/// Whether messages are sent to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum EndpointState {
-    /// It is.
+    /// Messages are sent.
     Enabled,
-    /// It is not; its messages wait.
+    /// No messages are sent; they wait.
     Disabled,
 }
 
-/// Why an endpoint is told nothing.
+/// Why an endpoint is disabled.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Disabled {
     /// The reason.
     because: DisabledBecause,
     /// Since when.
     at: DateTime<Utc>,
-    /// Who has disabled it, as the token named them, if somebody has.
+    /// Who has disabled it, as named by their token, if a person has.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eve")]
     by: Option<String>,
 }
 
-/// A reason for an endpoint to be disabled.
+/// The reason why an endpoint is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DisabledBecause {
-    /// An operator has decided so.
+    /// An operator has disabled it.
     ByOperator,
-    /// It has answered 410: it wants no more messages.
+    /// It has answered 410 Gone: it wants no more messages.
     Gone,
-    /// It has taken nothing for days.
+    /// All deliveries have failed for days.
     Failing,
 }
 
-/// An endpoint, with the secret that was drawn for it.
+/// An endpoint, with its new secret.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WebhookEndpointWithSecret)]
 pub(crate) struct EndpointWithSecret {
     /// The endpoint.
     #[serde(flatten)]
     pub(crate) endpoint: EndpointResource,
-    /// By what its receiver verifies messages. It is shown this once; a repeat of the request is
-    /// answered without it.
+    /// The secret with which the receiver verifies messages. It is shown only once; a repeat of the
+    /// request is answered without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "whsec_YW4gZXhhbXBsZSB0aGF0IGlzIG5vYm9keSdzIG93biE=")]
     pub(crate) secret: Option<String>,
 }
 
-/// The id that a caller wrote. Text that is no id names no endpoint.
+/// Parses an endpoint's id. Text that is not an id is answered like an unknown endpoint.
 fn parse_endpoint_id(text: &str) -> Result<Uuid, Problem> {
     let is_written_out = text.len() == uuid::fmt::Hyphenated::LENGTH;
     text.parse().ok().filter(|_id| is_written_out).ok_or_else(not_found)
@@ -133,14 +133,14 @@ fn not_found() -> Problem {
     Problem::new(Kind::EndpointNotFound, "There is no webhook endpoint with this id.")
 }
 
-/// The endpoint of this id.
+/// The endpoint with this id.
 ///
 /// **Errors.** 404 if there is none.
 pub(crate) async fn read(app: &App, endpoint_id: &str) -> Result<EndpointResource, Problem> {
     store::read(&app.database, parse_endpoint_id(endpoint_id)?).await?.ok_or_else(not_found)
 }
 
-/// The endpoint of this id, which is told what it is asked to be sent.
+/// The endpoint with this id, which must be enabled.
 ///
 /// **Errors.** 404 if there is none; 409 if it is disabled.
 async fn read_enabled(app: &App, endpoint_id: &str) -> Result<EndpointResource, Problem> {

@@ -1,4 +1,4 @@
-//! Values that callers write, on their way to being checked.
+//! Unchecked input values.
 
 use std::str::FromStr;
 
@@ -8,8 +8,8 @@ pub(crate) use domain::{line_as_written, line_of_text};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// A number as a caller wrote it. `None` stands for one that is not a whole number, such as 1.5,
-/// so that it is refused together with the other broken rules.
+/// An unchecked number. `None` stands for a value that is not a whole number, such as 1.5, so that
+/// it is reported together with the other broken rules.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WholeNumber(pub(crate) Option<i64>);
 
@@ -29,15 +29,14 @@ impl WholeNumber {
     }
 }
 
-/// The whole number that a text is: digits, and a `-` before them for one below zero. The numbers'
-/// own reader takes `+5`, too.
+/// Parses a whole number: digits with an optional `-`. Rust's own parser would also accept `+5`.
 pub(crate) fn number_as_written<N: FromStr>(text: &str) -> Option<N> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_number| is_plain)
 }
 
-/// Reads a number of a query string, for serde.
+/// Deserialises a number in a query string.
 pub(crate) fn number<'de, N, D>(deserializer: D) -> Result<Option<N>, D::Error>
 where
     N: FromStr,
@@ -47,7 +46,7 @@ where
     number.map(Some).ok_or_else(|| D::Error::custom("a whole number, such as 10"))
 }
 
-/// The text that a listing searches for.
+/// The search text of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct SearchText(String);
@@ -66,10 +65,10 @@ impl TryFrom<String> for SearchText {
     }
 }
 
-/// A moment that a caller names.
+/// A timestamp given by a caller.
 ///
-/// **Shape.** RFC 3339, such as `2026-01-01T00:00:00Z`: a year of four digits, which every column
-/// of the database holds.
+/// **Shape.** RFC 3339, such as `2026-01-01T00:00:00Z`, with a year of four digits, which every
+/// timestamp column can hold.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Moment(pub(crate) DateTime<Utc>);
@@ -79,9 +78,9 @@ impl TryFrom<String> for Moment {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let moment = DateTime::parse_from_rfc3339(&text);
-        // The library takes a space for the `T`, too.
+        // The library also accepts a space instead of the `T`.
         let moment = moment.ok().filter(|_moment| !text.contains(' '));
-        // An hour that is still in the year 9999 where it was written may be after it in UTC.
+        // A local time late in the year 9999 may be in the year 10000 in UTC.
         let moment =
             moment.map(|moment| moment.to_utc()).filter(|it| (0..=9_999).contains(&it.year()));
         moment.map(Self).ok_or("a moment as RFC 3339 writes it, such as 2026-01-01T00:00:00Z")

@@ -1,13 +1,11 @@
-//! Launches the orders that are on record: starts their workflows.
+//! Launches recorded orders: starts their workflows (transactional outbox).
 //!
-//! An order is put on record together with a row that says it has to be launched; the row goes
-//! once the workflow exists. A starter that has just placed an order launches it at once. Whatever
-//! is not launched after a moment is taken by any starter, the oldest first: after a crash, while
-//! Temporal is away, after the line was stopped, or when orders come faster than they can be
-//! launched.
+//! An order is stored together with a launch row, which is deleted once the workflow exists. The
+//! starter that has just placed an order launches it at once. Any starter takes what was not
+//! launched within a few seconds, oldest first: after a crash, while Temporal is unavailable, after
+//! launching was paused, or when orders arrive faster than they can be launched.
 //!
-//! While more orders come in than could be carried out, launching makes way for accepting; see
-//! [`intake`].
+//! During a burst of orders, launching yields to accepting; see [`intake`].
 
 mod intake;
 
@@ -35,108 +33,108 @@ use crate::app::orders::store::refund_launches::{self, DueRefund};
 use crate::error::Problem;
 use crate::temporal::{Launch, NotLaunched, Temporal};
 
-/// Orders whose workflow was started.
+/// Counter of started workflows.
 pub(crate) const LAUNCHED: &str = "ordersaga_orders_launched_total";
-/// Orders that wait for their launch.
+/// Gauge of the orders that wait for their launch.
 pub(crate) const BACKLOG: &str = "ordersaga_launch_backlog_orders";
-/// How long the oldest of them has waited.
+/// Gauge of the age of the oldest of them.
 pub(crate) const BACKLOG_OLDEST: &str = "ordersaga_launch_backlog_oldest_seconds";
-/// When it was last looked.
+/// Gauge of when the backlog was last read.
 pub(crate) const BACKLOG_SEEN_AT: &str = "ordersaga_launch_backlog_timestamp_seconds";
-/// 1 while an operator has stopped launching.
+/// Gauge: 1 while an operator has stopped launching.
 pub(crate) const STOPPED: &str = "ordersaga_launching_stopped";
-/// 1 while launching makes way for a burst of orders.
+/// Gauge: 1 while launching yields to a burst of orders.
 pub(crate) const MAKES_WAY: &str = "ordersaga_launching_makes_way";
-/// 1 while Temporal starts no workflows.
+/// Gauge: 1 while Temporal starts no workflows.
 pub(crate) const TEMPORAL_AWAY: &str = "ordersaga_temporal_away";
-/// Attempts that failed for a reason of the order's own.
+/// Counter of attempts that failed because of the order itself.
 pub(crate) const LAUNCHES_FAILED: &str = "ordersaga_launches_failed_total";
 
-/// How many workflows are started at once.
+/// The maximum number of concurrent starts.
 const AT_ONCE: usize = 64;
 
-/// How many refunds are taken from the database at once.
+/// The batch size of refunds.
 const REFUNDS: i64 = 64;
 
-/// How many orders may wait in this process to be launched by it. Later ones wait in the database.
+/// The maximum number of orders queued in this process. Later ones wait in the database.
 const PLACES: usize = 1_024;
 
-/// How many orders are taken from the database at once.
+/// The batch size of orders.
 const BATCH: i64 = 256;
 
-/// How many are launched a second while launching makes way for a burst.
+/// The number of launches per second while launching yields to a burst.
 const FEW: i64 = 2;
 
-/// How soon it is noticed that a burst is over.
+/// How often the end of a burst is checked.
 const BURST_LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How soon another starter takes an order that this one launches at once.
+/// How long other starters leave a new order to the process that placed it.
 const HEAD_START: PgInterval = PgInterval { months: 0, days: 0, microseconds: 5_000_000 };
 const AT_NO_TIME: PgInterval = PgInterval { months: 0, days: 0, microseconds: 0 };
 
-/// How often it is looked at what waits, and whether the line is stopped.
+/// How often the backlog is read, and whether launching is stopped.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Launched orders are taken off the list together: so many, or after so long.
+/// Launch rows are deleted in batches: of this size, or after this time.
 const SETTLE_MOST: usize = 200;
 const SETTLE_AFTER: Duration = Duration::from_millis(50);
 
-/// Over how many looks the rate of launching is measured.
+/// The number of looks over which the launch rate is measured.
 const LOOKS: usize = 30;
 
-/// The longest that a caller is asked to wait for the backlog to shrink.
+/// The maximum `Retry-After` for a full backlog.
 const RETRY_AFTER_SECONDS_MAX: u64 = 300;
 
-/// Launches orders. One for each starter.
+/// The launcher; each starter process has one.
 #[derive(Debug)]
 pub(crate) struct Launcher {
     database: PgPool,
     temporal: Temporal,
-    /// With so many orders waiting, no more are accepted.
+    /// The backlog at which no more orders are accepted.
     backlog_max: u64,
     intake: Intake,
-    /// Orders were left on the list, which nobody looks at before the next look.
+    /// Wakes the launcher when orders were left in the database before the next look.
     listed: Notify,
     places: Arc<Semaphore>,
     at_once: Semaphore,
     under_way: TaskTracker,
     launched: AtomicU64,
-    /// Orders that no longer wait.
+    /// Launched orders, whose launch rows can be deleted.
     settled: mpsc::UnboundedSender<Launched>,
     to_settle: Mutex<mpsc::UnboundedReceiver<Launched>>,
     sight: watch::Sender<Sight>,
 }
 
-/// What the launcher saw last.
+/// The state of the backlog at the last look.
 #[derive(Clone, Copy, Debug)]
 struct Sight {
-    /// Launching is stopped, or it has not been looked yet.
+    /// Launching is stopped, or the backlog has not been read yet.
     is_stopped: bool,
-    /// Older orders are due, so that new ones wait behind them.
+    /// Older orders are due, so new ones must queue behind them.
     is_queueing: bool,
-    /// Temporal starts nothing at the moment.
+    /// Temporal starts no workflows at the moment.
     is_away: bool,
-    /// How many orders wait.
+    /// The number of orders that wait.
     waiting: u64,
-    /// When the backlog will be gone at the rate of the last half minute.
+    /// When the backlog will be gone at the launch rate of the last half minute.
     retry_after_seconds: u16,
 }
 
-/// How fast launching is while it makes way for nothing.
+/// The launch rate while launching does not yield.
 #[derive(Debug, Default)]
 struct Pace {
-    /// How many had been launched at the last looks.
+    /// The total number of launches at the last looks.
     looks: VecDeque<(Instant, u64)>,
-    /// So many within so long.
+    /// The last measured rate: launches, and the time they took.
     known: Option<(u64, Duration)>,
 }
 
-/// Leave to place an order, given before it is placed.
+/// Permission to place an order, granted before it is placed.
 #[derive(Debug)]
 pub(crate) struct Admission(Option<OwnedSemaphorePermit>);
 
 impl Admission {
-    /// How soon after its placing a launcher may take the order from the database.
+    /// How soon after its placing any launcher may take the order from the database.
     pub(crate) const fn launch_after(&self) -> PgInterval {
         if self.0.is_some() { HEAD_START } else { AT_NO_TIME }
     }
@@ -155,7 +153,7 @@ impl Launch {
 }
 
 impl Launcher {
-    /// So many orders a second are a burst, for which launching makes way.
+    /// `burst_per_second` is the rate of orders from which launching yields.
     pub(crate) fn new(
         database: PgPool,
         temporal: Temporal,
@@ -186,14 +184,14 @@ impl Launcher {
         }
     }
 
-    /// Whether one more order may be placed.
+    /// Admits one more order, or refuses it.
     ///
-    /// **Errors.** 503 with an honest `Retry-After` when too many wait already.
+    /// **Errors.** 503 with a measured `Retry-After` if the backlog is full.
     pub(crate) fn admit(&self) -> Result<Admission, Problem> {
         let sight = *self.sight.borrow();
         if sight.waiting >= self.backlog_max {
-            let detail = "More orders wait to be processed than the shop lets wait. Nothing was \
-                          done; send the order again after the time in Retry-After.";
+            let detail = "Too many orders wait to be processed. Nothing was done; send the order \
+                          again after the time in Retry-After.";
             return Err(Problem::overloaded(detail).with_retry_after(sight.retry_after_seconds));
         }
         let is_burst = self.intake.comes(Instant::now());
@@ -201,7 +199,7 @@ impl Launcher {
             return Ok(Admission(None));
         }
         if is_burst {
-            // Those that come after the burst wait behind those that it leaves.
+            // Orders after the burst queue behind those that it leaves.
             self.sight.send_modify(|sight| sight.is_queueing = true);
             self.listed.notify_one();
             return Ok(Admission(None));
@@ -209,7 +207,7 @@ impl Launcher {
         Ok(Admission(Arc::clone(&self.places).try_acquire_owned().ok()))
     }
 
-    /// Launches an order that was placed a moment ago, if it was admitted to be launched at once.
+    /// Launches an order that was just placed, if its admission allows that.
     pub(crate) fn launch(self: &Arc<Self>, order: &Order, admission: Admission) {
         let Admission(Some(place)) = admission else { return };
         let (launcher, launch) = (Arc::clone(self), Launch::of(order));
@@ -219,8 +217,8 @@ impl Launcher {
         });
     }
 
-    /// Launches what is due until `stop`. After `served`, when no more orders are placed, finishes
-    /// what is under way and returns.
+    /// Launches due orders until `stop`. After `served`, when no more orders are placed, it
+    /// finishes what is in progress and returns.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken, served: CancellationToken) {
         let settle_all = CancellationToken::new();
         let settling = tokio::spawn(Arc::clone(&self).settle(settle_all.clone()));
@@ -247,7 +245,7 @@ impl Launcher {
                 if Instant::now() >= next_look {
                     break;
                 }
-                // Before the next look, only a burst leaves orders on the list.
+                // Before the next look, only a burst leaves orders in the database.
                 if !there_is_more && timeout_at(next_look, self.listed.notified()).await.is_err() {
                     break;
                 }
@@ -255,19 +253,20 @@ impl Launcher {
         }
     }
 
-    /// Launches some of what is due; whether there may be more.
+    /// Launches some due orders; returns whether there may be more.
     async fn launch_some(self: &Arc<Self>, next_look: Instant) -> bool {
         let sight = *self.sight.borrow();
         let makes_way = self.makes_way();
         let most = match (sight.is_away, makes_way) {
-            // One order is enough to find out whether Temporal is back.
+            // While Temporal is unavailable, one order is enough as a probe.
             (true, _) => 1,
             (false, true) => FEW,
             (false, false) => BATCH,
         };
         let mut there_is_more = !sight.is_stopped && self.take_due(most).await;
         if makes_way && !sight.is_stopped {
-            // The rest of the second is the burst's, unless it is over before and has left more.
+            // The rest of the second belongs to the burst, unless the burst ends earlier and leaves
+            // more orders.
             there_is_more = self.burst_is_over(next_look).await;
         }
         self.sight.send_modify(|sight| {
@@ -276,14 +275,14 @@ impl Launcher {
         there_is_more
     }
 
-    /// Whether launching makes way for a burst of orders.
+    /// Whether launching yields to a burst of orders.
     fn makes_way(&self) -> bool {
         let makes_way = self.intake.is_burst(Instant::now());
         metrics::gauge!(MAKES_WAY).set(u8::from(makes_way));
         makes_way
     }
 
-    /// Waits for the end of a burst; whether it has come by then.
+    /// Waits for the end of a burst; returns whether it ended before the deadline.
     async fn burst_is_over(&self, by: Instant) -> bool {
         loop {
             if !self.makes_way() {
@@ -297,8 +296,7 @@ impl Launcher {
         }
     }
 
-    /// Launches refunds that are due. They are few beside the orders, and each is taken off the list
-    /// by itself.
+    /// Launches due refunds. They are few compared to orders, so each row is deleted separately.
     async fn launch_refunds(&self) {
         match refund_launches::claim(&self.database, REFUNDS).await {
             Ok(due) => {
@@ -321,7 +319,7 @@ impl Launcher {
         };
         match launched {
             Ok(()) => note(refund_launches::settle(&self.database, due).await),
-            // It is taken again ten seconds after it was taken.
+            // Its claim expires after ten seconds, and it is claimed again.
             Err(NotLaunched::Unavailable(why)) => {
                 tracing::warn!(refund = start.refund.workflow_id(), why, "a refund waits");
             }
@@ -334,7 +332,7 @@ impl Launcher {
         }
     }
 
-    /// Looks at what waits; answers when to look again.
+    /// Reads the backlog; returns when to read it again.
     async fn look(&self, pace: &mut Pace) -> Instant {
         let now = Instant::now();
         match launches::look(&self.database).await {
@@ -364,7 +362,7 @@ impl Launcher {
         now.checked_add(LOOK_EVERY).unwrap_or(now)
     }
 
-    /// Launches so many orders that are due; whether there may be more.
+    /// Launches at most so many due orders; returns whether there may be more.
     async fn take_due(self: &Arc<Self>, most: i64) -> bool {
         let rows = match launches::claim(&self.database, most).await {
             Ok(rows) => rows,
@@ -376,7 +374,7 @@ impl Launcher {
         let is_full = i64::try_from(rows.len()).is_ok_and(|taken| taken == most);
         let launching = rows.into_iter().map(|row| {
             let launcher = Arc::clone(self);
-            // Goes on when the launcher is stopped.
+            // The task continues when the launcher is stopped.
             self.under_way.spawn(async move { launcher.carry_out_due(row).await })
         });
         join_all(launching.collect::<Vec<_>>()).await;
@@ -413,7 +411,7 @@ impl Launcher {
         }
     }
 
-    /// Temporal has started a workflow, or does not for this reason.
+    /// Records whether Temporal starts workflows, or why it does not.
     fn see_temporal(&self, away: Option<&str>) {
         metrics::gauge!(TEMPORAL_AWAY).set(u8::from(away.is_some()));
         self.sight.send_if_modified(|sight| {
@@ -440,7 +438,7 @@ impl Launcher {
         }
     }
 
-    /// Takes launched orders off the list, many together, until `stop`.
+    /// Deletes the rows of launched orders in batches, until `stop`.
     async fn settle(self: Arc<Self>, stop: CancellationToken) {
         let mut arriving = self.to_settle.lock().await;
         let mut batch = Vec::with_capacity(SETTLE_MOST);
@@ -483,7 +481,7 @@ impl Launcher {
     }
 }
 
-/// A row that was not updated is taken again when its time has come.
+/// A row that was not updated becomes due again later.
 fn note(updated: Result<(), sqlx::Error>) {
     if let Err(error) = updated {
         tracing::warn!(error = runtime::chain(&error), "a launch row was not updated");
@@ -491,10 +489,10 @@ fn note(updated: Result<(), sqlx::Error>) {
 }
 
 impl Pace {
-    /// Notes how many have been launched in all.
+    /// Records the total number of launches.
     fn note(&mut self, now: Instant, launched: u64, makes_way: bool) {
         if makes_way {
-            // How few are launched meanwhile does not tell how soon the backlog will be gone.
+            // The rate of a yielding launcher says nothing about how soon the backlog will be gone.
             self.looks.clear();
             return;
         }
@@ -508,7 +506,7 @@ impl Pace {
         self.looks.push_back((now, launched));
     }
 
-    /// How long so many orders take to launch.
+    /// The estimated time to launch this many orders.
     fn retry_after(&self, waiting: u64) -> u16 {
         let (launched, took) = self.known.unwrap_or_default();
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -539,7 +537,7 @@ mod tests {
         assert_eq!(asked(1_000, 500, 1_500, 10), 10);
         assert_eq!(asked(10, 0, 1_000, 1), 1);
         assert_eq!(asked(100_000, 0, 10, 10), 300);
-        // Nothing is launched: nobody knows.
+        // Nothing is launched, so there is no estimate.
         assert_eq!(asked(10, 7, 7, 10), 300);
     }
 
@@ -553,7 +551,7 @@ mod tests {
             pace.note(after(begun, second), 1_000, true);
             assert_eq!(pace.retry_after(1_000), 10);
         }
-        // The first look afterwards begins anew, and the next one measures.
+        // The first look after the burst restarts the measurement, and the next one completes it.
         pace.note(after(begun, 60), 1_000, false);
         assert_eq!(pace.retry_after(1_000), 10);
         pace.note(after(begun, 61), 1_200, false);

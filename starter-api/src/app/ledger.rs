@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 
 use crate::error::{Kind, Problem};
 
-/// The account with this name.
+/// Parses an account's name.
 pub(crate) fn parse_account(text: &str) -> Result<Account, Problem> {
     Account::by_id(text).ok_or_else(|| {
         let accounts = Account::ALL.map(Account::as_str).join(", ");
@@ -18,16 +18,16 @@ pub(crate) fn parse_account(text: &str) -> Result<Account, Problem> {
     })
 }
 
-/// A sum with the decimals of its currency. It may be below zero, which
-/// [`Money`](domain::Money) may not.
+/// Rescales a sum to the decimals of its currency. It may be negative, unlike
+/// [`Money`](domain::Money).
 pub(crate) fn with_minor_digits(mut sum: Decimal, currency: &str) -> Decimal {
     let digits = Currency::from_code(currency).and_then(|known| minor_digits(known).ok());
-    // Never fewer than it has: a sum with too many decimals is a fault that has to be seen.
+    // Never rounds: a sum with too many decimals is a fault that must stay visible.
     sum.rescale(digits.unwrap_or_default().max(sum.normalize().scale()));
     sum
 }
 
-/// An account or a currency that the database's own checks should have refused.
+/// A stored account or currency that the CHECK constraints should have refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the books have an entry that is not usable: {0}")]
 struct BadEntry(String);

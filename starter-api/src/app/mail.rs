@@ -1,5 +1,5 @@
-//! What customers are told by mail and text message, as operators see it. The relay sends it; here
-//! it is shown, and what waits for a person is decided.
+//! Mails and text messages to customers, for operators. The relay sends them; this module shows
+//! them, and records decisions about those that are parked.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,70 +14,70 @@ use crate::app::paging::{Page, PageSize};
 use crate::error::{Kind, OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// A mail or a text message to a customer, and what became of it. Whom it goes to is not in it.
+/// A mail or a text message to a customer, with its state. The recipient is not shown.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the answer says whose number it is")]
 pub(crate) struct Notification {
     /// Its number.
     notification_id: i64,
-    /// Which mail it is.
+    /// The template.
     #[schema(example = "shipped")]
     template: String,
-    /// By which way it goes: `mail` or `sms`.
+    /// The channel: `mail` or `sms`.
     #[schema(example = "mail")]
     channel: String,
-    /// What it tells of: an event by the order's id and its number, or a wait for an article.
+    /// What triggered it: an event (order id and sequence number), or a wait for an article.
     #[schema(example = "5bf1521d-9bb2-5baa-a74d-5f3bb0902d38:6")]
     fact: String,
     /// The order that it is about, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<Uuid>,
-    /// What became of it.
+    /// The state.
     #[schema(value_type = NotificationState)]
     state: String,
-    /// Whether it is sent again if nobody knows whether it was sent: `at-least-once` or
+    /// Whether it is sent again if the outcome of sending is unknown: `at-least-once` or
     /// `at-most-once`.
     #[schema(example = "at-most-once")]
     policy: String,
-    /// How often the server has put it off.
+    /// The number of temporary failures.
     #[schema(example = 0)]
     deferrals: i32,
-    /// When it is due, while it is still to be sent.
+    /// When it is due, while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_try_at: Option<DateTime<Utc>>,
-    /// Why it was put off, parked or skipped.
+    /// Why it was postponed, parked or skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "the server does not take the recipient: 550 5.1.1")]
     why: Option<String>,
-    /// When it was made.
+    /// When it was created.
     created_at: DateTime<Utc>,
     /// When it was sent, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     sent_at: Option<DateTime<Utc>>,
-    /// Who has decided about it last, as the token named them.
+    /// Who made the last decision about it, as named by their token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eve")]
     decided_by: Option<String>,
 }
 
-/// What became of a notification.
+/// The state of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum NotificationState {
-    /// It is due, or will be.
+    /// It is due now or later.
     Queued,
     /// It is being sent.
     Sending,
-    /// The server has it.
+    /// The mail server has accepted it.
     Sent,
-    /// It cannot be sent, or nobody knows whether it was: a person decides.
+    /// It cannot be sent, or the outcome of sending is unknown: a person decides.
     Parked,
-    /// It is not to be sent.
+    /// It will not be sent.
     Skipped,
 }
 
-/// Reads notifications; every query of them has the same columns.
+/// Reads notifications: every query selects the same columns.
 macro_rules! notifications_where {
     ($condition:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
@@ -91,14 +91,14 @@ macro_rules! notifications_where {
     };
 }
 
-/// Which notifications are listed.
+/// Filters of the list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Filter {
     pub(crate) state: Option<NotificationState>,
     pub(crate) order_id: Option<Uuid>,
 }
 
-/// A page of the notifications, the oldest first, after this one.
+/// A page of the notifications after the cursor, oldest first.
 pub(crate) async fn list(
     app: &App,
     filter: Filter,
@@ -120,9 +120,9 @@ pub(crate) async fn list(
     Ok(Page::of(notifications, size, |last| last.notification_id.to_string()))
 }
 
-/// Has a parked notification sent again.
+/// Sends a parked notification again.
 ///
-/// **Repeats.** What is sent again is not parked: the answer is 404.
+/// **Repeats.** The notification is not parked any more: the second request is answered 404.
 ///
 /// **Errors.** 404 if no notification of this number is parked.
 pub(crate) async fn retry(
@@ -144,9 +144,9 @@ pub(crate) async fn retry(
     read(&app.database, notification_id).await
 }
 
-/// Gives a notification up that is parked or still to be sent.
+/// Gives up a notification that is parked or queued.
 ///
-/// **Repeats.** What is given up is neither: the answer is 404.
+/// **Repeats.** The notification is neither any more: the second request is answered 404.
 ///
 /// **Errors.** 404 if no notification of this number is parked or queued.
 pub(crate) async fn skip(
@@ -176,9 +176,9 @@ pub(crate) async fn skip(
     read(&app.database, notification_id).await
 }
 
-/// Switches off the mails of the kind of the one that has this token, for its customer.
+/// Switches off mails of the same kind as the mail with this token, for its customer.
 ///
-/// **Repeats.** They stay switched off.
+/// **Repeats.** Idempotent.
 ///
 /// **Errors.** 404 if no mail has this token.
 pub(crate) async fn unsubscribe(app: &App, token: &str) -> Result<(), Problem> {
@@ -203,5 +203,8 @@ fn parse(notification_id: &str) -> Result<i64, Problem> {
 }
 
 fn not_found() -> Problem {
-    Problem::new(Kind::NotificationNotFound, "No such notification is there to be decided about.")
+    Problem::new(
+        Kind::NotificationNotFound,
+        "There is no notification with this number in a state that can be decided.",
+    )
 }

@@ -1,9 +1,9 @@
-//! Money as the database has it.
+//! Stored amounts of money.
 
 use domain::{Currency, Money};
 use rust_decimal::Decimal;
 
-/// The amount of a row; `None` if it is not a valid amount of a known currency.
+/// Converts a stored amount; `None` if it is not a valid amount of a known currency.
 pub(crate) fn stored_money(amount: Decimal, currency: &str) -> Option<Money> {
     Money::new(amount, Currency::from_code(currency)?).ok()
 }

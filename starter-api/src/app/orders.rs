@@ -1,4 +1,4 @@
-//! Orders: one file per operation, and the order itself as every operation answers it.
+//! Orders: one file per operation, and the representation of an order that they share.
 
 pub(crate) mod cancel;
 pub(crate) mod deliver;
@@ -33,96 +33,96 @@ use crate::error::Problem;
 /// The longest cancel window: a month.
 pub(crate) const CANCEL_WINDOW_SECONDS_MAX: u32 = 2_592_000;
 
-/// The longest patience with a party: a week.
+/// The longest patience (how long a step may wait for its party): a week.
 pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
 
 /// The longest time in which a declined payment may be replaced: a week.
 pub(crate) const PAYMENT_RETRY_SECONDS_MAX: u32 = 604_800;
 
-/// The longest that a person may take to look at an order: a week.
+/// The longest time for a review: a week.
 pub(crate) const REVIEW_SECONDS_MAX: u32 = 604_800;
 
-/// The longest that a customer may take to approve a payment, or to transfer the money: a month.
+/// The longest time for a customer to approve a payment or to transfer the money: a month.
 pub(crate) const APPROVAL_SECONDS_MAX: u32 = 2_592_000;
 
 /// An order, as its customer and the shop see it.
 ///
-/// **Shape.** Where it stands are three statuses: `status`, `payment_status` and
-/// `fulfilment_status`. What belongs to the status stands beside it, such as
-/// `{"status":"cancelled","reason":"…"}`. The payment token is not shown.
+/// **Shape.** It has three statuses: `status`, `payment_status` and `fulfilment_status`. Details of
+/// the status are fields beside it, such as `{"status":"cancelled","reason":"…"}`. The payment
+/// token is not shown.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderResource {
-    /// Its id everywhere.
+    /// The order's id.
     pub(crate) order_id: OrderId,
     /// Who ordered.
     pub(crate) customer_id: CustomerId,
     /// When it was placed.
     pub(crate) placed_at: DateTime<Utc>,
-    /// Where it stands.
+    /// The statuses.
     #[serde(flatten)]
     pub(crate) state: OrderState,
-    /// What the customer has to do before the order goes on, if it waits for that.
+    /// What the customer has to do before the order continues, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) customer_action: Option<CustomerAction>,
-    /// Disputes of the customer's bank about its payment, the first one first; for callers with the
-    /// scope `disputes:read`, and left out if there are none.
+    /// Disputes of the customer's bank about the payment, oldest first; for callers with the scope
+    /// `disputes:read`, and omitted if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) disputes: Vec<DisputeResource>,
-    /// What was bought, at the prices of that moment.
+    /// What was bought, at the prices at that time.
     pub(crate) lines: Vec<OrderLine>,
     /// What it costs in total.
     pub(crate) totals: Totals,
     /// The discount code used, if any.
     pub(crate) discount_code: Option<DiscountCode>,
-    /// Where it goes.
+    /// The destination.
     pub(crate) ship_to: Destination,
     /// The agreed terms, such as the cancel window.
     pub(crate) terms: Terms,
 }
 
-/// What the customer has to do before the order goes on.
+/// What the customer has to do before the order continues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CustomerAction {
-    /// What it is.
+    /// The kind of action.
     pub(crate) kind: CustomerActionKind,
-    /// Where the customer does it, at the payment provider. Whoever has the link may approve the
-    /// payment: pass it on to the customer and to nobody else. Of a transfer: account, holder, amount
-    /// and reference, as a `payto:` URI (RFC 8905).
+    /// The link at the payment provider. Anybody with the link can approve the payment: pass it on
+    /// to the customer and to nobody else. For a transfer: account, holder, amount and reference,
+    /// as a `payto:` URI (RFC 8905).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "https://sandbox.example/approve/17")]
     pub(crate) url: Option<String>,
-    /// Until when. After that the order is rejected.
+    /// The deadline. After that the order is rejected.
     pub(crate) until: DateTime<Utc>,
 }
 
-/// What a customer can have to do.
+/// The kinds of customer action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum CustomerActionKind {
-    /// To approve the payment at `url`, because their bank asks for it.
+    /// Approve the payment at `url`, because the customer's bank asks for it.
     ApprovePayment,
-    /// To pay in another way, because the payment was declined: `POST /v1/orders/{id}/payment`.
+    /// Pay in another way, because the payment was declined: `POST /v1/orders/{id}/payment`.
     ReplacePayment,
-    /// To transfer the money from their bank account, as `url` says.
+    /// Transfer the money from a bank account, as `url` says.
     TransferMoney,
 }
 
 impl CustomerActionKind {
-    /// Its name in every protocol.
+    /// The name in every protocol.
     pub(crate) fn name(self) -> &'static str {
         self.into()
     }
 }
 
 impl OrderResource {
-    /// Whether the customer can be told how it went, or what they have to do.
+    /// Whether the customer can be shown a result, or has to act.
     pub(crate) fn is_decided(&self) -> bool {
         self.customer_action.is_some() || self.state.is_decided()
     }
 
-    /// The order as it was placed a moment ago.
+    /// The order as it was just placed.
     pub(crate) fn placed(order: Order) -> Self {
         Self {
             order_id: order.order_id,
@@ -140,34 +140,34 @@ impl OrderResource {
     }
 }
 
-/// An order on record, with what tells whether a request repeats the one that placed it.
+/// An order on record, with the fingerprint that identifies repeats of the request that placed it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredOrder {
     pub(crate) resource: OrderResource,
     pub(crate) fingerprint: String,
 }
 
-/// Something that happened to an order. Never changed afterwards.
+/// An event of an order. Events are immutable.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderEvent {
-    /// The event's number within the order, from 1.
+    /// The event's number within the order, counted from 1.
     pub(crate) sequence: i32,
-    /// What happened.
+    /// The event type.
     #[serde(rename = "type")]
     #[schema(example = "order.placed")]
     pub(crate) kind: String,
-    /// The version of the type: a later one may have other particulars.
+    /// The version of the type: a later version may have other fields.
     #[schema(example = 1)]
     pub(crate) version: i16,
-    /// The particulars, by type.
+    /// The data, by type.
     #[schema(value_type = Object)]
     pub(crate) data: Value,
-    /// When.
+    /// When it happened.
     pub(crate) occurred_at: DateTime<Utc>,
 }
 
 impl OrderEvent {
-    /// The event with its particulars.
+    /// Decodes the event's data.
     ///
     /// **Errors.** A newer release wrote it.
     pub(crate) fn read(&self) -> Result<domain::event::OrderEvent, UnknownEvent> {
@@ -175,9 +175,9 @@ impl OrderEvent {
     }
 }
 
-/// The order id that a caller wrote. Text that is not an id names no order.
+/// Parses an order's id. Text that is not an id is answered like an unknown order.
 pub(crate) fn parse_id(text: &str) -> Result<OrderId, Problem> {
-    // With hyphens and nothing around it, as ids are written everywhere.
+    // Only the hyphenated form is accepted, so that each id has one spelling.
     let id = Some(text).filter(|text| text.len() == Hyphenated::LENGTH);
     let id = id.and_then(|text| text.parse().ok()).map(OrderId::of);
     id.ok_or_else(Problem::order_not_found)

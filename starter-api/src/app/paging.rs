@@ -1,12 +1,12 @@
-//! Lists in pages. Each page continues where the one before ended: unlike a page number, a cursor
-//! neither repeats nor skips anything when entries are added in between.
+//! Cursor pagination. Unlike page numbers, a cursor neither repeats nor skips items when entries
+//! are added in between.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::input::number_as_written;
 
-/// How many items a page has.
+/// The page size.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct PageSize(u16);
@@ -14,9 +14,10 @@ pub(crate) struct PageSize(u16);
 /// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Page<T> {
-    /// What the page shows.
+    /// The items of the page.
     pub items: Vec<T>,
-    /// Where the next page begins; absent on the last one. It is opaque, and its form may change.
+    /// The cursor of the next page; absent on the last page. It is opaque, and its format may
+    /// change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
@@ -24,7 +25,7 @@ pub(crate) struct Page<T> {
 impl PageSize {
     const MAX: u16 = 100;
 
-    /// One more than the page shows tells whether there is a next one.
+    /// The number of rows to read: the extra one tells whether there is a next page.
     pub(crate) fn to_read(self) -> i64 {
         i64::from(self.0).saturating_add(1)
     }
@@ -52,13 +53,13 @@ impl TryFrom<String> for PageSize {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        // What is no number is no number of items.
+        // Text that is not a number becomes 0, which is out of range.
         Self::try_from(number_as_written::<u16>(&text).unwrap_or_default())
     }
 }
 
 impl<T> Page<T> {
-    /// Makes a page of what was read, which is one item more if there is a next page.
+    /// Makes a page of the rows read, which include an extra one if there is a next page.
     pub(crate) fn of(
         mut read: Vec<T>,
         size: PageSize,

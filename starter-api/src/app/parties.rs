@@ -1,10 +1,11 @@
-//! The parties that orders depend on and that are not the shop's own. Each can be stopped and
-//! resumed.
+//! The outside services (parties) that orders depend on. Operators can stop and resume calls to
+//! each.
 //!
-//! A worker whose party does not answer leaves it alone for a while by itself, and says so. A party
-//! that is stopped is not called by any worker, not even to see whether it answers. Either way a
-//! step that needs it waits as for a party that does not answer: its time limit keeps running, and
-//! an order whose limit ends is unwound. Undos have no limit, and wait.
+//! A worker whose party does not answer stops calling it for a while by itself (circuit breaker),
+//! and reports that. A party that an operator has stopped is not called by any worker, not even by
+//! probes. Either way, a step that needs it waits as for a party that does not answer: its time
+//! limit keeps running, and an order that exceeds it is unwound. Undos have no time limit, and
+//! wait.
 
 pub(crate) mod list;
 pub(crate) mod resume;
@@ -18,25 +19,24 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::error::{Kind, OrProblem, Problem};
 
-/// A party that orders depend on, whether it is stopped, and how the workers deal with it.
+/// A party, with whether it is stopped and its state at each worker.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PartyStanding {
-    /// Which.
+    /// The party.
     party: Party,
-    /// The worst of what the workers report.
+    /// The worst state that any worker reports.
     state: ReportedState,
-    /// Who stopped it and why; absent while it is not stopped. The workers follow within some
-    /// seconds.
+    /// Who stopped it and why; absent while it is not stopped. Workers follow within some seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<Stop>,
-    /// What each worker reports that has done so within the last minute.
+    /// The state at each worker that has reported within the last minute.
     workers: Vec<WorkerStanding>,
 }
 
 /// Who stopped a party, and why.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Stop {
-    /// Who stopped it, as the token names them.
+    /// Who stopped it, as named by their token.
     #[schema(example = "eve")]
     stopped_by: String,
     /// Why.
@@ -46,35 +46,34 @@ pub(crate) struct Stop {
     stopped_at: DateTime<Utc>,
 }
 
-/// How one worker deals with a party.
+/// The state of a party at one worker.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WorkerStanding {
-    /// The worker's process and its machine.
+    /// The worker's process id and host.
     #[schema(example = "17@web-3")]
     worker: String,
-    /// How it deals with the party.
+    /// The state.
     state: ReportedState,
     /// Since when.
     since: DateTime<Utc>,
-    /// What its last call without an answer ended with, if there was one.
+    /// The error of its last call without an answer, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "the carrier does not answer")]
     last_failure: Option<String>,
 }
 
-/// How a party is dealt with, as the workers report it. The later in this list, the worse.
+/// The state of a party, as workers report it, from best to worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ReportedState {
     /// No worker has reported within the last minute.
     #[default]
     Unknown,
-    /// It answers, and is called.
+    /// It answers and is called.
     Answering,
-    /// It has not answered for so long that it is called only now and then, to see whether it
-    /// answers again.
+    /// It has not answered for so long that it is only probed now and then (open circuit breaker).
     LeftAlone,
-    /// It is not called, by an operator's decision.
+    /// It is not called, because an operator has stopped it.
     Stopped,
 }
 
@@ -88,7 +87,7 @@ impl From<PartyState> for ReportedState {
     }
 }
 
-/// The party with this name.
+/// Parses a party's name.
 fn parse_party(name: &str) -> Result<Party, Problem> {
     name.parse().map_err(|_unknown| {
         let parties = Party::all().map(Party::name).collect::<Vec<_>>().join(", ");
@@ -96,7 +95,7 @@ fn parse_party(name: &str) -> Result<Party, Problem> {
     })
 }
 
-/// How a party stands.
+/// A party's current state.
 async fn standing(app: &App, party: Party) -> Result<PartyStanding, Problem> {
     let stopped = sqlx::query_as!(
         Stop,
@@ -116,7 +115,7 @@ async fn standing(app: &App, party: Party) -> Result<PartyStanding, Problem> {
     .await
     .or_problem("reading how workers deal with a party")?;
     let workers = rows.into_iter().map(|row| {
-        // A later release's workers may know of more states.
+        // Workers of a later release may report states that this release does not know.
         let state = row.state.parse::<PartyState>().map(ReportedState::from).unwrap_or_default();
         let (worker, since, last_failure) = (row.worker, row.since, row.last_failure);
         WorkerStanding { worker, state, since, last_failure }

@@ -1,4 +1,4 @@
-//! The articles of the shop, their prices and availability.
+//! Articles, with their prices and availability.
 
 pub(crate) mod create;
 pub(crate) mod list;
@@ -20,19 +20,19 @@ use crate::error::{Problem, Rules};
 pub(crate) struct Product {
     /// The article's number (SKU).
     pub(crate) sku: Sku,
-    /// When its terms last changed, those that are not shown included.
+    /// When it was last changed, including fields that are not shown.
     #[serde(skip)]
     #[schema(ignore)]
     pub(crate) updated_at: Option<DateTime<Utc>>,
-    /// What it is, in words.
+    /// A description for people.
     name: String,
     /// What one piece costs, before tax.
     unit_price: Money,
-    /// Pieces that can be ordered at this moment. Not a promise: only an order reserves stock.
+    /// Pieces that can be ordered now. Not a guarantee: only an order reserves stock.
     available: i64,
 }
 
-/// The article as the database has it.
+/// An article, as stored.
 #[derive(Clone, Debug)]
 pub(crate) struct ProductRow {
     sku: String,
@@ -44,7 +44,7 @@ pub(crate) struct ProductRow {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("product {0} is not usable as the database has it")]
+#[error("product {0} is not valid as stored")]
 struct BadProduct(String);
 
 impl TryFrom<ProductRow> for Product {
@@ -61,22 +61,22 @@ impl TryFrom<ProductRow> for Product {
     }
 }
 
-/// The SKU that a caller wrote. Text that is not a SKU names no product.
+/// Parses a SKU. Text that is not a SKU is answered like an unknown product.
 pub(crate) fn parse_sku(text: &str) -> Result<Sku, Problem> {
     Sku::parse(text).map_err(|_no_sku| Problem::product_not_found())
 }
 
-/// What an article is called and costs, as a caller wrote it.
+/// An article's name and prices, unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TermsInput<'a> {
     pub(crate) name: &'a str,
     pub(crate) unit_price: &'a str,
     pub(crate) unit_cost: &'a str,
-    /// Of both; ISO 4217.
+    /// The currency of both prices; ISO 4217.
     pub(crate) currency: &'a str,
 }
 
-/// What an article is called and costs, checked.
+/// An article's name and prices, checked.
 #[derive(Clone, Debug)]
 struct ArticleTerms {
     name: String,

@@ -1,11 +1,11 @@
-//! The task queues that orders go through. Each can be paused and resumed.
+//! The task queues, each of which can be paused and resumed.
 //!
-//! While `orders` is paused, no order is launched: orders are accepted, and wait in the order of
-//! their placing. Those that were launched before come to their end. A worker whose `payments` or
-//! `fulfilment` is paused takes no more patient attempts from it, and finishes those it has. A
-//! step's first attempts run on `orders`, so they are still made: a party that nobody must call is
-//! stopped by `parties`. The time limit of a step keeps running while it waits on a paused queue,
-//! so an order whose step waits there for longer than its patience is unwound. Undos have no limit,
+//! While `orders` is paused, no order is launched: orders are accepted, and wait for their launch
+//! in the order of placing. Orders launched before continue to their end. While `payments` or
+//! `fulfilment` is paused, workers start no more patient attempts from it, and finish those in
+//! progress. The quick attempts of a step run on `orders`, so they are still made: to stop all
+//! calls to a party, use `parties`. The time limit of a step keeps running while it waits on a
+//! paused queue, so an order whose step exceeds its patience is unwound. Undos have no time limit,
 //! and wait.
 
 pub(crate) mod list;
@@ -19,14 +19,14 @@ use workflows::Queue;
 
 use crate::error::{Kind, Problem};
 
-/// A task queue, and whether it is served.
+/// A task queue, with whether it is paused.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = QueueStanding)]
 pub(crate) struct QueueState {
-    /// Which.
+    /// The queue.
     #[schema(example = "orders")]
     queue: &'static str,
-    /// Who paused it and why; absent while it is served.
+    /// Who paused it and why; absent while it is not paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused: Option<Pause>,
 }
@@ -34,7 +34,7 @@ pub(crate) struct QueueState {
 /// Who paused a queue, and why.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Pause {
-    /// Who paused it, as the token names them.
+    /// Who paused it, as named by their token.
     #[schema(example = "eve")]
     paused_by: String,
     /// Why.
@@ -44,7 +44,7 @@ pub(crate) struct Pause {
     paused_at: DateTime<Utc>,
 }
 
-/// The queue with this name.
+/// Parses a queue's name.
 fn parse_queue(name: &str) -> Result<Queue, Problem> {
     name.parse().map_err(|_unknown| {
         let queues = Queue::all().map(Queue::name).collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! What would this cost?
+//! Quotes the price of a basket.
 
 use domain::PriceList;
 
@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::app::basket::{Basket, BasketInput};
 use crate::error::{Problem, Rules};
 
-/// Prices a basket by the same arithmetic that an order is charged by, without any effect.
+/// Prices a basket with the calculation that orders are charged by, without side effects.
 pub(crate) async fn quote(app: &App, input: &BasketInput<'_>) -> Result<PriceList, Problem> {
     let mut rules = Rules::default();
     let basket = Basket::check(&mut rules, input);

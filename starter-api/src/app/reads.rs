@@ -1,11 +1,11 @@
-//! Reads of single rows, of which many are one query.
+//! Batches concurrent reads of single rows into one query.
 //!
-//! While a query runs, further callers ask; the next query reads for all of them. So a caller of an
-//! idle starter is served at once, a busy starter asks the database once for many callers, and
-//! nobody waits for a timer.
+//! While a query runs, further callers queue; the next query reads all their rows. So a caller of
+//! an idle starter is served at once, a busy starter sends one query for many callers, and nobody
+//! waits for a timer.
 //!
-//! Each row is read by a query that has begun after its caller asked, as if the caller had been
-//! alone: what it has been told before, it finds.
+//! Each row is read by a query that began after its caller asked, so a caller always sees what was
+//! committed before (read-your-writes).
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -19,40 +19,41 @@ use tokio::sync::oneshot;
 
 use crate::error::Problem;
 
-/// How many queries for one kind of rows run at once: with more, each would read for fewer callers.
+/// The number of concurrent queries for one kind of row. More would make each batch smaller.
 const QUERIES: usize = 2;
 
-/// How many run while many callers wait, because the database has to look on its disk.
+/// The number of concurrent queries while many callers wait, because the database has to read from
+/// disk.
 const QUERIES_MAX: usize = 4;
 
-/// More callers than this waiting for each query that runs are many.
+/// The number of waiting callers per running query above which more queries start.
 const CALLERS_FEW: usize = 16;
 
-/// For how many callers one query reads at most, so that no answer grows without bound.
+/// The maximum number of keys in one query, which bounds the size of its result.
 const CALLERS_MAX: usize = 64;
 
 /// A row that is read by its key.
 pub(crate) trait KeyedRow: Clone + Send + Sync + 'static {
-    /// What one row is found by.
+    /// The type of the key.
     type Key: Clone + Eq + Hash + Send + Sync + 'static;
 
-    /// The key that this row is found by.
+    /// This row's key.
     fn key(&self) -> Self::Key;
 
-    /// The rows with these keys, in any order. No key is given twice.
+    /// Reads the rows with these keys, in any order. The keys are distinct.
     fn with_keys(
         database: &PgPool,
         keys: &[Self::Key],
     ) -> impl Future<Output = Result<Vec<Self>, sqlx::Error>> + Send;
 }
 
-/// Reads rows of one kind. Clones share their queries.
+/// A batching reader of one kind of row. Clones share the queue.
 pub(crate) struct Reads<R: KeyedRow> {
     database: PgPool,
     queue: Arc<Mutex<Queue<R>>>,
 }
 
-/// Who waits for a row.
+/// The callers that wait for a row.
 struct Queue<R: KeyedRow> {
     callers: VecDeque<Waiting<R>>,
     queries: usize,
@@ -63,7 +64,7 @@ struct Waiting<R: KeyedRow> {
     answer: oneshot::Sender<Found<R>>,
 }
 
-/// The row, if there is one. All callers of a query share its error.
+/// The row, if it exists. All callers of a failed query share its error.
 type Found<R> = Result<Option<R>, Arc<sqlx::Error>>;
 
 #[derive(Debug, thiserror::Error)]
@@ -83,19 +84,20 @@ impl<R: KeyedRow> fmt::Debug for Reads<R> {
 }
 
 impl<R: KeyedRow> Reads<R> {
-    /// Reads from this database.
+    /// A reader for this database.
     pub(crate) fn of(database: PgPool) -> Self {
         let queue = Queue { callers: VecDeque::new(), queries: 0 };
         Self { database, queue: Arc::new(Mutex::new(queue)) }
     }
 
-    /// The row with this key, if there is one. `doing` says for what it is read.
+    /// Reads the row with this key, if it exists. `doing` names the operation in errors.
     ///
     /// **Errors.** 503 while the database does not answer.
     pub(crate) async fn one(&self, doing: &'static str, key: R::Key) -> Result<Option<R>, Problem> {
         let (answer, answered) = oneshot::channel();
         if self.queue().join(Waiting { key, answer }) {
-            // A task of its own: the queries go on though the caller that began them has gone.
+            // A separate task: the queries continue even if the caller that started them is
+            // cancelled.
             tokio::spawn(Querying { reads: self.clone(), is_counted: true }.run());
         }
         match answered.await {
@@ -110,7 +112,7 @@ impl<R: KeyedRow> Reads<R> {
 }
 
 impl<R: KeyedRow> Queue<R> {
-    /// Queues a caller; whether one more task is to make queries.
+    /// Queues a caller; returns whether to start another query task.
     fn join(&mut self, caller: Waiting<R>) -> bool {
         self.callers.push_back(caller);
         let is_crowded = self.callers.len() > self.queries.saturating_mul(CALLERS_FEW);
@@ -121,29 +123,29 @@ impl<R: KeyedRow> Queue<R> {
         is_needed
     }
 
-    /// The callers of the next query; none if nobody waits.
+    /// Takes the callers of the next query; empty if nobody waits.
     fn next(&mut self) -> Vec<Waiting<R>> {
         let count = self.callers.len().min(CALLERS_MAX);
         self.callers.drain(..count).collect()
     }
 }
 
-/// One of the tasks that make queries, until it ends.
+/// A task that runs queries until the queue is empty.
 struct Querying<R: KeyedRow> {
     reads: Reads<R>,
     is_counted: bool,
 }
 
 impl<R: KeyedRow> Querying<R> {
-    /// Makes queries for as long as callers wait.
+    /// Runs queries for as long as callers wait.
     async fn run(mut self) {
         while let Some(callers) = self.next() {
             answer(&self.reads.database, callers).await;
         }
     }
 
-    /// The callers of the next query. Without any, the task counts no more, under the same lock: the
-    /// next caller begins another one.
+    /// Takes the callers of the next query. If there are none, the task is deregistered under the
+    /// same lock, so that the next caller starts a new one.
     fn next(&mut self) -> Option<Vec<Waiting<R>>> {
         let mut queue = self.reads.queue();
         let callers = queue.next();
@@ -157,7 +159,7 @@ impl<R: KeyedRow> Querying<R> {
     }
 }
 
-/// A task that has panicked counts no more either, or nobody would be answered after a few of them.
+/// Deregisters a task that has panicked, too; otherwise no queries would run after a few panics.
 impl<R: KeyedRow> Drop for Querying<R> {
     fn drop(&mut self) {
         if self.is_counted {
@@ -167,10 +169,10 @@ impl<R: KeyedRow> Drop for Querying<R> {
     }
 }
 
-/// Reads for all of these callers at once, and answers them.
+/// Reads the rows of all these callers in one query, and answers them.
 async fn answer<R: KeyedRow>(database: &PgPool, callers: Vec<Waiting<R>>) {
     let mut waiting = HashMap::<_, Vec<_>>::with_capacity(callers.len());
-    // One that has gone meanwhile needs no row.
+    // A cancelled caller needs no row.
     for Waiting { key, answer } in callers.into_iter().filter(|it| !it.answer.is_closed()) {
         waiting.entry(key).or_default().push(answer);
     }
@@ -179,7 +181,8 @@ async fn answer<R: KeyedRow>(database: &PgPool, callers: Vec<Waiting<R>>) {
         return;
     }
     match R::with_keys(database, &keys).await {
-        // A row that cannot be read is the trouble of its own callers only.
+        // A row that cannot be decoded must only fail its own callers, so each key is read
+        // separately.
         Err(error) if keys.len() > 1 && DatabaseFault::of(&error) == DatabaseFault::Broken => {
             for (key, answers) in waiting {
                 let found = R::with_keys(database, slice::from_ref(&key)).await;
@@ -190,7 +193,7 @@ async fn answer<R: KeyedRow>(database: &PgPool, callers: Vec<Waiting<R>>) {
     }
 }
 
-/// Gives all who wait what was found for them. Who has gone is not there to be told.
+/// Sends each row to the callers that wait for it. Cancelled callers are skipped.
 fn hand_over<R: KeyedRow>(
     found: Result<Vec<R>, sqlx::Error>,
     mut waiting: HashMap<R::Key, Vec<oneshot::Sender<Found<R>>>>,
@@ -205,7 +208,7 @@ fn hand_over<R: KeyedRow>(
     };
     for row in rows {
         let mut answers = waiting.remove(&row.key()).unwrap_or_default();
-        // Most rows have one caller, for whom nothing is copied.
+        // Most rows have a single caller, which gets the row without a copy.
         let last = answers.pop();
         for answer in answers {
             drop(answer.send(Ok(Some(row.clone()))));
@@ -226,12 +229,12 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
-    /// A row that is its own key. Odd ones exist; a query for 0 panics, one for 2 has no answer, and
-    /// the row of 4 cannot be read.
+    /// A test row that is its own key. Odd keys exist; a query for 0 panics, one for 2 gets no
+    /// answer, and the row of 4 cannot be decoded.
     #[derive(Clone, Debug, PartialEq)]
     struct Odd(u32);
 
-    /// Queries go on one by one, as the test lets them.
+    /// Lets the test release queries one by one.
     static MAY_GO_ON: Semaphore = Semaphore::const_new(0);
     static ASKED: Mutex<Vec<Vec<u32>>> = Mutex::new(Vec::new());
 
@@ -262,7 +265,7 @@ mod tests {
         ASKED.lock().unwrap().clone()
     }
 
-    /// Lets other tasks go on until this is so.
+    /// Yields to other tasks until the condition holds.
     async fn until(is_so: impl Fn() -> bool) {
         for _ in 0..1_000 {
             if is_so() {
@@ -302,14 +305,15 @@ mod tests {
         assert_eq!(then.await.unwrap(), [some(5), Ok(None), some(5), some(7)]);
         assert_eq!(asked()[2..], [[5, 6, 7]], "each row is read once");
 
-        // A database that does not answer is told to all; a bad row to those who asked for it.
+        // If the database does not answer, all callers get an error; an undecodable row fails only
+        // its own callers.
         MAY_GO_ON.add_permits(4);
         let failed = join_all([2, 9].map(|key| one(&reads, key))).await;
         assert_eq!(failed, [Err(Kind::TryAgain), Err(Kind::TryAgain)]);
         let bad = join_all([4, 9].map(|key| one(&reads, key))).await;
         assert_eq!(bad, [Err(Kind::Internal), some(9)]);
 
-        // A bug in a query does not keep later callers from being answered.
+        // After a panic in a query, later callers are still answered.
         for _ in 0..=QUERIES {
             assert_eq!(one(&reads, 0).await, Err(Kind::Internal));
         }

@@ -1,4 +1,4 @@
-//! Where the payment provider and the shop do not say the same, and what of that is settled.
+//! Differences between the payment provider and the shop, and their settlement.
 
 use chrono::{DateTime, Utc};
 use domain::OrderId;
@@ -24,13 +24,13 @@ pub(crate) struct Difference {
     difference_id: i64,
     /// How they differ.
     kind: DifferenceKind,
-    /// The provider's own name for the payment or the payout.
+    /// The id of the payment or payout at the provider.
     #[schema(example = "pi_3MtwBwLkdIwHu7ix28a3tqPa")]
     subject: String,
     /// The order that the payment is for, if the shop has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<OrderId>,
-    /// What the provider says; absent if it does not know the payment.
+    /// What the provider has on record; absent if it does not know the payment.
     #[serde(skip_serializing_if = "Option::is_none")]
     at_provider: Option<DifferentAmount>,
     /// What the shop has on record; absent if it does not know the payment.
@@ -45,22 +45,22 @@ pub(crate) struct Difference {
     /// When a person has settled it, if somebody has.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_at: Option<DateTime<Utc>>,
-    /// Who, as the token named them.
+    /// Who settled it, as named by their token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eve")]
     settled_by: Option<String>,
-    /// Why.
+    /// The reason for settling it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "given back by bank transfer")]
     settled_why: Option<String>,
 }
 
-/// What one side says. Of a payout it may be below zero.
+/// The amount according to one side. That of a payout may be negative.
 ///
 /// **Units.** Major units of the currency, as text.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DifferentAmount {
-    /// How much.
+    /// The amount.
     #[schema(value_type = String, example = "24.30")]
     amount: Decimal,
     /// ISO 4217.
@@ -68,7 +68,7 @@ pub(crate) struct DifferentAmount {
     currency: String,
 }
 
-/// Reads differences that are not gone as [`Row`]s; every query of them has the same columns.
+/// Reads existing differences as [`Row`]s: every query selects the same columns.
 macro_rules! differences_where {
     ($condition:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
@@ -83,7 +83,7 @@ macro_rules! differences_where {
     };
 }
 
-/// A difference as the database has it.
+/// A difference, as stored.
 struct Row {
     difference_id: i64,
     kind: String,
@@ -123,7 +123,7 @@ impl TryFrom<Row> for Difference {
     }
 }
 
-/// What to do, and how the difference gets off the list.
+/// What to do, and how the difference is closed.
 fn advice(kind: DifferenceKind, difference_id: i64) -> String {
     format!(
         "{}; the next comparison closes what is gone, and `ordersaga differences settle \
@@ -132,8 +132,8 @@ fn advice(kind: DifferenceKind, difference_id: i64) -> String {
     )
 }
 
-/// A page of the differences that stand open, or of those that a person has settled and that are
-/// not gone, the oldest first, after this one.
+/// A page of the differences after the cursor, oldest first: open ones, or settled ones that still
+/// exist.
 pub(crate) async fn list(
     app: &App,
     is_settled: bool,
@@ -154,12 +154,12 @@ pub(crate) async fn list(
     Ok(Page::of(differences, size, |last: &Difference| last.difference_id.to_string()))
 }
 
-/// Puts on record that a person has settled a difference: it is listed no more, for as long as both
-/// sides say what they say now.
+/// Records that a person has settled a difference: it is not listed any more for as long as both
+/// sides stay unchanged.
 ///
-/// **Repeats.** What is settled is not open: the answer is 404.
+/// **Repeats.** The difference is not open any more: the second request is answered 404.
 ///
-/// **Errors.** 404 if no difference of this number stands open.
+/// **Errors.** 404 if there is no open difference with this number.
 pub(crate) async fn settle(
     app: &App,
     caller: &Caller,
@@ -170,7 +170,7 @@ pub(crate) async fn settle(
     let why = rules.check("/why", line_of_text(why, 200));
     let why = rules.kept(why)?;
     let not_found =
-        || Problem::new(Kind::DifferenceNotFound, "No difference of this number stands open.");
+        || Problem::new(Kind::DifferenceNotFound, "There is no open difference with this number.");
     let difference_id = number_as_written::<i64>(difference_id).ok_or_else(not_found)?;
     let by = caller.name();
     let is_settled = sqlx::query_scalar!(
@@ -189,7 +189,7 @@ pub(crate) async fn settle(
     read(&app.database, difference_id).await?.ok_or_else(not_found)
 }
 
-/// The difference, unless a run has found it gone meanwhile.
+/// The difference, unless a run has found it gone in the meantime.
 async fn read(database: &PgPool, difference_id: i64) -> Result<Option<Difference>, Problem> {
     let row = differences_where!("difference_id = $1", difference_id)
         .fetch_optional(database)

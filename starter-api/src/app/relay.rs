@@ -1,5 +1,5 @@
-//! Where messages of orders go: how each sink stands, what its receiver has refused, and what operators
-//! do about it. The relay carries it out; what an operator asks for is on record with who and why.
+//! The sinks of the relay: the state of each, parked messages, and operators' commands. The relay
+//! carries the commands out; each is recorded with who gave it and why.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,67 +12,67 @@ use crate::app::paging::{Page, PageSize};
 use crate::error::{Kind, OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// Every place that messages go to.
+/// All sinks.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SinkList {
-    /// The sinks, by their names.
+    /// The sinks, by name.
     pub(crate) items: Vec<SinkStanding>,
     /// Whether the database was restored from a dump. Then nothing is delivered until
     /// `ordersaga relay rebase` was run.
     pub(crate) is_restored: bool,
 }
 
-/// How a sink stands.
+/// The state of a sink.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SinkStanding {
-    /// What it is called.
+    /// The sink's name.
     #[schema(example = "kafka")]
     sink: String,
-    /// Whether it gets on.
+    /// Its state.
     state: SinkState,
-    /// How many messages it has still to have; 1,250 of each of its eight shards are counted at most,
-    /// and while it is paused 125.
+    /// The number of messages still to be delivered. At most 1,250 are counted in each of its eight
+    /// shards, or 125 while it is paused.
     #[schema(example = 12)]
     waiting: i64,
-    /// When the oldest message was written that it has still to have, or that is tried again.
+    /// When the oldest message was written that is still to be delivered or is being retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_at: Option<DateTime<Utc>>,
-    /// How many messages its receiver has taken.
+    /// The number of messages that its receiver has accepted.
     #[schema(example = 48_210)]
     delivered: i64,
-    /// How many its receiver did not want to hear of.
+    /// The number of messages that were filtered out.
     #[schema(example = 0)]
     not_wanted: i64,
-    /// How many messages were refused and wait for an operator: one of each order.
+    /// The number of refused messages that wait for an operator: at most one of each order.
     #[schema(example = 1)]
     refused: i64,
-    /// How many alone were not taken, and are tried again by themselves.
+    /// The number of messages that failed individually and are retried automatically.
     #[schema(example = 0)]
     retried: i64,
-    /// How many wait behind either, as later messages of the same orders.
+    /// The number of messages that wait behind those, as later messages of the same orders.
     #[schema(example = 3)]
     behind: i64,
-    /// When its receiver last took one.
+    /// When its receiver last accepted a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     progressed_at: Option<DateTime<Utc>>,
-    /// Since when its receiver has taken nothing, if that is so.
+    /// Since when its receiver has accepted nothing, if it is failing.
     #[serde(skip_serializing_if = "Option::is_none")]
     failing_since: Option<DateTime<Utc>>,
-    /// Why, or why the oldest message that is tried again was not taken.
+    /// The error of the sink, or of the oldest message that is being retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "the broker does not answer")]
     failure: Option<String>,
-    /// Who has paused it, and why; absent while it is not paused.
+    /// Who paused it and why; absent while it is not paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused: Option<SinkPause>,
-    /// The processes that read for it, with their machines.
+    /// The processes that serve it, with their hosts.
     readers: Vec<String>,
 }
 
-/// Who has paused a sink, and why.
+/// Who paused a sink, and why.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SinkPause {
-    /// Who, as the token names them.
+    /// Who paused it, as named by their token.
     #[schema(example = "eve")]
     paused_by: String,
     /// Why.
@@ -82,21 +82,21 @@ pub(crate) struct SinkPause {
     paused_at: DateTime<Utc>,
 }
 
-/// Whether a sink gets on.
+/// The state of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SinkState {
-    /// It is delivered to.
+    /// Messages are delivered.
     Read,
-    /// Its receiver takes nothing at present, and is asked again and again.
+    /// Its receiver accepts nothing at present, and is retried.
     Failing,
     /// An operator has paused it.
     Paused,
-    /// No process reads for it: none runs, or none is configured to.
+    /// No process serves it: none is running or configured for it.
     Unread,
 }
 
-/// A message that an order's later ones wait behind.
+/// A parked message, behind which later messages of its order wait.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ParkedMessage {
     /// The order.
@@ -105,64 +105,64 @@ pub(crate) struct ParkedMessage {
     /// The message's number within its order.
     #[schema(example = 3)]
     sequence: i32,
-    /// Why the receiver will never take it; absent for one that is tried again by itself.
+    /// Why the receiver will never accept it; absent for a message that is retried automatically.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "the broker refuses a message of 2 MB")]
     refused: Option<String>,
-    /// Why it was not taken when it was last tried, if the receiver did not say that it never will.
+    /// Why the last attempt failed, if the receiver did not refuse it for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     /// Since when it is parked.
     parked_at: DateTime<Utc>,
-    /// How often it was tried since then, or since an operator has decided.
+    /// The number of attempts since then, or since an operator's decision.
     #[schema(example = 0)]
     tries: i16,
-    /// When it is tried again, if it is by itself.
+    /// When it is retried automatically, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_at: Option<DateTime<Utc>>,
-    /// What an operator has decided, until it is carried out.
+    /// An operator's decision that has not been carried out yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "replay")]
     decision: Option<String>,
-    /// Who has decided, as the token named them.
+    /// Who decided, as named by their token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eve")]
     decided_by: Option<String>,
-    /// How many later messages of the order wait behind it.
+    /// The number of later messages of the order that wait behind it.
     #[schema(example = 3)]
     behind: i64,
     #[serde(skip)]
     position: i64,
 }
 
-/// How many messages were decided about.
+/// The number of messages that a decision covers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Decided {
-    /// So many: one of each order. None if no message waits for a decision, or somebody was faster.
-    /// Where everything is delivered again: how many messages are kept, 10,000 at most being counted.
+    /// One of each order; 0 if no message waited for a decision, or another operator was faster.
+    /// For a full replay: the number of kept messages, counted up to 10,000.
     #[schema(example = 1)]
     decided: i64,
 }
 
-/// A sink that is not kept any more.
+/// A sink that was removed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Removed {
-    /// Which.
+    /// The sink's name.
     #[schema(example = "kafka")]
     removed: String,
 }
 
-/// What to do with messages that were refused.
+/// A decision about refused messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Deliver them again, and what waits behind them.
+    /// Deliver them again, with those that wait behind them.
     Replay,
-    /// Give them up, and deliver what waits behind them.
+    /// Give them up, and deliver those that wait behind them.
     Skip,
 }
 
 impl Decision {
-    /// As the database writes it.
+    /// Its name in the database.
     const fn name(self) -> &'static str {
         match self {
             Self::Replay => "replay",
@@ -171,7 +171,7 @@ impl Decision {
     }
 }
 
-/// Every sink, and how it stands.
+/// All sinks with their states.
 pub(crate) async fn list(app: &App) -> Result<SinkList, Problem> {
     const DOING: &str = "reading how the sinks stand";
     let is_restored = sqlx::query_scalar!(r#"select outbox.is_restored() as "is_restored!""#)
@@ -224,8 +224,8 @@ async fn standings(app: &App, sink: Option<&str>) -> Result<Vec<SinkStanding>, P
     Ok(standings.collect())
 }
 
-/// A page of the messages of a sink that others wait behind, in the order in which they were written,
-/// after this position.
+/// A page of the parked messages of a sink, in the order in which they were written, after this
+/// position.
 ///
 /// **Errors.** 404 if there is no such sink.
 pub(crate) async fn parked(
@@ -259,9 +259,9 @@ pub(crate) async fn parked(
     Ok(Page::of(rows, size, |last: &ParkedMessage| last.position.to_string()))
 }
 
-/// Pauses a sink, or lets it go on.
+/// Pauses or resumes a sink.
 ///
-/// **Repeats.** A sink that is paused stays paused by whoever paused it first.
+/// **Repeats.** A paused sink stays paused, in the name of whoever paused it first.
 ///
 /// **Errors.** 404 if there is no such sink.
 pub(crate) async fn pause(
@@ -286,13 +286,13 @@ pub(crate) async fn pause(
     if !is_known {
         return Err(not_found());
     }
-    tracing::warn!(sink, is_paused, by, "a sink is paused or goes on");
+    tracing::warn!(sink, is_paused, by, "a sink was paused or resumed");
     standings(app, Some(sink)).await?.pop().ok_or_else(not_found)
 }
 
-/// Decides about messages that a sink's receiver has refused: those of one order, or of all.
+/// Decides about refused messages of a sink: those of one order, or all.
 ///
-/// **Repeats.** What is decided is decided; a second decision finds nothing.
+/// **Repeats.** A second decision finds nothing left to decide.
 ///
 /// **Errors.** 404 if there is no such sink.
 pub(crate) async fn decide(
@@ -318,13 +318,14 @@ pub(crate) async fn decide(
     .fetch_one(&app.database)
     .await
     .or_problem("deciding about parked messages")?;
-    tracing::warn!(sink, order, decision, decided, by, "it is decided about parked messages");
+    tracing::warn!(sink, order, decision, decided, by, "parked messages were decided");
     Ok(Decided { decided })
 }
 
-/// Has a sink hear everything again that is kept, in order, whatever it has had.
+/// Delivers everything that the outbox keeps to a sink again, in order, whether or not it was
+/// delivered before.
 ///
-/// **Repeats.** Each time it begins anew.
+/// **Repeats.** Each call starts over.
 ///
 /// **Errors.** 404 if there is no such sink.
 pub(crate) async fn replay_all(
@@ -340,14 +341,14 @@ pub(crate) async fn replay_all(
         .await
         .or_problem("having a sink hear everything again")?;
     let Some(decided) = kept else { return Err(not_found()) };
-    tracing::warn!(sink, by, "a sink is told everything again");
+    tracing::warn!(sink, by, "a sink replays all messages");
     Ok(Decided { decided })
 }
 
-/// Forgets a sink for which no process reads: how far it was, and what it had parked.
+/// Removes a sink that no process serves, with its position and its parked messages.
 ///
-/// **Errors.** 404 if there is no such sink; 409 if a process reads for it, or if it is a webhook
-/// endpoint's.
+/// **Errors.** 404 if there is no such sink; 409 if a process serves it, or if it belongs to a
+/// webhook endpoint.
 pub(crate) async fn remove(
     app: &App,
     caller: &Caller,
@@ -393,7 +394,7 @@ fn not_found() -> Problem {
     )
 }
 
-/// The name, if a sink can have it.
+/// Checks that a name is valid for a sink.
 fn named(sink: &str) -> Result<&str, Problem> {
     let may_be_in_a_name =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-:".contains(&byte);
@@ -401,7 +402,7 @@ fn named(sink: &str) -> Result<&str, Problem> {
     if is_one { Ok(sink) } else { Err(not_found()) }
 }
 
-/// The name of a sink that there is.
+/// Checks that a sink exists.
 async fn known<'a>(app: &App, sink: &'a str) -> Result<&'a str, Problem> {
     let sink = named(sink)?;
     let is_known = sqlx::query_scalar!(

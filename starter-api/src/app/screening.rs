@@ -1,5 +1,5 @@
-//! What operators have to do with screening: orders that wait for a review, the lists of those who are
-//! blocked or allowed, and the sets of rules. Why an order was stopped is shown here and nowhere else.
+//! Fraud screening for operators: orders that wait for a review, the block and allow lists, and
+//! rule sets. Only operators see why an order was stopped.
 
 pub(crate) mod entries;
 pub(crate) mod review;

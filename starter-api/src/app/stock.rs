@@ -1,4 +1,4 @@
-//! The stock of the warehouse.
+//! The warehouse's stock.
 
 pub(crate) mod list;
 pub(crate) mod movement;
@@ -9,16 +9,16 @@ use utoipa::ToSchema;
 
 use crate::error::Problem;
 
-/// How much of an article there is, in pieces.
+/// Stock of an article, in pieces.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Stock {
     /// The article.
     sku: Sku,
     /// In the warehouse.
     on_hand: i64,
-    /// Of those: reserved for orders.
+    /// Of those, reserved for orders.
     reserved: i64,
-    /// Of those: available to be ordered.
+    /// Of those, available to be ordered.
     available: i64,
     /// Shipped to customers.
     sold: i64,

@@ -1,7 +1,7 @@
-//! Work that callers bring one by one, and that is done for many of them at once.
+//! Batches work of concurrent callers.
 //!
-//! Whatever has queued while the last batch was under way is the next batch. So a caller of an idle
-//! starter is served at once, the batches grow with the load, and nobody waits for a timer.
+//! Whatever was queued while the last batch ran forms the next batch. So a caller of an idle
+//! starter is served at once, batches grow with the load, and nobody waits for a timer.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,25 +9,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// What is done for many at once.
+/// A kind of work that is done in batches.
 pub(crate) trait Work: Send + Sync + 'static {
-    /// What one caller brings.
+    /// One caller's item.
     type Item: Send + 'static;
-    /// What one caller is told.
+    /// The result for one caller.
     type Outcome: Send + 'static;
 
-    /// How many batches are under way at most.
+    /// The maximum number of concurrent batches.
     const BATCHES: usize;
-    /// How many items a batch has at most.
+    /// The maximum number of items in a batch.
     const ITEMS: usize;
-    /// How many items wait at most.
+    /// The maximum number of queued items.
     const QUEUE: usize;
 
-    /// Does all of it, and answers with an outcome for each item, in the order of the items.
+    /// Carries out a batch; returns an outcome for each item, in the order of the items.
     fn carry_out(&self, items: Vec<Self::Item>) -> impl Future<Output = Vec<Self::Outcome>> + Send;
 }
 
-/// Brings callers together. Clones share the queue.
+/// A batcher. Clones share the queue.
 pub(crate) struct Together<W: Work> {
     work: Arc<W>,
     queue: Arc<Mutex<Queue<W>>>,
@@ -43,13 +43,13 @@ struct Waiting<W: Work> {
     tell: oneshot::Sender<W::Outcome>,
 }
 
-/// Why a caller is told nothing.
+/// Why a caller gets no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Untold {
-    /// As many wait as may. Nothing was done.
+    /// The queue is full. Nothing was done.
     #[error("the queue is full")]
     Full,
-    /// The batch has ended without an outcome: a bug. It is not known what was done.
+    /// The batch ended without an outcome, which is a bug. Whether it was carried out is unknown.
     #[error("a batch has ended without an outcome")]
     Broken,
 }
@@ -72,13 +72,13 @@ impl<W: Work> Together<W> {
         Self { work: Arc::new(work), queue: Arc::new(Mutex::new(queue)) }
     }
 
-    /// Has this done together with what others bring. What a caller has brought who stops waiting
-    /// before its batch begins is not done.
+    /// Queues an item and waits for its outcome. An item whose caller is cancelled before its batch
+    /// begins is dropped.
     pub(crate) async fn bring(&self, item: W::Item) -> Result<W::Outcome, Untold> {
         let (tell, told) = oneshot::channel();
         let begins_batches = self.queue().join(Waiting { item, tell })?;
         if begins_batches {
-            // A task of its own: it goes on though the caller that began it has gone.
+            // A separate task: it continues even if the caller that started it is cancelled.
             tokio::spawn(Batches { of: self.clone(), is_counted: true }.run());
         }
         told.await.map_err(|_gone| Untold::Broken)
@@ -90,7 +90,7 @@ impl<W: Work> Together<W> {
 }
 
 impl<W: Work> Queue<W> {
-    /// Queues an item; whether one more task is to carry out batches.
+    /// Queues an item; returns whether to start another task.
     fn join(&mut self, one: Waiting<W>) -> Result<bool, Untold> {
         if self.waiting.len() >= W::QUEUE {
             return Err(Untold::Full);
@@ -103,7 +103,7 @@ impl<W: Work> Queue<W> {
         Ok(is_needed)
     }
 
-    /// The next batch, of callers who still wait; none if nothing is queued.
+    /// Takes the next batch, of callers that still wait; `None` if nothing is queued.
     fn next(&mut self) -> Option<Batch<W>> {
         let mut batch = (Vec::new(), Vec::new());
         while batch.0.len() < W::ITEMS {
@@ -117,30 +117,30 @@ impl<W: Work> Queue<W> {
     }
 }
 
-/// What is carried out together, and who waits for what becomes of each.
+/// A batch, with the channels for its outcomes.
 type Batch<W> = (Vec<<W as Work>::Item>, Vec<oneshot::Sender<<W as Work>::Outcome>>);
 
-/// One of the tasks that carry out batches, until it ends.
+/// A task that carries out batches until the queue is empty.
 struct Batches<W: Work> {
     of: Together<W>,
-    /// Whether it counts as one of those that may be under way.
+    /// Whether it is counted as a running task.
     is_counted: bool,
 }
 
 impl<W: Work> Batches<W> {
-    /// Carries out batches for as long as something is queued.
+    /// Carries out batches for as long as items are queued.
     async fn run(mut self) {
         while let Some((items, tells)) = self.next() {
             let outcomes = self.of.work.carry_out(items).await;
             for (tell, outcome) in tells.into_iter().zip(outcomes) {
-                // Whoever has gone meanwhile is told in vain.
+                // A cancelled caller has dropped its receiver.
                 drop(tell.send(outcome));
             }
         }
     }
 
-    /// The next batch. Without one, the task counts no more, under the same lock: whoever comes next
-    /// begins another one.
+    /// Takes the next batch. If there is none, the task is deregistered under the same lock, so
+    /// that the next caller starts a new one.
     fn next(&mut self) -> Option<Batch<W>> {
         let mut queue = self.of.queue();
         let batch = queue.next();
@@ -153,7 +153,7 @@ impl<W: Work> Batches<W> {
     }
 }
 
-/// A task that has panicked counts no more either, or nobody would be served after a few of them.
+/// Deregisters a task that has panicked, too; otherwise no batches would run after a few panics.
 impl<W: Work> Drop for Batches<W> {
     fn drop(&mut self) {
         if self.is_counted {
@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// Doubles numbers, batch by batch, as the test lets it; 0 is a bug.
+    /// Doubles numbers, batch by batch, as the test releases them; 0 panics.
     struct Doubling {
         may_go_on: Semaphore,
         batches: Mutex<Vec<Vec<u32>>>,

@@ -1,4 +1,4 @@
-//! The place that a request takes among those that are worked on at once, and whose it is.
+//! A request's slot among those processed concurrently, and the caller it is counted for.
 
 use std::any::Any;
 use std::fmt;
@@ -8,29 +8,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::identity::Caller;
 use crate::shares::{Callers, Who};
 
-/// A request's place. Whoever only waits gives it up before, so that others are worked on
+/// A request's slot. A request that only waits releases it early, so that others are processed
 /// meanwhile.
 #[derive(Clone, Default)]
 pub(crate) struct Turn {
     place: Arc<Mutex<Option<Box<dyn Any + Send>>>>,
-    /// Where the request came from.
+    /// The client's address.
     address: Option<IpAddr>,
 }
 
 impl Turn {
-    /// A turn of a request from this address that has taken this place, which is free again when it
-    /// is dropped.
+    /// A turn that occupies this slot, for a request from this address. Dropping it frees the slot.
     pub(crate) fn taking(place: impl Any + Send, address: Option<IpAddr>) -> Self {
         Self { place: Arc::new(Mutex::new(Some(Box::new(place)))), address }
     }
 
-    /// Gives the place up.
+    /// Releases the slot early.
     pub(crate) fn give_up(&self) {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(place);
     }
 
-    /// What a request of this caller is counted by where places of another kind are scarce.
+    /// The keys by which a request of this caller is counted against other per-caller limits.
     pub(crate) fn callers(&self, caller: &Caller) -> Callers {
         [self.address.map(Who::Address), Some(caller.who())]
     }

@@ -1,7 +1,8 @@
-//! What the payment provider tells by itself: its events are taken in and shown to operators.
+//! The inbox of the payment provider's events: receiving them, and showing them to operators.
 //!
-//! An event is answered once it is kept, and not before, so that the provider sends it again until
-//! it is. Workers apply it. Nothing of its body is kept but what it is about.
+//! An event is acknowledged only once it is stored, so that the provider retries until then.
+//! Workers apply it by looking up the object. Of the body, only the reference to the object is
+//! stored.
 
 pub(crate) mod dismiss;
 pub(crate) mod list;
@@ -14,74 +15,74 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
-/// An event of the payment provider, and what became of it.
+/// An event of the payment provider, with its status.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProviderEvent)]
 pub(crate) struct EventResource {
-    /// The provider's own name for it.
+    /// Its id at the provider.
     #[schema(example = "evt_1a")]
     pub(crate) event_id: String,
-    /// What the provider says happened.
+    /// The event type, as the provider names it.
     #[serde(rename = "type")]
     #[schema(example = "refund.failed")]
     pub(crate) event_type: String,
-    /// What kind of object it is about.
+    /// The kind of object that it is about.
     #[schema(example = "refund")]
     pub(crate) object_kind: String,
     /// The object's id, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "re_1a")]
     pub(crate) object_id: Option<String>,
-    /// What became of it.
+    /// Its status.
     pub(crate) status: EventStatus,
-    /// When it happened, by the provider's clock.
+    /// When it happened, according to the provider.
     pub(crate) happened_at: DateTime<Utc>,
-    /// When the shop learned of it.
+    /// When the shop received it.
     pub(crate) received_at: DateTime<Utc>,
-    /// How often a worker has looked at it.
+    /// The number of attempts to apply it.
     #[schema(example = 4)]
     pub(crate) attempts: i32,
-    /// When a worker looks at it next, while it is open.
+    /// When the next attempt is due, while it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_try_at: Option<DateTime<Utc>>,
-    /// Why it is still open, as far as a worker has found out.
+    /// Why it is still open, according to the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "no payment of this name is on record yet")]
     pub(crate) last_error: Option<String>,
-    /// Who has decided that nothing is to be done about it, as the token named them.
+    /// Who dismissed it, as named by their token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eve")]
     pub(crate) dismissed_by: Option<String>,
-    /// Why.
+    /// The reason for dismissing it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "a payment of our other shop")]
     pub(crate) dismissed_why: Option<String>,
 }
 
-/// What became of an event.
+/// The status of an event.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, ToSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum EventStatus {
-    /// It waits: to be looked at, or for what it is about.
+    /// It waits for an attempt, or for its object to be recorded.
     #[default]
     Open,
-    /// What it is about is as the provider has it.
+    /// The object has been updated to the provider's state.
     Applied,
-    /// It is about nothing that the shop keeps, or somebody has dismissed it.
+    /// It is not about anything that the shop keeps, or an operator has dismissed it.
     Ignored,
 }
 
 impl EventStatus {
-    /// As the database writes it.
+    /// Its name in the database.
     fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// An event as the database has it.
+/// An event, as stored.
 struct Row {
     event_id: String,
     event_type: String,
@@ -99,7 +100,7 @@ struct Row {
 
 impl From<Row> for EventResource {
     fn from(row: Row) -> Self {
-        // A check of the table lets no others in.
+        // A CHECK constraint allows no other values.
         let status = match row.state.as_str() {
             "applied" => EventStatus::Applied,
             "ignored" => EventStatus::Ignored,

@@ -1,12 +1,12 @@
-//! What an error of the database means to the caller.
+//! Classifies database errors for the caller.
 
 use runtime::database::{DatabaseFault, alarm};
 
 use crate::error::{Kind, OrProblem, Problem};
 
 impl Problem {
-    /// What the database's error means: it does not answer, it does not fit the starter, which
-    /// an operator puts right, or the starter has a bug.
+    /// The problem for a database error: the database does not answer, it does not match this
+    /// release (an operator has to fix that), or the starter has a bug.
     #[must_use]
     pub fn of_database(doing: &'static str, error: &sqlx::Error) -> Self {
         match DatabaseFault::of(error) {
@@ -28,10 +28,12 @@ impl Problem {
     }
 }
 
-/// Whether the database refused a value that its type cannot hold. Each is refused where it comes
-/// in, in words that fit it; one that was overlooked there is still no bug that stops a request.
+/// Whether the database rejected a value that its type cannot hold. Input validation should have
+/// caught it with a better message; a value that it missed must still not be reported as an
+/// internal error.
 ///
-/// **Source.** PostgreSQL's appendix of error codes: a number, a moment or a character out of range.
+/// **Source.** PostgreSQL's appendix of error codes: numeric value, datetime or character out of
+/// range.
 fn is_no_value(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| matches!(&*code, "22003" | "22008" | "22021" | "22P05"))

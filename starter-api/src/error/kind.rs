@@ -1,4 +1,4 @@
-//! The kinds of problems, and what each is called.
+//! The kinds of problems, and their titles.
 
 use strum::{IntoStaticStr, VariantArray};
 
@@ -6,11 +6,11 @@ use strum::{IntoStaticStr, VariantArray};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Kind {
-    /// The request is not what the operation reads: no JSON, an unknown field, a bad header.
+    /// The request cannot be parsed: no JSON, an unknown field, a bad header.
     MalformedRequest,
     /// The request carries no valid token.
     Unauthenticated,
-    /// There is no customer with this address and password.
+    /// There is no customer with this e-mail address and password.
     SignInFailed,
     /// The token lacks a scope.
     InsufficientScope,
@@ -32,29 +32,29 @@ pub enum Kind {
     PartyNotFound,
     /// There is no such ledger account.
     AccountNotFound,
-    /// No event of this name is open.
+    /// There is no open event with this id.
     EventNotFound,
-    /// No difference of this number stands open.
+    /// There is no open difference with this number.
     DifferenceNotFound,
-    /// Messages go to no sink of this name.
+    /// There is no such sink.
     SinkNotFound,
-    /// A process reads for the sink.
+    /// A process serves the sink.
     SinkInUse,
     /// There is no such webhook endpoint.
     EndpointNotFound,
-    /// No such mail waits to be decided about.
+    /// There is no such mail in a state that can be decided.
     NotificationNotFound,
-    /// The shop has no secret to check webhooks by.
+    /// The shop has no secret to verify webhooks with.
     WebhooksNotTaken,
-    /// The payment provider has not signed this, or not lately.
+    /// The webhook's signature is wrong or too old.
     SignatureRefused,
-    /// The event is another account's, or about money of the other mode.
+    /// The event is of another account or mode.
     EventOfAnotherAccount,
     /// The path does not support this method.
     MethodNotAllowed,
     /// The price is not the one that the customer was shown.
     PriceChanged,
-    /// The address is registered already.
+    /// The e-mail address is registered already.
     EmailTaken,
     /// An article with this number exists already.
     ProductExists,
@@ -76,31 +76,31 @@ pub enum Kind {
     NoReviewDue,
     /// The order's parcel is not on its way, so it cannot have been delivered.
     ParcelNotUnderWay,
-    /// There are as many webhook endpoints as there may be.
+    /// The maximum number of webhook endpoints is reached.
     TooManyEndpoints,
     /// The webhook endpoint is disabled.
     EndpointDisabled,
-    /// There is no such entry of a list.
+    /// There is no such entry in the block and allow lists.
     EntryNotFound,
-    /// There is no such set of rules.
+    /// There is no such rule set.
     RuleSetNotFound,
     /// No money of the order can be given back.
     OrderNotRefundable,
     /// Another refund of the order is under way.
     RefundUnderWay,
-    /// The order's workflow was ended from outside, and the order has not come to its end.
+    /// The order's workflow was terminated externally before the order reached a terminal status.
     OrderInterrupted,
-    /// The resource is not as the caller believes it to be.
+    /// The precondition of the request does not hold.
     ChangedMeanwhile,
-    /// The body did not come in time.
+    /// The body was not received in time.
     BodyTooSlow,
-    /// The body is larger than the starter reads.
+    /// The body is too large.
     BodyTooLarge,
     /// The body is not declared as JSON.
     UnsupportedMediaType,
-    /// Well formed, and breaks a rule.
+    /// The request is well formed but breaks a rule.
     InvalidRequest,
-    /// The key was used for another request.
+    /// The idempotency key was used for a different request.
     IdempotencyKeyReused,
     /// The caller exceeds a rate limit.
     TooManyRequests,
@@ -110,7 +110,7 @@ pub enum Kind {
     Internal,
     /// Temporal or the database does not answer.
     TryAgain,
-    /// This process has as many requests in progress as it takes.
+    /// This process has reached its limit of concurrent requests.
     Overloaded,
 }
 
@@ -121,7 +121,7 @@ impl Kind {
         self.into()
     }
 
-    /// What it is called; the same for every problem of the kind.
+    /// The title, the same for every problem of the kind.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -145,7 +145,7 @@ impl Kind {
             Self::EndpointNotFound => "There is no such webhook endpoint",
             Self::NotificationNotFound => "There is no such mail",
             Self::WebhooksNotTaken => "This shop takes no webhooks",
-            Self::SignatureRefused => "The webhook's signature does not count",
+            Self::SignatureRefused => "The webhook's signature is not valid",
             Self::EventOfAnotherAccount => "The event is of another account or mode",
             Self::MethodNotAllowed => "The path does not support this method",
             Self::PriceChanged => "The price has changed",
@@ -160,7 +160,7 @@ impl Kind {
             Self::NoPaymentDue => "The order does not wait for a payment",
             Self::NoReviewDue => "The order does not wait for a review",
             Self::ParcelNotUnderWay => "The order's parcel is not on its way",
-            Self::TooManyEndpoints => "There are as many webhook endpoints as there may be",
+            Self::TooManyEndpoints => "The maximum number of webhook endpoints is reached",
             Self::EndpointDisabled => "The webhook endpoint is disabled",
             Self::EntryNotFound => "There is no such entry",
             Self::RuleSetNotFound => "There is no such set of rules",

@@ -1,10 +1,10 @@
-//! Collects every broken rule of a request, so that a caller corrects them all at once.
+//! Collects every broken rule of a request, so that the caller can fix them all at once.
 
 use std::fmt::Display;
 
 use crate::error::{Breach, Problem};
 
-/// How many broken rules one answer names; a caller who broke more has one cause, not many.
+/// The maximum number of broken rules in a response; more than that have a common cause.
 const BREACHES_MAX: usize = 50;
 
 /// The rules broken so far.
@@ -12,7 +12,7 @@ const BREACHES_MAX: usize = 50;
 pub(crate) struct Rules(Vec<Breach>);
 
 impl Rules {
-    /// The value, if it was accepted; otherwise notes why not.
+    /// Returns the value if it is valid; otherwise records the error.
     pub(crate) fn check<T, E: Display>(
         &mut self,
         pointer: impl Display,
@@ -21,7 +21,7 @@ impl Rules {
         checked.map_err(|why| self.broken(pointer, why)).ok()
     }
 
-    /// Like [`Rules::check`], for what may be left out.
+    /// Like [`Rules::check`], for an optional value.
     pub(crate) fn check_given<T, E: Display>(
         &mut self,
         pointer: impl Display,
@@ -30,14 +30,14 @@ impl Rules {
         checked.and_then(|checked| self.check(pointer, checked))
     }
 
-    /// Notes a broken rule.
+    /// Records a broken rule.
     pub(crate) fn broken(&mut self, pointer: impl Display, why: impl Display) {
         if self.0.len() < BREACHES_MAX {
             self.0.push(Breach { pointer: pointer.to_string(), detail: why.to_string() });
         }
     }
 
-    /// The checked value, if no rule was broken. It is `None` only where a rule was broken.
+    /// The checked value, if no rule was broken. `value` is `None` only if a rule was broken.
     pub(crate) fn kept<T>(self, value: Option<T>) -> Result<T, Problem> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),

@@ -1,4 +1,4 @@
-//! Loads what belongs to several orders in one query of the database for each kind.
+//! Data loaders: batch related data of several orders into one database query per kind.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,7 +15,7 @@ use crate::error::Problem;
 use crate::graphql::error::graphql_error;
 use crate::graphql::types::{GraphEntry, GraphEvent, GraphPayment, GraphRefund, GraphShipment};
 
-/// Reads for one GraphQL query.
+/// The loader of one GraphQL query.
 pub(crate) struct Reader(pub(crate) Arc<App>);
 
 /// The events of an order.
@@ -38,7 +38,7 @@ pub(crate) struct ShipmentsOf(pub(crate) OrderId);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LedgerOf(pub(crate) OrderId);
 
-/// What was read, by the key that asked for it and in GraphQL's types.
+/// Groups rows by their key, converted to GraphQL's types.
 fn by_key<K: Hash + Eq, R, G: From<R>>(
     read: Result<ByOrder<R>, Problem>,
     key: impl Fn(OrderId) -> K,

@@ -1,4 +1,4 @@
-//! An order as GraphQL shows it.
+//! An order in GraphQL.
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{ComplexObject, Context, Error, ID, SimpleObject};
@@ -18,9 +18,9 @@ use crate::identity::scope::Scope;
 /// A page of orders.
 #[derive(SimpleObject)]
 pub(crate) struct OrderPage {
-    /// What the page shows.
+    /// The orders of the page.
     pub(crate) items: Vec<GraphOrder>,
-    /// Where the next page begins; absent on the last one.
+    /// The cursor of the next page; absent on the last page.
     pub(crate) next_cursor: Option<String>,
 }
 
@@ -30,9 +30,9 @@ pub(crate) struct OrderPage {
 pub(crate) struct GraphOrder {
     #[graphql(skip)]
     order_id: OrderId,
-    /// Its id everywhere.
+    /// The order's id.
     id: ID,
-    /// Who ordered.
+    /// The customer.
     customer_id: String,
     /// When it was placed, as RFC 3339.
     placed_at: String,
@@ -42,13 +42,13 @@ pub(crate) struct GraphOrder {
     payment_status: &'static str,
     /// Where the goods are.
     fulfilment_status: &'static str,
-    /// Whether what was done for it is being undone.
+    /// Whether it is being unwound.
     unwinding: bool,
     /// What waits for a person's decision, if anything does.
     needs_attention: Option<GraphAttention>,
     /// The carrier's tracking number, once the parcel was handed over.
     tracking: Option<String>,
-    /// What the customer has to do before the order goes on, if it waits for that.
+    /// What the customer has to do before the order continues, if anything.
     customer_action: Option<GraphCustomerAction>,
     #[graphql(skip)]
     bought: Vec<GraphLine>,
@@ -62,7 +62,7 @@ pub(crate) struct GraphOrder {
     tax: GraphMoney,
     /// The total that the customer pays.
     total: GraphMoney,
-    /// Where it goes.
+    /// The destination country.
     country: String,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct GraphOrder {
 pub(crate) struct GraphLine {
     /// The article.
     sku: String,
-    /// How many pieces.
+    /// The number of pieces.
     quantity: u32,
     /// The price of one piece.
     unit_price: GraphMoney,
@@ -80,30 +80,30 @@ pub(crate) struct GraphLine {
     line_total: GraphMoney,
 }
 
-/// The complexity of a list within an order is the length it has for most orders.
+/// The complexity of a list within an order is its typical length.
 #[ComplexObject]
 impl GraphOrder {
-    /// What was bought, at the prices of that moment.
+    /// What was bought, at the prices at that time.
     #[graphql(complexity = "10 + 10 * child_complexity")]
     async fn lines(&self) -> &[GraphLine] {
         &self.bought
     }
 
-    /// What happened to it, oldest first, at most 500 events.
+    /// Its events, oldest first, at most 500.
     #[graphql(complexity = "10 + 10 * child_complexity")]
     async fn events(&self, ctx: &Context<'_>) -> Result<Vec<GraphEvent>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
         Ok(reader.load_one(EventsOf(self.order_id)).await?.unwrap_or_default())
     }
 
-    /// What was charged for it, and refunded.
+    /// Its payments, with what was refunded of them.
     #[graphql(complexity = "10 + 2 * child_complexity")]
     async fn payments(&self, ctx: &Context<'_>) -> Result<Vec<GraphPayment>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
         Ok(reader.load_one(PaymentsOf(self.order_id)).await?.unwrap_or_default())
     }
 
-    /// What was given back of it since it was completed, or was to be; the first one first.
+    /// Its refunds after completion, oldest first.
     #[graphql(complexity = "10 + 2 * child_complexity")]
     async fn refunds(&self, ctx: &Context<'_>) -> Result<Vec<GraphRefund>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
@@ -117,7 +117,7 @@ impl GraphOrder {
         Ok(reader.load_one(ShipmentsOf(self.order_id)).await?.unwrap_or_default())
     }
 
-    /// Its journal entries; for callers who may see the books.
+    /// Its journal entries; only for callers who may read the ledger.
     #[graphql(complexity = "10 + 10 * child_complexity")]
     async fn ledger_entries(&self, ctx: &Context<'_>) -> Result<Vec<GraphEntry>, Error> {
         let allowed = ctx.data::<Caller>()?.require(Scope::ReadLedger);

@@ -1,9 +1,8 @@
-//! How large a query is, found out in linear time before anything else looks at it.
+//! Limits the size of a query in linear time, before any other validation.
 //!
-//! Whatever checks a query afterwards (its depth, its complexity, its rules) follows each fragment
-//! wherever it is spread. A few lines in which each fragment spreads the next one twice are then
-//! more work than any machine does. Here each fragment is looked at once, and what it comes to is
-//! remembered.
+//! The later checks (depth, complexity, validation rules) follow each fragment wherever it is
+//! spread. A few lines in which each fragment spreads the next one twice take exponential time
+//! there. Here each fragment is visited once, and its size is memoised.
 
 use std::collections::HashMap;
 
@@ -11,15 +10,15 @@ use async_graphql::Name;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 
-/// The longest text that is parsed, in bytes.
+/// The maximum length of a query, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 16_384;
 
-/// How many `{`, `[` and `(` a query may have, in comments and texts too. The parser calls itself
-/// for each level of nesting, and there are no more levels than brackets.
+/// The maximum number of `{`, `[` and `(` in a query, including those in comments and strings. The
+/// parser recurses for each level of nesting, and there are no more levels than brackets.
 const BRACKETS_MAX: usize = 200;
 
-/// How many fields and fragments a query may select, once its fragments are written out where they
-/// are spread. The introspection query of tools has some two hundred.
+/// The maximum number of selected fields and fragments, with fragments expanded where they are
+/// spread. The introspection query of tools has about two hundred.
 const SELECTIONS_MAX: usize = 1_000;
 
 /// Why a query is not executed.
@@ -38,7 +37,7 @@ pub(super) enum Refused {
     Unreadable(String),
 }
 
-/// The query, parsed, if it is small enough to be looked at more closely.
+/// Parses the query, if it is within the limits.
 pub(super) fn parse(query: &str) -> Result<ExecutableDocument, Refused> {
     if query.len() > TEXT_BYTES_MAX {
         return Err(Refused::TooLong);
@@ -56,14 +55,14 @@ pub(super) fn parse(query: &str) -> Result<ExecutableDocument, Refused> {
     if size > SELECTIONS_MAX { Err(Refused::SelectsTooMuch) } else { Ok(document) }
 }
 
-/// What each fragment comes to.
+/// The sizes of the fragments.
 struct Fragments<'a> {
     document: &'a ExecutableDocument,
     sizes: HashMap<&'a Name, usize>,
 }
 
 impl<'a> Fragments<'a> {
-    /// How much a set selects, with everything below it.
+    /// The number of selections in a set, including nested ones.
     fn selections(&mut self, set: &'a SelectionSet) -> usize {
         set.items.iter().fold(0, |size: usize, selection| {
             let below = match &selection.node {
@@ -80,7 +79,7 @@ impl<'a> Fragments<'a> {
             return *size;
         }
         let Some(fragment) = self.document.fragments.get(name) else { return 0 };
-        // One that spreads itself, directly or not, has no end.
+        // A fragment that spreads itself, directly or indirectly, has infinite size.
         self.sizes.insert(name, usize::MAX);
         let size = self.selections(&fragment.node.selection_set.node);
         self.sizes.insert(name, size);
@@ -96,7 +95,7 @@ mod tests {
         parse(query).err()
     }
 
-    /// Fragments of which each spreads the next one twice.
+    /// A chain of fragments, each of which spreads the next one twice.
     fn doubling(levels: usize) -> String {
         let fragment = |level: usize| {
             let next = level.saturating_add(1);
@@ -112,7 +111,7 @@ mod tests {
         for levels in [10, 25, 64, 150] {
             assert_eq!(refused(&doubling(levels)), Some(Refused::SelectsTooMuch), "{levels}");
         }
-        // Nothing but spreads: there is no field to count.
+        // Only spreads: there is no field to count.
         let empty = doubling(30).replace("__typename", "...nowhere");
         assert_eq!(refused(&empty), Some(Refused::SelectsTooMuch));
     }
@@ -139,7 +138,7 @@ mod tests {
         }
         let lists = format!("{{ a(b: {}) }}", "[".repeat(10_000));
         assert_eq!(refused(&lists), Some(Refused::TooManyBrackets));
-        // The deepest that is let through does not exhaust the stack.
+        // The deepest accepted query does not overflow the stack.
         let most = BRACKETS_MAX.saturating_sub(2);
         let lists = format!("{{ a(b: {}{}) }}", "[".repeat(most), "]".repeat(most));
         assert_eq!(refused(&lists), None);

@@ -1,4 +1,4 @@
-//! What belongs to an order, in GraphQL's types.
+//! Data related to an order, in GraphQL's types.
 
 use async_graphql::SimpleObject;
 use chrono::SecondsFormat;
@@ -19,25 +19,25 @@ pub(crate) struct GraphMoney {
     pub(crate) currency: String,
 }
 
-/// What an order waits for, until a person decides.
+/// What an order waits for until a person decides.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "Attention")]
 pub(crate) struct GraphAttention {
-    /// The step that cannot go on.
+    /// The step that cannot continue.
     pub(crate) step: &'static str,
-    /// Counts how often the order has needed a person, from 1.
+    /// The number of this wait within the order, counted from 1.
     pub(crate) occurrence: u32,
-    /// Whether the step is being undone, or must be done.
+    /// Whether the step is being undone (compensated), or must be completed.
     pub(crate) undoing: bool,
     /// What went wrong.
     pub(crate) why: String,
-    /// What can be decided.
+    /// The possible decisions.
     pub(crate) decisions: Vec<&'static str>,
-    /// Since when, as RFC 3339.
+    /// When the wait began, as RFC 3339.
     pub(crate) since: String,
 }
 
-/// What the customer has to do before the order goes on.
+/// What the customer has to do before the order continues.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "CustomerAction")]
 pub(crate) struct GraphCustomerAction {
@@ -45,36 +45,36 @@ pub(crate) struct GraphCustomerAction {
     /// it. `replace-payment`: they pay in another way, because the payment was declined.
     /// `transfer-money`: they transfer the money from their bank account.
     pub(crate) kind: &'static str,
-    /// Where the customer does it, at the payment provider. Pass it on to nobody else. Of a transfer:
-    /// account, holder, amount and reference, as a `payto:` URI (RFC 8905).
+    /// The link at the payment provider. Pass it on to the customer and to nobody else. For a
+    /// transfer: account, holder, amount and reference, as a `payto:` URI (RFC 8905).
     pub(crate) url: Option<String>,
-    /// Until when, as RFC 3339. After that the order is rejected.
+    /// The deadline, as RFC 3339. After that the order is rejected.
     pub(crate) until: String,
 }
 
-/// Something that happened to an order.
+/// An event of an order.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "OrderEvent")]
 pub(crate) struct GraphEvent {
-    /// The event's number within the order, from 1.
+    /// The event's number within the order, counted from 1.
     pub(crate) sequence: i32,
-    /// What happened, such as `payment.captured`.
+    /// The event type, such as `payment.captured`.
     pub(crate) kind: String,
-    /// What happened, in words.
+    /// The event as text.
     pub(crate) text: String,
-    /// When, as RFC 3339.
+    /// When it happened, as RFC 3339.
     pub(crate) occurred_at: String,
 }
 
-/// A payment of an order. Where one was declined or its authorisation has expired, an order may
-/// have another one.
+/// A payment of an order. After a decline or an expired authorisation, an order may have another
+/// one.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "Payment")]
 pub(crate) struct GraphPayment {
-    /// The provider's own id for it.
+    /// The payment's id at the provider.
     pub(crate) provider_reference: String,
-    /// What the shop knows of it: `opened`, `awaiting-customer`, `declined`, `authorised`,
-    /// `captured`, `voided` or `refunded`.
+    /// Its state: `opened`, `awaiting-customer`, `declined`, `authorised`, `captured`, `voided` or
+    /// `refunded`.
     pub(crate) state: String,
     /// The amount captured.
     pub(crate) captured: GraphMoney,
@@ -86,41 +86,41 @@ pub(crate) struct GraphPayment {
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "Refund")]
 pub(crate) struct GraphRefund {
-    /// Counts the order's refunds, from 1.
+    /// The number of the refund within the order, counted from 1.
     pub(crate) number: u32,
-    /// Where it stands: `requested`, `pending`, `succeeded`, `failed` or `cancelled`.
+    /// Its state: `requested`, `pending`, `succeeded`, `failed` or `cancelled`.
     pub(crate) state: &'static str,
-    /// How much is given back.
+    /// The refunded amount.
     pub(crate) amount: GraphMoney,
-    /// Of it, the goods after the discount and before tax.
+    /// The part for goods, after the discount and before tax.
     pub(crate) goods: GraphMoney,
-    /// Of it, the sales tax on the goods.
+    /// The part for sales tax on the goods.
     pub(crate) goods_tax: GraphMoney,
-    /// Of it, the shipping before tax.
+    /// The part for shipping, before tax.
     pub(crate) shipping: GraphMoney,
-    /// Of it, the sales tax on the shipping.
+    /// The part for sales tax on the shipping.
     pub(crate) shipping_tax: GraphMoney,
-    /// The goods that it is for, if it was asked for by goods.
+    /// The refunded goods, if the request was by goods.
     pub(crate) lines: Vec<GraphRefundLine>,
-    /// Why, in the words of whoever asked for it.
+    /// The reason given in the request.
     pub(crate) reason: String,
-    /// Who asked for it, as the token named them.
+    /// Who requested it, as named by their token.
     pub(crate) requested_by: String,
-    /// When it was asked for, as RFC 3339.
+    /// When it was requested, as RFC 3339.
     pub(crate) requested_at: String,
     /// When its state changed last, as RFC 3339.
     pub(crate) updated_at: String,
-    /// Why the payment provider did not give the money back, the last time that it did not.
+    /// Why the payment provider did not refund the money, at its last failure.
     pub(crate) failure: Option<String>,
 }
 
-/// Pieces of one article that money is given back for.
+/// Refunded pieces of one article.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "RefundLine")]
 pub(crate) struct GraphRefundLine {
     /// The article.
     pub(crate) sku: String,
-    /// How many pieces of it.
+    /// The number of pieces.
     pub(crate) quantity: u32,
 }
 
@@ -128,11 +128,11 @@ pub(crate) struct GraphRefundLine {
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "Shipment")]
 pub(crate) struct GraphShipment {
-    /// The carrier's number for it.
+    /// The carrier's tracking number.
     pub(crate) tracking: String,
-    /// How many pieces are in it.
+    /// The number of pieces in it.
     pub(crate) pieces: i64,
-    /// Whether it was cancelled before the carrier fetched it.
+    /// Whether it was cancelled before the carrier collected it.
     pub(crate) is_cancelled: bool,
 }
 
@@ -140,7 +140,7 @@ pub(crate) struct GraphShipment {
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "LedgerEntry")]
 pub(crate) struct GraphEntry {
-    /// The transaction that it is a part of, in which debits equal credits.
+    /// The transaction that it belongs to; debits equal credits in it.
     pub(crate) transaction_key: String,
     /// The account.
     pub(crate) account: String,

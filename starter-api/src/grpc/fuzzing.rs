@@ -1,4 +1,4 @@
-//! What fuzz targets call of gRPC.
+//! Fuzzing entry points of gRPC.
 
 use domain::Fingerprint;
 use ordersaga_grpc::v1::PlaceOrderRequest;
@@ -10,8 +10,8 @@ use crate::error::Breach;
 use crate::grpc::messages::order_input;
 use crate::identity::fuzzing::caller_of_the_shop;
 
-/// A `PlaceOrderRequest` as it comes over the wire: the same request in HTTP's JSON, and the
-/// fingerprint of the order or the rules that it breaks.
+/// An encoded `PlaceOrderRequest`: the same request as HTTP's JSON, and the fingerprint of the
+/// order or the rules that it breaks.
 pub(crate) fn order(bytes: &[u8]) -> Option<(Value, Result<Fingerprint, Vec<Breach>>)> {
     let message = PlaceOrderRequest::decode(bytes).ok()?;
     let again = PlaceOrderRequest::decode(message.encode_to_vec().as_slice());

@@ -1,4 +1,4 @@
-//! Translates between the messages of the contract and the commands and results of `app`.
+//! Converts between the contract's messages and the commands and results of `app`.
 
 use chrono::{DateTime, Utc};
 use domain::refund::{Parts, RefundState};
@@ -13,12 +13,12 @@ use crate::app::orders::refund::{RefundInput, RefundResource};
 use crate::app::orders::timeline::TimelineLine;
 use crate::app::orders::{CustomerAction, CustomerActionKind, OrderEvent, OrderResource};
 
-/// The order as the caller wrote it. A part of the message that was left out counts as empty, and
-/// is refused with the other broken rules.
+/// Converts an order request. Missing submessages count as empty, and are reported with the other
+/// broken rules.
 pub(super) fn order_input(order: &v1::PlaceOrderRequest) -> OrderInput<'_> {
     let ship_to = order.ship_to.as_ref();
     OrderInput {
-        // proto3 cannot tell an empty id from none; a customer may leave it out.
+        // proto3 does not distinguish an empty id from a missing one; a customer may omit it.
         customer_id: Some(order.customer_id.as_str()).filter(|customer| !customer.is_empty()),
         basket: BasketInput {
             lines: order.lines.iter().map(line_input).collect(),
@@ -35,7 +35,7 @@ pub(super) fn order_input(order: &v1::PlaceOrderRequest) -> OrderInput<'_> {
     }
 }
 
-/// The refund as the caller wrote it.
+/// Converts a refund request.
 pub(super) fn refund_input(refund: &v1::RequestRefundRequest) -> RefundInput<'_> {
     RefundInput {
         amount: refund.amount.as_ref().map(money_input),
@@ -243,7 +243,7 @@ const fn fulfilment_status(status: FulfilmentStatus) -> v1::FulfilmentStatus {
     }
 }
 
-/// How the order ended, in words.
+/// How the order ended, as text.
 fn detail(status: &OrderStatus) -> String {
     match status {
         OrderStatus::Cancelled { reason } => reason.clone(),

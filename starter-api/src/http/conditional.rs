@@ -1,5 +1,5 @@
-//! Conditional requests (RFC 9110): an answer that the caller may already have, and a change that
-//! the caller makes to what it has seen.
+//! Conditional requests (RFC 9110): not sending a response that the caller has cached, and refusing
+//! a change of a resource that has changed since the caller read it.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,10 +14,10 @@ use crate::error::{Kind, Problem};
 
 const DOING: &str = "writing a response";
 
-/// Something that has an `ETag`: a hash of what is shown of it, so that no change of that, whatever
-/// its cause, is missed.
+/// A resource with an `ETag`: a hash of its representation, so that every change of it is detected,
+/// whatever the cause.
 pub(crate) trait Tagged: Serialize {
-    /// What tells two states of it apart beyond what is shown.
+    /// A version to include in the hash, for state that the representation does not show.
     fn version(&self) -> Option<String> {
         None
     }
@@ -28,13 +28,13 @@ impl Tagged for OrderResource {}
 impl Tagged for CustomerResource {}
 
 impl Tagged for Product {
-    /// What a piece costs the shop is not shown, and is changed with what is.
+    /// The unit cost is not shown, and is changed together with what is shown.
     fn version(&self) -> Option<String> {
         self.updated_at.map(|updated_at| updated_at.timestamp_micros().to_string())
     }
 }
 
-/// What is shown, as JSON, with its tag.
+/// The representation as JSON, with its `ETag`.
 struct Shown {
     body: Vec<u8>,
     tag: HeaderValue,
@@ -46,7 +46,7 @@ impl Shown {
         let mut hash = Context::new(&SHA256);
         hash.update(&body);
         hash.update(thing.version().unwrap_or_default().as_bytes());
-        // 128 bits are enough to tell one answer from another.
+        // 128 bits are enough to avoid collisions.
         let short = hash.finish().as_ref().first_chunk().copied().map(u128::from_be_bytes);
         let tag = HeaderValue::try_from(format!("\"{:032x}\"", short.unwrap_or_default()));
         Ok(Self { body, tag: tag.map_err(|error| Problem::internal(DOING, &error))? })
@@ -68,13 +68,13 @@ impl Shown {
     }
 }
 
-/// The answer to a `GET`: as JSON, or 304 if the caller has it.
+/// The response to a `GET`: JSON, or 304 if the caller's copy is current.
 ///
-/// Caches keep the response for this caller alone, and ask each time whether it is still valid.
+/// Only private caches may store the response, and must revalidate it each time.
 pub(crate) fn respond(request: &HeaderMap, thing: &impl Tagged) -> Result<Response, Problem> {
     let shown = Shown::of(thing)?;
     let etag = shown.etag()?;
-    // One that cannot be read is answered as if it were not there: nothing is lost by that.
+    // An unreadable header is ignored, which costs nothing but bandwidth.
     let if_none_match = readable::<IfNoneMatch>(request, &header::IF_NONE_MATCH).ok().flatten();
     let has_it = if_none_match.is_some_and(|header| !header.precondition_passes(&etag));
     if has_it {
@@ -83,15 +83,16 @@ pub(crate) fn respond(request: &HeaderMap, thing: &impl Tagged) -> Result<Respon
     Ok(shown.into_response())
 }
 
-/// The answer to a change: what there is now, with its tag.
+/// The response to a change: the new representation with its `ETag`.
 pub(crate) fn changed(thing: &impl Tagged) -> Result<Response, Problem> {
     Shown::of(thing).map(Shown::into_response)
 }
 
-/// Whether a change may be made to what there is at present.
+/// Checks the preconditions of a change against the current resource.
 ///
-/// **Errors.** 412 if it is not what `If-Match` names, or exists in spite of `If-None-Match: *`; 400
-/// if one of them cannot be read: without it the change would be made to whatever there is.
+/// **Errors.** 412 if the resource does not match `If-Match`, or exists although `If-None-Match` is
+/// `*`; 400 if one of the headers cannot be parsed: ignoring it would make the change
+/// unconditional.
 pub(crate) fn allows<T: Tagged>(request: &HeaderMap, present: Option<&T>) -> Result<(), Problem> {
     let if_match = readable::<IfMatch>(request, &header::IF_MATCH)?;
     let if_none_match = readable::<IfNoneMatch>(request, &header::IF_NONE_MATCH)?;
@@ -133,8 +134,8 @@ fn readable<H: headers::Header>(
     request.typed_try_get::<H>().map_err(|_unreadable| unreadable())
 }
 
-/// Whether each quote is closed on its line, and no tag has a blank in it. The library takes it that
-/// somebody has seen to that.
+/// Whether each quote is closed on its line, and no tag contains whitespace. The library does not
+/// check that.
 fn are_tags(line: &HeaderValue) -> bool {
     let mut is_quoted = false;
     let has_none = line.as_bytes().iter().all(|byte| {

@@ -1,5 +1,5 @@
-//! What a request carries: bodies, path segments, query strings and headers, each refused as a
-//! [`Problem`] when it cannot be read.
+//! Extractors for the parts of a request: bodies, path segments, query strings and headers. Each is
+//! refused with a [`Problem`] if it cannot be parsed.
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
@@ -20,14 +20,14 @@ use crate::identity::{Authorized, Identity};
 
 /// A JSON body.
 ///
-/// **Errors.** 415 when it is not declared as JSON, 413 when it is too large, 400 with a JSON
-/// pointer or a position when it is not what the operation reads.
+/// **Errors.** 415 if it is not declared as JSON, 413 if it is too large, 400 with a JSON pointer
+/// or a position if it does not have the expected form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body<T>(pub T);
 
-/// A body as it came, byte for byte, whatever it is declared as.
+/// A raw body, whatever its content type.
 ///
-/// **Errors.** 413 when it is too large, 400 when it breaks off.
+/// **Errors.** 413 if it is too large, 400 if it is incomplete.
 #[derive(Clone, Debug)]
 pub(crate) struct RawBody(pub Bytes);
 
@@ -45,11 +45,11 @@ pub(crate) struct Query<T>(pub T);
 #[derive(Clone, Debug)]
 pub(crate) struct IdempotencyKeyHeader(pub Option<IdempotencyKey>);
 
-/// How many seconds the caller is willing to wait for an order to be paid or refused.
+/// How many seconds the caller is willing to wait for an order to be paid or rejected.
 ///
-/// **Shape.** The header `Prefer: wait=N` (RFC 7240): its name in any case, its value in quotes or
-/// not, with parameters or without, on one line or several; the first `wait` counts. A preference
-/// that cannot be read is ignored, as that standard requires.
+/// **Shape.** The header `Prefer: wait=N` (RFC 7240): case-insensitive, quoted or not, with or
+/// without parameters, on one line or several; the first `wait` counts. A preference that cannot be
+/// parsed is ignored, as that standard requires.
 #[derive(Clone, Debug)]
 pub(crate) struct PreferWait(pub Option<Wait>);
 
@@ -135,11 +135,11 @@ fn wait_seconds(headers: &HeaderMap) -> Option<u32> {
     let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     let digits = quoted.unwrap_or(value);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    // Longer than can be counted is longer than anybody waits.
+    // A number that overflows is longer than anybody waits.
     is_number.then(|| digits.parse().unwrap_or(u32::MAX))
 }
 
-/// The text's parts between separators that are not within quotes (RFC 9110, quoted-string).
+/// Splits the text at separators outside of quotes (RFC 9110, quoted-string).
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     text.split(move |character| {
@@ -181,7 +181,8 @@ impl From<QueryRejection> for Problem {
     }
 }
 
-/// The header's text, if it is short and has only visible ASCII characters, safe for a log.
+/// The header's text, if it is short and has only visible ASCII characters, so that it is safe to
+/// log.
 #[must_use]
 pub(crate) fn visible_ascii(header: &HeaderValue, length_max: usize) -> Option<String> {
     let text = header.to_str().ok()?;
@@ -190,8 +191,8 @@ pub(crate) fn visible_ascii(header: &HeaderValue, length_max: usize) -> Option<S
     fits.then(|| text.to_owned())
 }
 
-/// Whether the caller prefers the media type `this` over `that`, by the header `Accept` (RFC
-/// 9110). Without a preference it is `that`.
+/// Whether the caller prefers the media type `this` over `that`, according to the header `Accept`
+/// (RFC 9110). Without a preference, `that` wins.
 #[must_use]
 pub(crate) fn wants(headers: &HeaderMap, this: &str, that: &str) -> bool {
     let accepted: Vec<_> = headers
@@ -202,7 +203,7 @@ pub(crate) fn wants(headers: &HeaderMap, this: &str, that: &str) -> bool {
         .collect();
     let weight = |media_type: &str| {
         let kind = media_type.split_once('/').map_or("", |(kind, _)| kind);
-        // The most exact range decides: `text/html;q=0` beats `text/*`.
+        // The most specific range decides: `text/html;q=0` beats `text/*`.
         [media_type, &format!("{kind}/*"), "*/*"]
             .iter()
             .find_map(|range| accepted.iter().find_map(|element| weight_of(element, range)))
@@ -211,7 +212,7 @@ pub(crate) fn wants(headers: &HeaderMap, this: &str, that: &str) -> bool {
     weight(this) > weight(that)
 }
 
-/// The weight, in thousandths, that an element of `Accept` gives to exactly this range.
+/// The quality value, in thousandths, that an element of `Accept` gives to exactly this range.
 fn weight_of(element: &str, range: &str) -> Option<u16> {
     let mut parts = element.split(';').map(str::trim);
     if !parts.next()?.eq_ignore_ascii_case(range) {
@@ -244,7 +245,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Says where and why, without repeating a value: it could be a card number in the wrong place.
+/// Says where and why, without repeating a value, which could be a card number in the wrong field.
 fn unreadable(pointer: &str, error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     if !error.is_data() {
@@ -257,7 +258,7 @@ fn unreadable(pointer: &str, error: &serde_json::Error) -> Problem {
     }
     let text = error.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    // The last one is the library's own: a value may hold these words, too.
+    // The last occurrence is the library's own: a value may contain these words, too.
     let detail = match message.rsplit_once(", expected ") {
         Some((given, expected)) if repeats_a_value(given) => in_words_of_json(expected),
         _ => message.chars().take(200).collect(),
@@ -265,12 +266,12 @@ fn unreadable(pointer: &str, error: &serde_json::Error) -> Problem {
     Problem::malformed(pointer, format!("{detail} (line {line}, column {column})"))
 }
 
-/// Whether the message of the library repeats what was sent; names of fields are no values.
+/// Whether the library's message repeats a value that was sent; names of fields are not values.
 fn repeats_a_value(given: &str) -> bool {
     given.starts_with("invalid ") || given.starts_with("unknown variant ")
 }
 
-/// Replaces the names of Rust types: the caller knows JSON only.
+/// Replaces the names of Rust types with those of JSON.
 fn in_words_of_json(expected: &str) -> String {
     match expected {
         object if object.starts_with("struct ") => "expected an object".to_owned(),

@@ -1,12 +1,12 @@
-//! Where a request came from, as the proxies on its way have written it down.
+//! The client's address, as recorded by trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use clap::ValueEnum;
 
-/// In which header the trusted proxies write. The other one is not looked at: a proxy that does not
-/// know it hands on whatever a caller has written there.
+/// The header in which the trusted proxies write. The other one is ignored: a proxy that does not
+/// know it passes on whatever a client has written there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProxyHeader {
     /// `X-Forwarded-For`.
@@ -16,18 +16,18 @@ pub enum ProxyHeader {
     Forwarded,
 }
 
-/// From where each proxy says that the request came to it, the nearest proxy last; `None` where it
-/// names no address.
+/// The address that each proxy has recorded, the nearest proxy last; `None` for an element without
+/// an address.
 ///
-/// A comma ends an element though it stands between quotes, because no address has one: otherwise
-/// a caller could open a quote, and make what the proxies add a part of its own element.
+/// A comma ends an element even within quotes, because no address contains one: otherwise a client
+/// could open a quote, and make the proxies' elements part of its own.
 pub(super) fn callers(headers: &HeaderMap, header: ProxyHeader) -> Vec<Option<IpAddr>> {
     let name = match header {
         ProxyHeader::XForwardedFor => "x-forwarded-for",
         ProxyHeader::Forwarded => "forwarded",
     };
     let lines = headers.get_all(name).iter();
-    // A line that is not text is one element at least, and none that can be read.
+    // A line that is not text counts as one unreadable element.
     let elements = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
     let read = |element: &str| match header {
         ProxyHeader::XForwardedFor => address(element),
@@ -44,8 +44,8 @@ fn for_parameter(element: &str) -> Option<&str> {
     })
 }
 
-/// An address as proxies write it: with a port or without, IPv6 in brackets or not, in quotes or
-/// not. Names that hide an address (`unknown`, `_hidden`) are none.
+/// Parses an address as proxies write it: with or without a port, IPv6 in brackets or not, in
+/// quotes or not. Obfuscated identifiers (`unknown`, `_hidden`) are not addresses.
 fn address(written: &str) -> Option<IpAddr> {
     let node = written.trim().trim_matches('"').trim();
     if let Ok(address) = node.parse::<IpAddr>() {
@@ -54,7 +54,7 @@ fn address(written: &str) -> Option<IpAddr> {
     if let Ok(address) = node.parse::<SocketAddr>() {
         return Some(address.ip());
     }
-    // Without a port, or with one that is hidden (`_abc`).
+    // Without a port, or with an obfuscated one (`_abc`).
     if let Some((address, _port)) = node.strip_prefix('[').and_then(|node| node.split_once(']')) {
         return address.parse().ok();
     }
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(told, [some("192.0.2.43"), some("2001:db8:cafe::17"), None]);
         assert!(read(ProxyHeader::Forwarded, "x-forwarded-for", &["1.1.1.1"]).is_empty());
         assert!(read(ProxyHeader::XForwardedFor, "forwarded", &["for=1.1.1.1"]).is_empty());
-        // A quote that a caller has opened does not swallow what the proxy adds.
+        // A quote opened by the client does not swallow what the proxy appends.
         let forged = read(ProxyHeader::Forwarded, "forwarded", &["for=\"x, for=203.0.113.7"]);
         assert_eq!(forged.last().unwrap().as_deref(), Some("203.0.113.7"));
     }

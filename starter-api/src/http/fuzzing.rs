@@ -1,5 +1,5 @@
-//! What fuzz targets call of HTTP: the readers of bodies, query strings, paths and headers. Each
-//! asserts what must be true of whatever is taken, and of how anything else is refused.
+//! Fuzzing entry points of HTTP: the parsers of bodies, query strings, paths and headers. Each
+//! asserts invariants of accepted input, and of the refusal of anything else.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -76,13 +76,13 @@ use crate::http::{
 };
 use crate::identity::fuzzing::caller_of_the_shop;
 
-/// As many digits as the shortest card number has.
+/// The number of digits of the shortest card number.
 const CARD_DIGITS_MIN: usize = 12;
 
 /// The body of `POST /v1/orders`.
 ///
-/// An order that is taken keeps every documented limit, has each text as it was written, and is the
-/// same order when its JSON is written differently. One that is not says which rules it breaks.
+/// An accepted order keeps every documented limit, has each text as it was sent, and stays the same
+/// order when its JSON is formatted differently. A refused one names the rules that it breaks.
 pub fn order_body(body: &[u8]) {
     let Some(request) = taken::<OrderRequest>(body) else { return };
     let written_differently = serde_json::from_slice::<Value>(body).ok();
@@ -90,14 +90,14 @@ pub fn order_body(body: &[u8]) {
     assert_eq!(again, meaning(&request));
 }
 
-/// A `PlaceOrderRequest` of gRPC. It is the same order as the JSON that says the same: a repeat may
-/// come by the other protocol.
+/// A `PlaceOrderRequest` of gRPC. It has the same fingerprint as the equivalent JSON: a repeat may
+/// use the other protocol.
 pub fn grpc_message(bytes: &[u8]) {
     let Some((json, order)) = grpc::fuzzing::order(bytes) else { return };
     assert_eq!(order_of_json(&json), Some(order));
 }
 
-/// The fingerprint of an order in JSON, or the rules that it breaks; `None` if it is not read.
+/// The fingerprint of an order in JSON, or the rules that it breaks; `None` if it cannot be parsed.
 fn order_of_json(json: &Value) -> Option<Result<Fingerprint, Vec<Breach>>> {
     taken::<OrderRequest>(json.to_string().as_bytes()).as_ref().and_then(meaning)
 }
@@ -135,7 +135,7 @@ pub fn quote_body(body: &[u8]) {
     }
 }
 
-/// The bodies of all other operations; the first byte says which.
+/// The bodies of all other operations; the first byte selects the operation.
 pub fn other_body(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     match which {
@@ -175,9 +175,10 @@ pub fn other_body(bytes: &[u8]) {
     }
 }
 
-/// The query strings of all lists; the first byte says of which.
+/// The query strings of all lists; the first byte selects the list.
 ///
-/// What is taken is written back for the link to the next page, and read as the same again.
+/// An accepted query is serialised for the link to the next page, and must be parsed as the same
+/// query again.
 pub fn query_string(bytes: &[u8]) {
     let Some((which, query)) = bytes.split_first() else { return };
     match which {
@@ -212,8 +213,8 @@ thread_local! {
 
 /// A webhook: the header `Stripe-Signature` on the first line, and the body after it.
 ///
-/// Nobody has signed it, so it is not taken, whatever it says. Its body is then read as one that
-/// Stripe has signed: of what is taken, every name can be kept, and it is of the shop's own mode.
+/// It is not signed, so it must be refused. Its body is then parsed as if it were signed: of an
+/// accepted event, every name can be stored, and it has the configured mode.
 pub fn webhook(bytes: &[u8]) {
     const NOW: u64 = 1_793_534_400;
     let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
@@ -239,8 +240,8 @@ pub fn webhook(bytes: &[u8]) {
     });
 }
 
-/// Short texts: cursors, ids in paths, moments, search texts and lines that people write; the first
-/// byte says which.
+/// Short texts: cursors, ids in paths, timestamps, search texts and single-line texts; the first
+/// byte selects the kind.
 pub fn short_text(bytes: &[u8]) {
     let Some((which, Ok(text))) =
         bytes.split_first().map(|(which, text)| (which, std::str::from_utf8(text)))
@@ -306,9 +307,9 @@ pub fn headers(lines: &[u8]) {
     conditions(headers);
 }
 
-/// The body as the operation reads it.
+/// Parses the body as the operation does.
 ///
-/// A refusal never repeats what could be the number of a card.
+/// A refusal must not repeat anything that could be a card number.
 fn taken<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     let mut request = Request::new(axum::body::Body::from(body.to_vec()));
     let json = HeaderValue::from_static("application/json");
@@ -339,8 +340,8 @@ fn repeats_no_card(json: &Value, problem: &Problem) {
     }
 }
 
-/// Digits of the value that could be a card's number are nowhere in the refusal, unless it names a
-/// field by them.
+/// Asserts that no digits of the value that could be a card number are repeated in the refusal,
+/// except in the name of a field.
 fn tells_nothing_of(value: &str, problem: &Problem) {
     let detail = &problem.details().detail;
     let numbers = value.split(|letter: char| !letter.is_ascii_digit());
@@ -369,7 +370,7 @@ fn keeps_texts(kept: &Recipient, given: &ShipToRequest) {
     same(kept.postal_code.as_ref(), given.postal_code.as_ref(), 20);
 }
 
-/// What is kept of a text on one line.
+/// A single-line text in its stored form.
 fn composed(text: &str) -> String {
     text.trim().nfc().collect()
 }
@@ -381,7 +382,7 @@ fn names_broken_rules(problem: &Problem) {
     assert!(breaches.iter().all(|breach| breach.pointer.starts_with('/')));
 }
 
-/// An order's id that is one.
+/// A valid order id.
 const AN_ORDER: &str = "0190a8f4-5b1e-7c3a-9d2f-1a2b3c4d5e6f";
 
 fn cancel_body(body: &[u8]) {
@@ -412,7 +413,7 @@ fn resolve_all_body(body: &[u8]) {
     is_refused_by_rules(ResolveAll::check(&step, &cause, decision, &why));
 }
 
-/// A set that is brought in is read as the same by those that go by it.
+/// An accepted rule set must be parsed as the same by the worker.
 fn rule_set_body(body: &[u8]) {
     let Some(RuleSetRequest { rules, .. }) = taken::<RuleSetRequest>(body) else { return };
     assert!(rules.faults().iter().all(|fault| fault.pointer.starts_with('/')));
@@ -427,7 +428,7 @@ fn is_refused_by_rules<T>(checked: Result<T, Problem>) {
     }
 }
 
-/// The form of `POST /oauth/token`, after a line that is the header `Authorization`.
+/// The form of `POST /oauth/token`, after a line with the header `Authorization`.
 fn token_form(bytes: &[u8]) {
     let (authorization, form) = match bytes.iter().position(|byte| *byte == b'\n') {
         Some(end) => bytes.split_at(end),
@@ -459,7 +460,7 @@ fn is_read_back<T: DeserializeOwned + Serialize>(query: &[u8]) {
     assert!(page::respond(page, "/v1/orders", &asked).is_ok());
 }
 
-/// A cursor says the same after it was written out, which is how a client sends it back.
+/// A serialised cursor must be parsed as the same cursor, because clients send it back.
 fn cursor_is_read_back<T>(text: &str)
 where
     T: TryFrom<String> + Into<String> + Clone,
@@ -477,7 +478,7 @@ fn search_text(text: &str) {
     }
 }
 
-/// A line is taken as a whole or not at all, and is the same when it is read again.
+/// A line is accepted as a whole or not at all, and stays the same when parsed again.
 fn line(text: &str) {
     for length_max in [1, 20, 200] {
         let Ok(line) = line_of_text(text, length_max) else { continue };
@@ -488,7 +489,7 @@ fn line(text: &str) {
     }
 }
 
-/// A key is the same within quotes as without.
+/// A key is the same with quotes as without.
 fn key(text: &str) {
     let Some(key) = IdempotencyKey::parse(text) else { return };
     let plain = text.strip_prefix('"').map_or(text, |text| text.trim_end_matches('"'));
@@ -498,7 +499,7 @@ fn key(text: &str) {
     }
 }
 
-/// A header of a line `name: value`.
+/// A header from a line `name: value`.
 fn header_of(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, value) = line.split_at(colon);
@@ -523,7 +524,7 @@ fn prefer(parts: &mut Parts) {
     let read = block_on(PreferWait::from_request_parts(parts, &()));
     assert!(read.is_ok(), "a preference is never a reason to refuse");
     let Ok(PreferWait(Some(wait))) = read else { return };
-    // The same, as this standard's plainest form has it.
+    // The same in the standard's simplest form.
     let plain = HeaderValue::from(wait.seconds);
     let mut told = Request::new(()).into_parts().0;
     let plain = [b"wait=", plain.as_bytes()].concat();
@@ -535,8 +536,8 @@ fn prefer(parts: &mut Parts) {
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// A change without a condition is allowed. With one that can be read it is allowed or answered
-/// with 412, and with one that cannot be read it is never made.
+/// A change without a precondition is allowed. With a valid one it is allowed or answered with 412,
+/// and with an invalid one it is never made.
 fn conditions(headers: &HeaderMap) {
     let allowed = conditional::allows::<Shown>(headers, Some(&Shown));
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
@@ -551,7 +552,7 @@ fn conditions(headers: &HeaderMap) {
     assert!(conditional::respond(headers, &Shown).is_ok());
 }
 
-/// Something that has a tag.
+/// A resource with an `ETag`.
 #[derive(Debug, Serialize)]
 struct Shown;
 

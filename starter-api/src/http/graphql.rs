@@ -36,12 +36,12 @@ pub(crate) struct GraphqlRequest {
 }
 
 /// Executes a GraphQL query on orders with their events, payments, shipments and, for callers who
-/// may see the books, ledger entries.
+/// may read the ledger, journal entries.
 ///
-/// As usual in GraphQL, the answer is 200 with `errors` when the query is wrong. A query is at most
-/// 16 KiB long and 12 levels deep, selects at most 1,000 fields with its fragments written out, and
-/// has a complexity of at most 5,000: each field counts once for each order that a page may have,
-/// and whatever is read from the database counts beside its fields.
+/// As usual in GraphQL, the response is 200 with `errors` when the query is wrong. A query is at
+/// most 16 KiB long and 12 levels deep, selects at most 1,000 fields with its fragments expanded,
+/// and has a complexity of at most 5,000: each field counts once for each order of a page, and each
+/// database query has an additional cost.
 #[utoipa::path(
     post, path = "/v1/graphql", tag = "orders", security(("bearer" = ["orders:read"])),
     request_body(content = GraphqlRequest, description = "The query and its variables"),

@@ -9,5 +9,5 @@ pub(crate) mod token;
 
 use axum::http::{HeaderName, header};
 
-/// No cache may keep a token.
+/// Tokens must not be cached.
 const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];

@@ -1,4 +1,4 @@
-//! A line of a basket in JSON, as quotes and orders have it.
+//! A line of a basket in JSON, for quotes and orders.
 
 use serde::Deserialize;
 use serde_json::Number;
@@ -14,7 +14,7 @@ pub(crate) struct LineRequest {
     /// The article.
     #[schema(min_length = 1, max_length = 32, example = "85123A")]
     pub sku: String,
-    /// How many pieces: a whole number.
+    /// The number of pieces: a whole number.
     #[schema(value_type = u32, minimum = 1, maximum = 100_000, example = 6)]
     pub quantity: Number,
 }

@@ -1,4 +1,4 @@
-//! What is around every request: its id, its line in the log, its metrics.
+//! Observability of every request: its id, its log line, its metrics.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -41,16 +41,16 @@ struct TooSlow(Duration);
 #[error("{0}")]
 struct Panicked(String);
 
-/// Gives the request its id, and writes down what became of it.
+/// Assigns the request an id, and logs its outcome.
 ///
-/// The log has the route, never the path's query or the body: those can hold whatever a
+/// The log contains the route, never the query string or the body: those can contain whatever a
 /// customer typed.
 pub(crate) async fn request(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     let route = route.to_owned();
-    // Asked every few seconds by machines; what they find out is told elsewhere.
+    // Machines call these every few seconds; their results are reported elsewhere.
     let is_probe = matches!(route.as_str(), "/health" | "/ready" | "/metrics");
     let id = request.headers().get(REQUEST_ID).and_then(|id| visible_ascii(id, 128));
     let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
@@ -69,7 +69,7 @@ pub(crate) async fn request(request: Request, next: Next) -> Response {
     }
     let (status, took) = (response.status(), begun.elapsed());
     let code = status.as_u16();
-    // Outside of the span, whose fields would be read again to be written here.
+    // Outside of the span, whose fields would be repeated here.
     if is_probe {
         tracing::debug!(id, method, route, status = code, ?took, "answered");
     } else {
@@ -83,29 +83,29 @@ pub(crate) async fn request(request: Request, next: Next) -> Response {
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(REQUEST_ID, id);
     }
-    // What is said about orders and money is nobody else's to keep, unless its operation says so.
+    // Responses about orders and money must not be cached, unless the operation says otherwise.
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
 }
 
-/// The answer, or 503 if there is none within the limit.
+/// The response, or 503 after the time limit.
 pub(super) async fn in_time(limit: Duration, answer: impl Future<Output = Response>) -> Response {
     timeout(limit, answer).await.unwrap_or_else(|_elapsed| {
         Problem::unavailable("answering in time", &TooSlow(limit)).into_response()
     })
 }
 
-/// The methods that have a name in log and metrics. Whatever no operation has is one name: a caller
-/// may invent as many as it likes, and each label is kept for as long as the process lives.
+/// The methods that appear by name in logs and metrics. All others share one label value: callers
+/// can invent any number of methods, and each label value is kept for the life of the process.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 fn method_label(method: &Method) -> &'static str {
     METHODS.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
-/// The answer, where it is a problem, in words that a caller by gRPC reads.
+/// Translates an error of the middleware for gRPC callers.
 fn in_grpc(mut response: Response) -> Response {
     let Some(status) = response.extensions_mut().remove::<tonic::Status>() else {
         return response;
@@ -118,7 +118,7 @@ fn in_grpc(mut response: Response) -> Response {
     response
 }
 
-/// The caller's trace, which this request is a part of (W3C Trace Context).
+/// The trace that this request belongs to (W3C Trace Context).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TraceParent {
     pub(super) trace_id: String,
@@ -126,7 +126,7 @@ pub(super) struct TraceParent {
 }
 
 impl TraceParent {
-    /// Reads the header; one that is not of its form is none, as the standard has it.
+    /// Parses the header; an invalid one is ignored, as the standard requires.
     pub(super) fn read(header: &HeaderValue) -> Option<Self> {
         let mut fields = header.to_str().ok()?.split('-');
         let mut hexadecimal = |length: usize| {
@@ -135,7 +135,7 @@ impl TraceParent {
         };
         let (version, trace_id) = (hexadecimal(2)?, hexadecimal(32)?);
         let (parent_id, _flags) = (hexadecimal(16)?, hexadecimal(2)?);
-        // A later version may have more fields.
+        // A later version may append fields.
         let ends = version != "00" || fields.next().is_none();
         let named = |id: &str| id.bytes().any(|digit| digit != b'0');
         let valid = ends && version != "ff" && named(trace_id) && named(parent_id);
@@ -143,7 +143,8 @@ impl TraceParent {
     }
 }
 
-/// A panic is a bug like any other: the caller gets an incident, the shop goes on.
+/// A panic is handled like any other bug: the caller gets an incident id, and the process
+/// continues.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
 pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     let message = payload
@@ -154,7 +155,7 @@ pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     Problem::internal("answering a request", &Panicked(message)).into_response()
 }
 
-/// The process's metrics, with those of the starter described, and every count begun at zero.
+/// The process's metrics, with the starter's series described and every counter at zero.
 pub(crate) fn metrics() -> PrometheusHandle {
     let handle = recorder();
     describe();
@@ -166,7 +167,8 @@ pub(crate) fn metrics() -> PrometheusHandle {
         metrics::counter!(ORDERS_ACCEPTED, "repeat" => repeat).absolute(0);
     }
     metrics::counter!(ORDERS_ENDED, "status" => "cancelled").absolute(0);
-    // Added to nothing, each is there without taking back what another part of the process has seen.
+    // Incrementing by zero creates the series without overwriting values set by another part of the
+    // process.
     for gauge in [TEMPORAL_AWAY, STOPPED, MAKES_WAY] {
         metrics::gauge!(gauge).increment(0.0);
     }
@@ -184,7 +186,7 @@ fn describe() {
     metrics::describe_counter!(LAUNCHES_FAILED, "Launches that failed for the order's own reason");
     metrics::describe_gauge!(BACKLOG, "Orders that wait for their launch");
     metrics::describe_gauge!(BACKLOG_OLDEST, "How long the oldest of them has waited");
-    metrics::describe_gauge!(BACKLOG_SEEN_AT, "When it was last looked how many wait");
+    metrics::describe_gauge!(BACKLOG_SEEN_AT, "When the backlog was last read");
     metrics::describe_gauge!(STOPPED, "1 while an operator has stopped launching");
     metrics::describe_gauge!(
         MAKES_WAY,

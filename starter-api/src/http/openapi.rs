@@ -1,4 +1,4 @@
-//! The API's own description: `/openapi.json`, and `/docs`, where it can be tried.
+//! The API's own description: `/openapi.json`, and the interactive page `/docs`.
 
 mod examples;
 
@@ -14,10 +14,10 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::openapi::examples::Examples;
 
-/// The headings that every problem's `type` leads to.
+/// The document that every problem's `type` links to.
 const PROBLEMS: &str = include_str!("../../../docs/problems.md");
 
-/// What the description says beyond the operations.
+/// The parts of the description that do not belong to an operation.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -31,25 +31,25 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
         (name = "products", description = "The catalogue"),
         (name = "stock", description = "Stock levels and movements, for staff"),
         (name = "customers", description = "Customers' particulars"),
-        (name = "mail", description = "What customers are told by mail and text message"),
+        (name = "mail", description = "Mails and text messages to customers"),
         (name = "operators", description = "What waits for an operator, screening, task \
                                             queues, parties that orders depend on, and sinks that \
                                             messages go to"),
         (name = "disputes", description = "Payments that customers' banks dispute"),
         (name = "ledger", description = "Balances and transactions of the books"),
         (name = "identity", description = "Registration and tokens"),
-        (name = "webhooks", description = "What the payment provider tells by itself"),
-        (name = "endpoints", description = "Who is told of events by webhooks"),
+        (name = "webhooks", description = "Events sent by the payment provider"),
+        (name = "endpoints", description = "Webhook endpoints, to which the shop sends events"),
         (name = "operations", description = "Health, readiness and metrics"),
     ),
-    // Relative to where this description was fetched from.
+    // Relative to the URL of this description.
     servers((url = "/")),
     modifiers(&Preface),
 )]
 pub(crate) struct Preface;
 
 impl Modify for Preface {
-    /// Says how a token is sent; each operation says which scope it takes.
+    /// Describes how a token is sent; each operation names the scope it requires.
     fn modify(&self, description: &mut Description) {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
         let bearer = bearer.description(Some("From POST /v1/sessions or POST /oauth/token."));
@@ -58,9 +58,9 @@ impl Modify for Preface {
     }
 }
 
-/// Names each operation by its tag and its function, such as `orders.list`, because function
-/// names alone are not unique. The examples are found by that name. An operation without a
-/// security requirement is marked as public.
+/// Names each operation by its tag and its function, such as `orders.list`, because function names
+/// alone are not unique. The examples are looked up by that name. An operation without a security
+/// requirement is marked as public.
 pub(crate) fn named<S: Clone + Send + Sync + 'static>(
     mut operations: OpenApiRouter<S>,
 ) -> OpenApiRouter<S> {
@@ -81,8 +81,8 @@ pub(crate) fn named<S: Clone + Send + Sync + 'static>(
     operations
 }
 
-/// Removes schemas that nothing refers to: lists have the schema of their items inlined, and some
-/// of those are generated as components too.
+/// Removes unreferenced schemas: lists inline the schema of their items, and some of those are
+/// generated as components too.
 fn remove_unused_schemas(description: &mut Description) {
     let Ok(text) = serde_json::to_string(description) else { return };
     let is_used = |name: &str| text.contains(&format!("\"#/components/schemas/{name}\""));
@@ -91,10 +91,10 @@ fn remove_unused_schemas(description: &mut Description) {
     }
 }
 
-/// The routes that describe the others.
+/// The routes of the description itself.
 pub(crate) fn pages<S: Clone + Send + Sync + 'static>(description: &Description) -> Router<S> {
     let page = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
-    // Serialised once: it does not change while the process lives.
+    // Serialised once, because it does not change at run time.
     let json = serde_json::to_string(description).unwrap_or_default();
     Router::from(page)
         .route("/openapi.json", get(async || answer("application/json", json)))

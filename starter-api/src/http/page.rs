@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::paging::Page;
 use crate::error::Problem;
 
-/// The page, and a `Link` to the next one at `path` with the `query` that asked for this one.
+/// The page, with a `Link` to the next one at `path` with the same `query` and the new cursor.
 pub(crate) fn respond<T: Serialize>(
     page: Page<T>,
     path: &str,

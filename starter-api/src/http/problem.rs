@@ -14,17 +14,17 @@ use crate::error::{Breach, Kind, Problem};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Document {
-    /// The kind of the problem: a link to its explanation.
+    /// The kind of the problem: a URI that links to its documentation.
     #[serde(rename = "type")]
     #[schema(format = "uri-reference", example = "/docs/problems.md#invalid-request")]
     kind: String,
-    /// The kind in words; the same for every problem of this kind.
+    /// The title of the kind.
     title: &'static str,
-    /// The HTTP status, again.
+    /// The HTTP status code.
     status: u16,
-    /// What happened this time, in words for the caller.
+    /// What happened, in words for the caller.
     detail: String,
-    /// Every broken rule, where rules are broken.
+    /// Every broken rule, for an invalid request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Breach>,
     /// The price that the customer was shown, if the price has changed.
@@ -33,37 +33,37 @@ pub(crate) struct Document {
     /// The price now, if the price has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     actual_total: Option<Money>,
-    /// What to quote when asking for help, if the fault is the shop's.
+    /// The id to quote when asking for help, for an internal error.
     #[serde(skip_serializing_if = "Option::is_none")]
     incident: Option<Uuid>,
 }
 
-/// The errors of every operation that reads, for the `OpenAPI` description.
+/// The errors of every read operation, for the `OpenAPI` description.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its description is used")]
 pub(crate) enum ReadProblems {
-    /// The request cannot be read.
+    /// The request cannot be parsed.
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(Document),
-    /// More requests than the caller may send; `Retry-After` says when to come back.
+    /// The caller exceeds a rate limit; `Retry-After` says when to retry.
     #[response(status = 429, content_type = "application/problem+json")]
     TooMany(Document),
-    /// A fault of the shop, with the incident to name.
+    /// An internal error, with an incident id to quote.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(Document),
-    /// Temporal or the database does not answer; `Retry-After` says when to come back.
+    /// Temporal or the database does not answer; `Retry-After` says when to retry.
     #[response(status = 503, content_type = "application/problem+json")]
     TryAgain(Document),
 }
 
-/// The errors of every operation that takes a body, for the `OpenAPI` description.
+/// The errors of every operation with a body, for the `OpenAPI` description.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its description is used")]
 pub(crate) enum WriteProblems {
-    /// The body cannot be read, or has an unknown field.
+    /// The body cannot be parsed, or has an unknown field.
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(Document),
-    /// The body did not come in time.
+    /// The body was not received in time.
     #[response(status = 408, content_type = "application/problem+json")]
     TooSlow(Document),
     /// The body is too large.
@@ -75,13 +75,13 @@ pub(crate) enum WriteProblems {
     /// Rules are broken; `errors` names each with a JSON pointer.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(Document),
-    /// More requests than the caller may send; `Retry-After` says when to come back.
+    /// The caller exceeds a rate limit; `Retry-After` says when to retry.
     #[response(status = 429, content_type = "application/problem+json")]
     TooMany(Document),
-    /// A fault of the shop, with the incident to name.
+    /// An internal error, with an incident id to quote.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(Document),
-    /// Temporal or the database does not answer; `Retry-After` says when to come back.
+    /// Temporal or the database does not answer; `Retry-After` says when to retry.
     #[response(status = 503, content_type = "application/problem+json")]
     TryAgain(Document),
 }
@@ -99,7 +99,7 @@ pub(crate) enum AuthResponses {
 }
 
 impl Kind {
-    /// The status it is answered with.
+    /// The HTTP status.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -176,7 +176,7 @@ impl From<&Problem> for Document {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.kind().status(), Json(Document::from(&self))).into_response();
-        // The same refusal for a caller that speaks gRPC.
+        // The same error for gRPC callers.
         response.extensions_mut().insert(tonic::Status::from(&self));
         let details = self.details();
         let headers = response.headers_mut();

@@ -14,21 +14,21 @@ use crate::http::extract::Body;
 use crate::http::line::LineRequest;
 use crate::http::problem::WriteProblems;
 
-/// What is to be priced.
+/// A basket to be priced.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuoteRequest {
-    /// Articles and quantities; the prices are the shop's.
+    /// Articles and quantities; prices come from the catalogue.
     #[schema(min_items = 1, max_items = 1_000)]
     pub lines: Vec<LineRequest>,
-    /// Decides tax and shipping fee.
+    /// The destination, which determines tax and shipping fee.
     pub ship_to: QuoteDestination,
     /// The discount code that the customer entered.
     #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
     pub discount_code: Option<String>,
 }
 
-/// Where the parcel would go.
+/// The destination.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuoteDestination {
@@ -39,8 +39,8 @@ pub(crate) struct QuoteDestination {
 
 /// Prices a basket.
 ///
-/// By the same arithmetic that an order is charged by, without a customer and without any effect.
-/// An order that names the total as `expected_total` is refused if the price has changed since.
+/// Uses the same calculation as orders, without a customer and without side effects. An order that
+/// sends the total as `expected_total` is refused if the price has changed since.
 #[utoipa::path(
     post, path = "/v1/quotes", tag = "quotes",
     request_body(content = QuoteRequest, description = "The basket"),

@@ -1,5 +1,5 @@
-//! Limits on requests: per second of one address and of one token, and on requests in progress.
-//! What exceeds them is refused before any work is done, so that no queue grows.
+//! Rate limits per address and per token, and limits on concurrent requests. Excess requests are
+//! refused before any work is done, so that no queue builds up.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -24,33 +24,33 @@ use crate::http::receive::Reception;
 use crate::http::{Limits, observe};
 use crate::shares::{Full, Place, Places, Who};
 
-/// The fields of draft-ietf-httpapi-ratelimit-headers.
+/// The header fields of draft-ietf-httpapi-ratelimit-headers.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The window of the rate limits; an idle caller may use a whole window at once.
+/// The window of the rate limits; a caller may use the quota of a whole window in one burst.
 const WINDOW_SECONDS: u32 = 2;
 
-/// Registrations are counted by the minute.
+/// The window for registrations: a minute.
 const REGISTRATIONS_WINDOW_SECONDS: u32 = 60;
 
-/// How many passwords and secrets of one address are checked at once or wait for it. Each takes a
-/// core some 20 ms, so these are done long before others have waited too long for theirs.
+/// The maximum number of passwords and secrets of one address that are being checked or wait for
+/// it. Each takes a core about 20 ms, so other callers do not wait long behind them.
 pub(super) const SECRETS_PER_ADDRESS: usize = 32;
 
-/// Admits requests or refuses them. One for the whole process.
+/// Admits requests or refuses them. Shared by the whole process.
 #[derive(Clone)]
 pub(crate) struct Gate {
     addresses: Arc<Rate<IpAddr>>,
     tokens: Arc<Rate<u64>>,
-    /// Registering reveals whether an e-mail address is known, so it is limited more.
+    /// Registering reveals whether an e-mail address is known, so it has a stricter limit.
     registrations: Arc<Rate<IpAddr>>,
-    /// Identifies tokens without storing them.
+    /// Hashes tokens, so that they are not stored.
     hasher: RandomState,
     places: Places,
-    /// Those of requests that have a password or a secret checked.
+    /// Slots for requests that check a password or a secret.
     secrets: Places,
-    /// gRPC's own streams, which end when their callers like.
+    /// Slots for gRPC streams without a server-side time limit.
     endless: Places,
     reception: Reception,
     proxies: usize,
@@ -58,17 +58,17 @@ pub(crate) struct Gate {
     request_timeout: Duration,
 }
 
-/// A rate limit for each key.
+/// A rate limit with a quota for each key.
 struct Rate<K: Hash + Eq + Clone> {
     name: &'static str,
     quota: NonZeroU32,
     window_seconds: u32,
-    /// What is told of it with every answer, written once.
+    /// The `RateLimit-Policy` header, prebuilt.
     policy: HeaderValue,
     limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>,
 }
 
-/// What a caller has left, or how long it has to wait.
+/// What a caller has left of the quota, or how long it has to wait.
 struct QuotaState {
     left: u32,
     wait: Option<Duration>,
@@ -101,15 +101,15 @@ impl Gate {
         }
     }
 
-    /// Forgets idle callers, so that the memory does not grow without bound.
+    /// Drops the state of idle callers, so that memory stays bounded.
     pub(crate) fn forget_idle(&self) {
         self.addresses.limiter.retain_recent();
         self.tokens.limiter.retain_recent();
         self.registrations.limiter.retain_recent();
     }
 
-    /// The address that the request came from: the connection's, or what the nearest proxy that
-    /// the operator trusts has seen.
+    /// The client's address: that of the connection, or the one recorded by the nearest trusted
+    /// proxy.
     fn address(&self, request: &Request) -> Option<IpAddr> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let Some(nearest) = self.proxies.checked_sub(1) else { return peer };
@@ -126,12 +126,12 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
     fn of(name: &'static str, quota: NonZeroU32, window_seconds: u32) -> Self {
         let period = Duration::from_secs(window_seconds.into()).checked_div(quota.get());
-        // More than one a nanosecond is as good as no limit.
+        // A period below a nanosecond is treated as no limit.
         let rate = period.and_then(Quota::with_period);
         let rate = rate.unwrap_or(Quota::per_second(NonZeroU32::MAX));
         let limiter = RateLimiter::keyed(rate.allow_burst(quota)).with_middleware();
         let policy = format!("\"{name}\";q={quota};w={window_seconds}");
-        // A name and two numbers are always a header's value.
+        // A name and two numbers are always a valid header value.
         let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(""));
         Self { name, quota, window_seconds, policy, limiter }
     }
@@ -146,19 +146,19 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         }
     }
 
-    /// Counts one more, and writes what is left.
+    /// Counts a request, and writes the remaining quota to the headers.
     ///
-    /// **Errors.** 429 if it is one too many.
+    /// **Errors.** 429 if the quota is exceeded.
     fn count(&self, key: &K, told: &mut HeaderMap) -> Result<(), Problem> {
         let state = self.ask(key);
         self.write(&state, told);
         state.wait.map_or(Ok(()), |wait| Err(Problem::too_many_requests(wait)))
     }
 
-    /// Writes the policy and what is left of it.
+    /// Writes the policy and the remaining quota to the headers.
     fn write(&self, state: &QuotaState, headers: &mut HeaderMap) {
         let (name, left) = (self.name, state.left);
-        // The whole quota is available again after the window, at the latest.
+        // The whole quota is available again after one window, at the latest.
         let reset = if left < self.quota.get() { self.window_seconds } else { 0 };
         headers.append(RATE_LIMIT_POLICY, self.policy.clone());
         if let Ok(limit) = HeaderValue::try_from(format!("\"{name}\";r={left};t={reset}")) {
@@ -167,11 +167,11 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     }
 }
 
-/// Admits a request, or says when to try again.
+/// Admits a request, or refuses it with the time of a retry.
 ///
-/// Every request counts for its address, so that trying many tokens is slowed down; one with a
-/// token counts for the token too, whatever its address. A place is taken once the whole request
-/// is there, and given up when it is answered, or waits.
+/// Every request counts against its address, so that trying many tokens is slowed down; one with a
+/// token also counts against the token, whatever its address. A concurrency slot is taken once the
+/// whole request has been received, and released when it is answered, or when it only waits.
 pub(crate) async fn admit(Shared(gate): Shared<Gate>, request: Request, next: Next) -> Response {
     if is_probe(&request) {
         return observe::in_time(gate.request_timeout, next.run(request)).await;
@@ -192,9 +192,9 @@ pub(crate) async fn admit(Shared(gate): Shared<Gate>, request: Request, next: Ne
 }
 
 impl Gate {
-    /// Counts the request.
+    /// Counts the request against the rate limits.
     ///
-    /// **Errors.** 429 where it is one too many.
+    /// **Errors.** 429 if a quota is exceeded.
     fn count(
         &self,
         request: &Request,
@@ -211,23 +211,22 @@ impl Gate {
         token.map_or(Ok(()), |token| self.tokens.count(&token, told))
     }
 
-    /// What the request takes besides its place, where that is scarce.
+    /// Takes further slots that the request needs because they are scarce.
     ///
-    /// **Errors.** 503 while this caller has its share of it.
+    /// **Errors.** 503 if this caller's share is exhausted.
     fn take_besides(&self, request: &Request, address: Option<IpAddr>) -> Result<Besides, Problem> {
         let callers = || [address.map(Who::Address), None];
         let secret = checks_a_secret(request).then(|| self.secrets.take(callers())).transpose();
         let secret = secret.map_err(|_full| {
-            Problem::overloaded("As many passwords of this address are being checked as may be.")
+            Problem::overloaded("Too many passwords of this address are being checked.")
         })?;
         let endless = is_endless(request).then(|| self.endless.take(callers())).transpose();
-        let endless = endless.map_err(|_full| {
-            Problem::overloaded("As many streams of this kind are open as may be.")
-        })?;
+        let endless = endless
+            .map_err(|_full| Problem::overloaded("Too many streams of this kind are open."))?;
         Ok(Besides { _secret: secret, endless })
     }
 
-    /// Receives the request, and has it answered once there is a place for it.
+    /// Receives the body, waits for a slot, and processes the request.
     async fn work_on(
         &self,
         request: Request,
@@ -240,10 +239,10 @@ impl Gate {
         let place = self.places.take(callers).map_err(|full| {
             Problem::overloaded(match full {
                 Full::Caller => {
-                    "This caller has as many requests in progress as one caller may have. Wait for \
-                     their answers before sending more."
+                    "This caller has reached the limit of concurrent requests. Wait for responses \
+                     before sending more."
                 }
-                Full::All => "This process has as many requests in progress as it allows.",
+                Full::All => "This process has reached its limit of concurrent requests.",
             })
         })?;
         let besides = self.take_besides(&request, address)?;
@@ -259,19 +258,19 @@ impl Gate {
     }
 }
 
-/// What a request takes besides its place.
+/// The further slots of a request.
 struct Besides {
     _secret: Option<Place>,
     endless: Option<Place>,
 }
 
-/// Probes are always admitted: monitoring must work when the process is busiest.
+/// Probes are always admitted: monitoring must work under full load.
 fn is_probe(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     matches!(route, Some("/health" | "/ready" | "/metrics"))
 }
 
-/// Whether a password or a secret is checked or hashed for it, which is slow on purpose.
+/// Whether the request checks or hashes a password or a secret, which is deliberately slow.
 fn checks_a_secret(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let is_write = matches!(*request.method(), Method::POST | Method::PUT);
@@ -287,7 +286,7 @@ fn checks_a_secret(request: &Request) -> bool {
     is_write && has_secret
 }
 
-/// Whether the answer is a stream that ends when its caller likes.
+/// Whether the response is a stream whose end the client decides.
 fn is_endless(request: &Request) -> bool {
     let path = request.uri().path();
     path.starts_with("/grpc.reflection.")
@@ -299,7 +298,8 @@ fn is_registration(request: &Request) -> bool {
     request.method() == Method::POST && route == Some("/v1/customers")
 }
 
-/// A household or company is assigned a whole block of IPv6 addresses, and counts as one.
+/// The /64 block of an IPv6 address: a household or company is assigned a whole block, and counts
+/// as one caller.
 pub(crate) fn block_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,

@@ -1,7 +1,7 @@
-//! A request's body, received before the request is worked on: a caller who sends slowly makes
-//! nobody wait but itself.
+//! Receives a request's whole body before the request is processed, so that a slow sender does not
+//! occupy a slot.
 //!
-//! What has been received is kept in memory, and all of it together is limited.
+//! Received bodies are kept in memory, and their total size is limited.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 use crate::error::{Kind, Problem};
 use crate::shares::{Place, Places, Who};
 
-/// How much memory the bodies of all requests take together, in bytes.
+/// The maximum memory for the bodies of all requests, in bytes.
 const BYTES_TOGETHER_MAX: usize = 256 * 1_024 * 1_024;
 
-/// How much of that the bodies of one address take.
+/// The share of that for the bodies of one address.
 const BYTES_PER_ADDRESS_MAX: usize = BYTES_TOGETHER_MAX / 2;
 
-/// Whose requests are streams, of which the next message may depend on an answer.
+/// Paths of bidirectional streams, where the next message may depend on a response.
 const STREAMS: &str = "/grpc.reflection.";
 
 /// Receives bodies.
@@ -31,7 +31,7 @@ pub(super) struct Reception {
     memory: Places,
 }
 
-/// What is kept for as long as a body is.
+/// The memory reserved for a body.
 pub(super) type Memory = Vec<Place>;
 
 impl Reception {
@@ -40,11 +40,11 @@ impl Reception {
         Self { bytes_max, within, memory }
     }
 
-    /// The request, which came from this address, with its whole body.
+    /// The request from this address with its whole body.
     ///
     /// **Errors.** 413 for a body that is too large, as soon as that is known; 408 for one that
-    /// takes too long; 400 for one that breaks off; 503 while all memory for bodies is in use, or
-    /// this address's share of it.
+    /// takes too long; 400 for one that is incomplete; 503 while the memory for bodies is
+    /// exhausted, in total or for this address.
     pub(super) async fn receive(
         &self,
         request: Request,
@@ -83,13 +83,14 @@ impl Reception {
                 return Err(too_large());
             }
             if length > reserved {
-                // Twice as much each time, so that a body in very small pieces is not many of them.
+                // The reservation doubles each time, so that a body in tiny chunks needs few
+                // reservations.
                 let more = length.saturating_sub(reserved).max(reserved);
                 let more = more.min(self.bytes_max.saturating_sub(reserved));
                 memory.push(self.memory_for(more, address)?);
                 reserved = reserved.saturating_add(more);
             }
-            // Most bodies are one frame, which is not copied.
+            // Most bodies consist of one frame, which is not copied.
             if received.is_empty() && only.is_empty() {
                 only = data;
                 continue;
@@ -100,12 +101,12 @@ impl Reception {
         Ok((if received.is_empty() { only } else { received.into() }, memory))
     }
 
-    /// Memory for so many bytes more.
+    /// Reserves memory for so many more bytes.
     fn memory_for(&self, bytes: usize, address: Option<IpAddr>) -> Result<Place, Problem> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let taken = self.memory.take_many(bytes, [address.map(Who::Address), None]);
         taken.map_err(|_full| {
-            Problem::overloaded("This process receives as many bodies as it has memory for.")
+            Problem::overloaded("This process has no memory left for request bodies.")
         })
     }
 }

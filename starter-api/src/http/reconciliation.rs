@@ -1,4 +1,4 @@
-//! Where provider and shop do not say the same, over HTTP, one file per operation.
+//! Differences between provider and shop over HTTP, one file per operation.
 
 pub(crate) mod list;
 pub(crate) mod settle;

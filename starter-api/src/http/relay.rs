@@ -11,7 +11,7 @@ pub(crate) mod skip;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// Why something is done to a sink.
+/// The reason for an operation on a sink.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WhyTheSink)]

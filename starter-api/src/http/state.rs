@@ -1,4 +1,4 @@
-//! What HTTP handlers work with, and the limits on requests.
+//! The shared state of HTTP handlers, and the limits on requests.
 
 use std::num::NonZeroU32;
 use std::ops::Deref;
@@ -24,102 +24,102 @@ use crate::http::rate_limit::Gate;
 use crate::identity::Identity;
 use crate::temporal::Temporal;
 
-/// Everything that the starter works with. Cheap to clone, which every layer around a route does
-/// with every request.
+/// The shared state. Cheap to clone, because every layer around a route clones it for every
+/// request.
 #[derive(Clone, Debug)]
 pub struct State(Arc<Parts>);
 
-/// What a [`State`] is made of.
+/// The parts of a [`State`].
 #[derive(Clone, Debug)]
 pub struct Parts {
     /// The shop's commands and queries.
     pub(crate) app: Arc<App>,
-    /// Whether the starter can work with the database.
+    /// Checks that the starter and the database's schema fit together.
     pub(crate) schema: SchemaGate,
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) graphql: GraphqlSchema,
     pub(crate) gate: Gate,
-    /// From which origins browsers may call.
+    /// The origins from which browsers may call.
     pub(crate) cors_origins: Arc<[HeaderValue]>,
-    /// How Stripe's webhooks are told from anybody else's; none are taken without.
+    /// The settings for verifying Stripe's webhooks; without them, webhooks are refused.
     pub(crate) webhooks: Option<Arc<StripeWebhooks>>,
-    /// Hosts inside the shop's own network that webhooks may go to.
+    /// Hosts inside the shop's own network that webhooks may be sent to.
     pub(crate) internal_hosts: Arc<InternalHosts>,
-    /// Cancelled once the process was asked to stop.
+    /// Cancelled when the process is asked to stop.
     pub(crate) leaving: CancellationToken,
 }
 
-/// Ten times the orders that one core can take.
+/// Ten times the orders that one core can accept.
 pub(crate) const RATE_PER_TOKEN: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 pub(crate) const RATE_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(2_000).unwrap();
-/// More than the machine of a starter carries out beside it.
+/// More than a starter's machine can process beside accepting.
 pub(crate) const BURST_PER_SECOND: NonZeroU32 = NonZeroU32::new(250).unwrap();
-/// More than a household needs, and too little to search for known e-mail addresses.
+/// More than a household needs, and too few to search for known e-mail addresses.
 pub(crate) const REGISTRATIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
-/// What a single request may ask for, and how many there may be.
+/// The defaults and limits for requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The largest body that is read.
+    /// The maximum size of a body, in bytes.
     pub body_bytes_max: usize,
-    /// The longest that a request may take.
+    /// The time limit of a request.
     pub request_timeout: Duration,
-    /// How long a caller may take to send the head of its first request; while connections are few,
-    /// how long an idle one is kept.
+    /// How long a client may take to send the headers of its first request; also the idle timeout
+    /// of connections while many are open.
     pub headers_timeout: Duration,
-    /// How long a caller may take to send a body.
+    /// How long a client may take to send a body.
     pub body_timeout: Duration,
-    /// How long a caller may take to read the next part of an answer.
+    /// How long a client may take to read the next part of a response.
     pub send_timeout: Duration,
-    /// How long an idle connection is kept.
+    /// The idle timeout of a connection.
     pub idle_timeout: Duration,
-    /// How many connections there may be at once.
+    /// The maximum number of open connections.
     pub connections_max: usize,
-    /// How many connections one address may have, where no proxies are trusted.
+    /// The maximum number of connections per address, where no proxies are trusted.
     pub connections_per_address: usize,
-    /// How many requests may be under way at once.
+    /// The maximum number of concurrent requests.
     pub requests_max: usize,
-    /// How many of those one address may have, and one token.
+    /// The maximum number of those per address, and per token.
     pub requests_per_caller: usize,
-    /// How many requests a second one address may send.
+    /// The rate limit per address, in requests per second.
     pub rate_per_address: NonZeroU32,
-    /// How many requests a second one token may be used for.
+    /// The rate limit per token, in requests per second.
     pub rate_per_token: NonZeroU32,
-    /// How many customers a minute one address may register.
+    /// The rate limit of registrations per address, per minute.
     pub registrations_per_address: NonZeroU32,
-    /// How many proxies in front of the starter write down where a request came from.
+    /// The number of trusted proxies in front of the starter.
     pub trusted_proxies: usize,
-    /// In which header they do.
+    /// The header in which they write the client's address.
     pub proxy_header: ProxyHeader,
-    /// How long requests are still taken after the process was asked to stop.
+    /// How long requests are still accepted after the process was asked to stop.
     pub notice: Duration,
-    /// How many orders can be watched at once.
+    /// The maximum number of open event streams.
     pub streams_max: usize,
-    /// How many of those one address may watch, and one customer or program.
+    /// The maximum number of those per address, and per customer or program.
     pub streams_per_caller: usize,
-    /// How many callers can wait for their orders at once; the next one is answered at once.
+    /// The maximum number of requests that wait for an order; further ones are answered at once.
     pub waits_max: usize,
-    /// How many of those one address may be, and one customer or program.
+    /// The maximum number of those per address, and per customer or program.
     pub waits_per_caller: usize,
-    /// The cancel window of an order that does not name one.
+    /// The default cancel window.
     pub cancel_window_seconds: u32,
-    /// The patience of an order that does not name one.
+    /// The default patience.
     pub patience_seconds: Option<u32>,
-    /// When customers' money is taken.
+    /// When payments are captured.
     pub capture_at: CaptureAt,
-    /// Who takes it.
+    /// The payment provider.
     pub payment_provider: ProviderName,
     /// How long a customer may take to approve a payment.
     pub approval_seconds: u32,
-    /// How long a declined payment of an order that does not say so may be replaced.
+    /// The default time in which a declined payment may be replaced.
     pub payment_retry_seconds: u32,
-    /// How orders are screened for fraud, if they are.
+    /// The terms of fraud screening, if it is on.
     pub screening: Option<Screening>,
-    /// How many orders may wait for their launch before no more are accepted.
+    /// The backlog at which no more orders are accepted.
     pub backlog_max: u64,
-    /// How many orders a second are a burst, for which launching makes way.
+    /// The rate of orders per second from which launching yields to accepting.
     pub burst_per_second: NonZeroU32,
 }
 
@@ -179,8 +179,8 @@ impl Limits {
         }
     }
 
-    /// How long an answer may be held back: half a minute, and never so long that the request's
-    /// time limit would turn an order that was accepted into an error.
+    /// The longest wait for an order: half a minute, and always less than the request's time limit,
+    /// which would turn an accepted order into an error.
     fn wait_seconds_max(&self) -> u32 {
         let left = self.request_timeout.as_secs().saturating_sub(10).min(30);
         u32::try_from(left).unwrap_or(0)
@@ -202,7 +202,7 @@ impl FromRef<State> for Identity {
 }
 
 impl State {
-    /// Brings the parts together. Connects nothing yet.
+    /// Creates the state without connecting to anything.
     #[must_use]
     pub fn new(database: PgPool, temporal: Temporal, identity: Identity, limits: Limits) -> Self {
         let app = App::new(database, temporal, limits.settings());
@@ -221,29 +221,29 @@ impl State {
         }))
     }
 
-    /// Lets pages of these origins call the API from a browser.
+    /// Allows pages of these origins to call the API from a browser.
     #[must_use]
     pub fn open_to_pages_of(mut self, origins: &[HeaderValue]) -> Self {
         Arc::make_mut(&mut self.0).cors_origins = origins.into();
         self
     }
 
-    /// Takes Stripe's webhooks.
+    /// Accepts Stripe's webhooks.
     #[must_use]
     pub fn taking_webhooks(mut self, webhooks: StripeWebhooks) -> Self {
         Arc::make_mut(&mut self.0).webhooks = Some(Arc::new(webhooks));
         self
     }
 
-    /// Lets webhook endpoints be created on these hosts inside the shop's own network.
+    /// Allows webhook endpoints on these hosts inside the shop's own network.
     #[must_use]
     pub fn sending_webhooks_to(mut self, internal: InternalHosts) -> Self {
         Arc::make_mut(&mut self.0).internal_hosts = Arc::new(internal);
         self
     }
 
-    /// Folds the recorded latencies into their histograms, looks how many callers there are, and
-    /// forgets idle ones. Call it every few seconds, or memory grows.
+    /// Folds recorded latencies into their histograms, updates the gauges of callers, and drops the
+    /// state of idle callers. Call it every few seconds, or memory grows.
     pub fn tidy_up(&self) {
         ops::metrics::look_at(self);
         self.metrics.run_upkeep();

@@ -1,5 +1,5 @@
-//! How often a password may be guessed: five times in a row, then after a wait that doubles from
-//! 15 seconds to 15 minutes, however many addresses the guesses come from.
+//! Throttles password guessing: five attempts in a row per account, then a delay that doubles from
+//! 15 seconds to 15 minutes, no matter how many IP addresses the guesses come from.
 
 use ring::digest::{SHA256, digest};
 use sqlx::PgPool;
@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use crate::error::{OrProblem, Problem};
 use crate::identity::refusal;
 
-/// An attempt to sign in, counted before the password is checked.
+/// A sign-in attempt, counted before the password is checked.
 #[must_use = "a successful attempt has to be forgiven"]
 pub(super) struct Attempt<'a> {
     database: &'a PgPool,
@@ -15,10 +15,10 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// Counts an attempt on the account of this e-mail address, whether or not there is one.
+    /// Counts an attempt on the account with this e-mail address, whether or not it exists.
     ///
-    /// **Errors.** 429 while the address has to wait; then the password must not be checked, or
-    /// waiting would cost an attacker nothing.
+    /// **Errors.** 429 during the delay; the password must not be checked then, or the delay would
+    /// cost an attacker nothing.
     pub(super) async fn count(database: &'a PgPool, address: &str) -> Result<Self, Problem> {
         const DOING: &str = "counting an attempt to sign in";
         let address_hash = digest(&SHA256, address.as_bytes()).as_ref().to_vec();
@@ -67,12 +67,12 @@ impl<'a> Attempt<'a> {
         if counted.counted {
             return Ok(Self { database, address_hash });
         }
-        // `None` if the attempt that it has to wait for was counted concurrently.
+        // `None` if a concurrent request has counted the attempt that it has to wait for.
         let wait = counted.wait_seconds.and_then(|seconds| u16::try_from(seconds).ok());
         Err(refusal::sign_in_delayed(wait.unwrap_or(1).max(1)))
     }
 
-    /// The password was right: earlier failures no longer count.
+    /// Resets the count after a correct password.
     pub(super) async fn forgive(self) -> Result<(), Problem> {
         sqlx::query!(
             "delete from identity.sign_in_attempts where address_hash = $1",

@@ -1,4 +1,4 @@
-//! The authenticated caller of an operation, and the proof that it may call it.
+//! The authenticated caller of an operation, and its authorisation.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use crate::identity::role::Role;
 use crate::identity::scope::{HasScope, Scope};
 use crate::shares::Who;
 
-/// Who sent a request, and what their token allows. Built only from a verified token.
+/// The sender of a request, with what their token allows. Built only from a verified token.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     subject: Subject,
@@ -24,15 +24,15 @@ pub(crate) struct Caller {
 
 #[derive(Clone, Debug)]
 enum Subject {
-    /// A customer, who acts for themself only.
+    /// A customer, who acts only for themself.
     Customer(CustomerId),
-    /// A person or program of the shop, by the name that the issuer has for it.
+    /// A staff member or program of the shop, by the name that the issuer has for it.
     Staff(String),
 }
 
 impl Caller {
-    /// The caller with these roles. If `narrowed_to` is not empty, only those scopes of the roles
-    /// are kept; it never adds one.
+    /// The caller with these roles. If `narrowed_to` is not empty, the roles' scopes are
+    /// intersected with it; it never adds one.
     ///
     /// `None` for a customer without a valid customer id.
     pub(super) fn of(
@@ -56,7 +56,7 @@ impl Caller {
         Some(Self { subject, scopes, expires })
     }
 
-    /// Refuses a caller who lacks this scope.
+    /// Fails if the caller lacks this scope.
     pub(crate) fn require(&self, scope: Scope) -> Result<(), Problem> {
         if self.scopes.contains(&scope) {
             return Ok(());
@@ -65,22 +65,22 @@ impl Caller {
         Err(refusal::insufficient_scope(scope))
     }
 
-    /// Whether the caller has this scope, where one without it is shown less.
+    /// Whether the caller has this scope; without it, less is shown.
     pub(crate) fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
-    /// When the token expires, in seconds of the Unix epoch.
+    /// When the token expires, as a Unix timestamp.
     pub(super) const fn expires(&self) -> u64 {
         self.expires
     }
 
-    /// How long until the token expires.
+    /// The remaining lifetime of the token.
     pub(crate) fn time_left(&self) -> Duration {
         Duration::from_secs(self.expires.saturating_sub(get_current_timestamp()))
     }
 
-    /// The caller's name, for the record.
+    /// The caller's name, for logs and audit records.
     pub(crate) fn name(&self) -> &str {
         match &self.subject {
             Subject::Customer(customer) => customer.as_str(),
@@ -88,7 +88,7 @@ impl Caller {
         }
     }
 
-    /// What the caller is counted by: a customer's name is not taken for one of the staff's.
+    /// The key for per-caller limits: a customer's name cannot collide with a staff member's.
     pub(crate) fn who(&self) -> Who {
         match &self.subject {
             Subject::Customer(customer) => Who::Customer(customer.clone()),
@@ -96,8 +96,8 @@ impl Caller {
         }
     }
 
-    /// The customer, if the caller is one; `None` for the shop's own people and programs, who act
-    /// for any customer.
+    /// The customer, if the caller is one; `None` for the shop's staff and programs, who act for
+    /// any customer.
     pub(crate) const fn customer(&self) -> Option<&CustomerId> {
         match &self.subject {
             Subject::Customer(customer) => Some(customer),
@@ -105,16 +105,16 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may see what belongs to this customer.
+    /// Whether the caller may see data of this customer.
     pub(crate) fn sees(&self, customer: &CustomerId) -> bool {
         self.customer().is_none_or(|own| own == customer)
     }
 }
 
-/// The caller of an operation, who has the scope `S`.
+/// The caller of an operation, authorised for the scope `S`.
 ///
-/// The first argument of every operation that is not public. It can only be obtained from a
-/// verified token, so an operation that takes one is protected.
+/// Every non-public operation takes it as its first argument. It can only be obtained from a
+/// verified token, so such an operation cannot be called unauthenticated.
 #[derive(Debug)]
 pub(crate) struct Authorized<S> {
     /// The caller.

@@ -8,10 +8,10 @@ use crate::identity::attempts::Attempt;
 use crate::identity::register::check_password;
 
 impl EmbeddedIssuer {
-    /// Replaces a customer's password, if they know the present one.
+    /// Replaces a customer's password, if the current one is right.
     ///
-    /// **Errors.** 404 without such a customer, 422 if the present password is wrong or the new
-    /// one breaks a rule, 429 after too many wrong passwords in a row.
+    /// **Errors.** 404 without such a customer, 422 if the current password is wrong or the new one
+    /// breaks a rule, 429 after too many wrong passwords in a row.
     pub(crate) async fn change_password(
         &self,
         customer: &CustomerId,
@@ -29,7 +29,7 @@ impl EmbeddedIssuer {
         }
         attempt.forgive().await?;
         let hash = self.passwords.hash(new).await?;
-        // Of two concurrent changes, the second finds its present password replaced.
+        // Of two concurrent changes, the second one finds that the hash has changed, and fails.
         let changed = sqlx::query!(
             "update identity.logins set password_hash = $3
          where customer_id = $1 and password_hash = $2",
@@ -47,7 +47,7 @@ impl EmbeddedIssuer {
         Ok(())
     }
 
-    /// The customer's address and the hash of their password.
+    /// The customer's e-mail address and password hash.
     async fn login(&self, customer: &CustomerId) -> Result<(String, String), Problem> {
         let login = sqlx::query!(
             "select email, password_hash from identity.logins where customer_id = $1",

@@ -1,5 +1,5 @@
-//! Clients: programs and staff that authenticate with a secret. The settings name them; the
-//! secrets are kept as hashes.
+//! Clients: programs and staff that authenticate with a secret. The settings list them; the secrets
+//! are stored as hashes.
 
 use std::str::FromStr;
 
@@ -10,10 +10,10 @@ use crate::error::{OrProblem, Problem};
 use crate::identity::passwords::Passwords;
 use crate::identity::role::Role;
 
-/// A shorter secret could be guessed.
+/// The minimum length of a secret; a shorter one could be guessed.
 const SECRET_LENGTH_MIN: usize = 16;
 
-/// A program or a person of staff, with the secret that gets them a token.
+/// A program or staff member, with the secret that gets them a token.
 #[derive(Clone)]
 pub struct Client {
     id: String,
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// A client's entry is invalid. Repeats nothing of it: it holds a secret.
+/// A client's entry is invalid. The message repeats nothing of it, because it contains a secret.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "a client is name:role:secret, with a role of service, operator or finance, and a secret of \
@@ -53,9 +53,9 @@ impl FromStr for Client {
     }
 }
 
-/// Makes these the only clients.
+/// Replaces all stored clients with these.
 ///
-/// **Repeats.** A secret that is already stored is not hashed again, so that several starters
+/// **Repeats.** A secret that is already stored is not hashed again, so that concurrent starters
 /// agree.
 pub(super) async fn enter(
     database: &PgPool,
@@ -89,14 +89,14 @@ pub(super) async fn enter(
     Ok(())
 }
 
-/// The role of the client of this name, if this is its secret.
+/// The role of the client with this id, if the secret matches.
 pub(super) async fn recognise(
     database: &PgPool,
     passwords: &Passwords,
     id: &str,
     secret: &str,
 ) -> Result<Option<Role>, Problem> {
-    // What cannot be an id is not asked for: there is text that no column holds.
+    // An invalid id is replaced by an empty one, because some text cannot be sent to a text column.
     let id = CustomerId::parse(id).map_or_else(|_not_a_name| String::new(), String::from);
     let known =
         sqlx::query!("select role, secret_hash from identity.clients where client_id = $1", id)
@@ -105,6 +105,6 @@ pub(super) async fn recognise(
             .or_problem("looking up a client")?;
     let (role, hash) = known.map(|known| (known.role, known.secret_hash)).unzip();
     let same = passwords.verify(secret.to_owned(), hash).await?;
-    // The table's CHECK lists the roles; a row with another one matches no client.
+    // A CHECK constraint lists the roles; a row with another one matches no client.
     Ok(role.filter(|_role| same).and_then(|role| role.parse().ok()))
 }

@@ -1,5 +1,5 @@
-//! The shop's own token issuer, for running without an identity provider: its keys, and the
-//! tokens it signs.
+//! The shop's own token issuer, for running without an identity provider: its signing keys and its
+//! tokens.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,19 +23,20 @@ use crate::identity::scope::Scope;
 /// The `typ` of the shop's own tokens (RFC 9068).
 pub(super) const TOKEN_TYPE: &str = "at+jwt";
 
-/// The advisory lock under which a key is generated, so that concurrent starters generate one.
+/// The advisory lock that serialises key generation, so that concurrent starters generate only one
+/// key.
 const KEY_GENERATION_LOCK: i64 = 0x6f72_6465_726b_6579;
 
-/// How the shop's own issuer is set up.
+/// The settings of the shop's own issuer.
 #[derive(Clone, Debug)]
 pub struct EmbeddedSettings {
-    /// The URL that the starter is reached by: the tokens' `iss`.
+    /// The starter's public URL: the tokens' `iss`.
     pub issuer: String,
-    /// For whom the tokens are: their `aud`.
+    /// The audience of the tokens: their `aud`.
     pub audience: String,
-    /// How long a token counts.
+    /// The lifetime of a token.
     pub token_lifetime: Duration,
-    /// Every program and person of staff with a secret. `None` keeps those stored before.
+    /// Every program and staff member with a secret. `None` keeps the stored ones.
     pub clients: Option<Vec<Client>>,
 }
 
@@ -51,15 +52,15 @@ pub(crate) struct EmbeddedIssuer {
 /// A token response (RFC 6749).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct IssuedToken {
-    /// To be sent as `Authorization: Bearer …`.
+    /// The token, to be sent as `Authorization: Bearer …`.
     access_token: String,
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
     token_type: &'static str,
-    /// How many seconds it is valid.
+    /// The lifetime of the token, in seconds.
     #[schema(example = 900)]
     expires_in: u64,
-    /// What it allows.
+    /// The scopes of the token.
     #[schema(example = "orders:read orders:place orders:cancel")]
     scope: String,
 }
@@ -115,8 +116,8 @@ impl EmbeddedIssuer {
         }
     }
 
-    /// Signs a token for a caller who has just authenticated, with those of the role's scopes that
-    /// are `wanted`.
+    /// Signs a token for a caller who has just authenticated, with the role's scopes, restricted to
+    /// the `wanted` ones.
     pub(crate) async fn issue(
         &self,
         name: &str,
@@ -152,7 +153,7 @@ impl EmbeddedIssuer {
         Ok(IssuedToken { access_token, token_type: "Bearer", expires_in, scope })
     }
 
-    /// Every public key that a token of this issuer may be signed with, for others to check.
+    /// Every public key that a token of this issuer may be signed with, for publication.
     pub(crate) async fn public_keys(&self) -> Result<Vec<Jwk>, Problem> {
         self.public().await.map_err(|error| error.into_problem("reading the public keys"))
     }
@@ -161,11 +162,10 @@ impl EmbeddedIssuer {
         Ok(self.public().await?.iter().filter_map(Key::of).collect())
     }
 
-    /// Keys that signed within the last 90 days, and one day more for the tokens that were
-    /// signed last.
+    /// Keys that signed within the last 90 days, plus one day for the last tokens.
     ///
-    /// Generates the first key if there is none, so that no starter caches an empty set when
-    /// another has just generated one.
+    /// Generates the first key if there is none, so that no starter caches an empty set right
+    /// before another one generates a key.
     async fn public(&self) -> Result<Vec<Jwk>, KeyError> {
         let mut keys = sqlx::query_as!(
             StoredKey,
@@ -180,7 +180,7 @@ impl EmbeddedIssuer {
         Ok(keys.iter().map(public).collect::<Result<_, _>>()?)
     }
 
-    /// The client of this name, if this is its secret.
+    /// The role of the client with this id, if the secret matches.
     pub(crate) async fn client(&self, id: &str, secret: &str) -> Result<Option<Role>, Problem> {
         self.clients_entered
             .get_or_try_init(|| async {
@@ -191,7 +191,7 @@ impl EmbeddedIssuer {
         clients::recognise(&self.database, &self.passwords, id, secret).await
     }
 
-    /// The issuer, as the tokens' `iss` names it.
+    /// The issuer, as in the tokens' `iss`.
     pub(crate) fn url(&self) -> &str {
         &self.settings.issuer
     }
@@ -200,7 +200,7 @@ impl EmbeddedIssuer {
         &self.database
     }
 
-    /// The key to sign with now; generated if there is none.
+    /// The current signing key; generated if there is none.
     async fn signing_key(&self) -> Result<StoredKey, KeyError> {
         if let Some(key) = current_key(&self.database).await? {
             return Ok(key);

@@ -1,4 +1,4 @@
-//! An external issuer: any that publishes its keys as `OpenID` Connect Discovery describes.
+//! An external issuer that publishes its keys with `OpenID` Connect Discovery.
 
 use std::time::Duration;
 
@@ -7,33 +7,34 @@ use serde_json::Value;
 
 use crate::identity::key::{FetchError, Key, usable};
 
-/// How long an issuer may take to answer.
+/// The time limit of a request to an issuer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How much of an issuer's answer is read.
+/// The maximum size of an issuer's response, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1_024;
 
-/// The shortest time between two requests for an issuer's keys.
+/// The minimum time between two requests for an issuer's keys.
 pub const REFETCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// An identity provider that the shop trusts.
 #[derive(Clone, Debug)]
 pub struct ExternalIssuer {
-    /// Its name, as tokens have it in `iss`, and as its discovery document has it.
+    /// The issuer, as in the tokens' `iss` and in its discovery document.
     pub issuer: String,
-    /// Where its keys are; without it, its discovery document says.
+    /// The URL of its keys (JWKS); if absent, it is taken from the discovery document.
     pub jwks_url: Option<Url>,
-    /// For whom its tokens must be: one of those in `aud`.
+    /// The audience that its tokens must have in `aud`.
     pub audience: String,
-    /// The kind that its tokens must be of: their `typ`. `at+jwt` is RFC 9068's.
+    /// The required `typ` of its tokens. RFC 9068 defines `at+jwt`.
     pub token_type: String,
     /// The claim that lists roles: a name, or a JSON pointer such as `/realm_access/roles`.
     pub roles_claim: String,
-    /// The claim that names the customer: a name or a JSON pointer.
+    /// The claim with the customer's id: a name or a JSON pointer.
     pub customer_claim: String,
-    /// The shortest time between two requests for its keys.
+    /// The minimum time between two requests for its keys.
     pub refetch_pause: Duration,
-    /// The HTTP client. Follows no redirect: a third party must not decide whose keys are trusted.
+    /// The HTTP client. It follows no redirects: a third party must not decide which keys are
+    /// trusted.
     pub http: Client,
 }
 
@@ -60,7 +61,7 @@ pub fn http_client() -> reqwest::Result<Client> {
         .build()
 }
 
-/// Whether keys fetched from there cannot be replaced on the way.
+/// Whether keys fetched from this URL cannot be replaced in transit.
 #[must_use]
 pub fn is_safe(url: &Url) -> bool {
     let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));

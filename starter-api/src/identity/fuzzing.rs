@@ -1,4 +1,4 @@
-//! What fuzz targets call of authentication: the readers of tokens, claims and keys.
+//! Fuzzing entry points of authentication: the parsers of tokens, claims and keys.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::identity::{
 
 const ISSUER: &str = "https://issuer.example";
 
-/// All tokens that [`identity`] accepts, one a line: signed with the private half of its key, for a
-/// service, until the year 2100. One names the key, the other does not.
+/// All tokens that [`identity`] accepts, one per line: signed with the private half of its key, for
+/// a service, until the year 2100. One has the key id, the other does not.
 const SIGNED: &str = include_str!("fuzzing/signed.jwt");
 
-/// A caller who acts for any customer.
+/// A caller who may act for any customer.
 pub(crate) fn caller_of_the_shop() -> Option<Caller> {
     Caller::of(&[Role::Service], "shop", None, &BTreeSet::new(), u64::MAX)
 }
 
-/// An issuer of one key (RFC 8037, appendix A), which is never asked for others.
+/// An issuer with one key (RFC 8037, appendix A), whose keys are never fetched again.
 fn identity() -> Option<Identity> {
     let issuer = ExternalIssuer {
         issuer: ISSUER.to_owned(),
@@ -48,7 +48,7 @@ thread_local! {
     static IDENTITY: Option<Identity> = identity();
 }
 
-/// The header `Authorization`: only the tokens that were signed are accepted, byte for byte.
+/// The header `Authorization`: only tokens with a valid signature are accepted, byte for byte.
 pub fn authorization(header: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(header) else { return };
     let mut headers = HeaderMap::new();
@@ -65,7 +65,7 @@ pub fn authorization(header: &[u8]) {
     }
 }
 
-/// The claims of a token whose signature is right: an identity provider may say anything.
+/// The claims of a token with a valid signature: an identity provider may send anything.
 pub fn claims(json: &[u8]) {
     let Ok(claims) = serde_json::from_slice::<Value>(json) else { return };
     let caller = IDENTITY.with(|identity| identity.as_ref()?.caller_of(&claims));
@@ -73,7 +73,7 @@ pub fn claims(json: &[u8]) {
     assert_eq!(claims.get("iss").and_then(Value::as_str), Some(ISSUER));
     assert!(is_a_name(caller.name()));
     if caller.customer().is_some() {
-        // Whoever acts for themself alone never sees the books or another's orders.
+        // A customer never gets access to the ledger or to other customers' orders.
         for scope in [Scope::ReadLedger, Scope::ResolveOrders, Scope::OperateQueues] {
             assert!(caller.require(scope).is_err());
         }
@@ -88,7 +88,7 @@ pub fn key_set(json: &[u8]) {
     assert!(keys.iter().all(|key| ALGORITHMS.contains(&key.algorithm())));
 }
 
-/// Settings that name clients and issuers.
+/// Settings that list clients and issuers.
 pub fn setting(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     if text.parse::<Client>().is_ok() {

@@ -1,4 +1,4 @@
-//! A public key that tokens are verified with.
+//! A public key for verifying tokens.
 
 use std::error::Error;
 
@@ -6,11 +6,10 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
-/// How many keys of one issuer are kept; real issuers have fewer.
+/// The maximum number of keys of one issuer; real issuers have fewer.
 pub(super) const KEYS_MAX: usize = 100;
 
-/// A key that verifies signatures. It belongs to one algorithm: the token's own header never
-/// chooses another.
+/// A verification key. It is bound to one algorithm: the token's own header cannot choose another.
 pub(super) struct Key {
     pub(super) kid: Option<String>,
     algorithm: Algorithm,
@@ -18,8 +17,8 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The key, if it is a signature key that this shop accepts: RS256 with at least 2,048 bits,
-    /// ES256 or `EdDSA`.
+    /// Converts a JWK, if it is a signature key that this shop accepts: RS256 with at least 2,048
+    /// bits, ES256 or `EdDSA`.
     pub(super) fn of(jwk: &Jwk) -> Option<Self> {
         let algorithm = if let AlgorithmParameters::RSA(key) = &jwk.algorithm {
             // Base64 without padding: 2,048 bits are 342 characters.
@@ -50,7 +49,7 @@ impl Key {
     }
 }
 
-/// The usable keys of a JWK set. Others are ignored: issuers publish keys for other purposes too.
+/// The usable keys of a JWK set. Others are ignored: issuers also publish keys for other purposes.
 pub(super) fn usable(set: &Value) -> Vec<Key> {
     let keys = set.get("keys").and_then(Value::as_array);
     keys.into_iter()

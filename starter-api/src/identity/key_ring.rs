@@ -1,8 +1,8 @@
 //! A cache of an issuer's public keys.
 //!
-//! An issuer may rotate its keys at any time, so a token with an unknown key id makes the ring
-//! fetch the keys again. Forged key ids must not cause a flood of requests, so two requests are
-//! separated by a pause, however many such tokens come.
+//! An issuer may rotate its keys at any time, so a token with an unknown key id makes the cache
+//! fetch the keys again. Forged key ids must not cause a flood of requests, so there is a minimum
+//! pause between two requests, however many such tokens arrive.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use crate::identity::embedded::EmbeddedIssuer;
 use crate::identity::external::ExternalIssuer;
 use crate::identity::key::{FetchError, Key};
 
-/// How long fetched keys are used without asking the issuer again.
+/// How long fetched keys are used before they are fetched again.
 const FRESH_FOR: Duration = Duration::from_mins(10);
 
-/// Whose keys they are.
+/// The source of the keys.
 pub(super) enum Source {
-    /// Another program's, asked over HTTP.
+    /// Another program, over HTTP.
     External(ExternalIssuer),
-    /// The shop's own, kept in the database.
+    /// The shop's own issuer, from the database.
     Embedded(EmbeddedIssuer),
 }
 
@@ -34,7 +34,7 @@ impl Source {
         }
     }
 
-    /// The shortest time between two requests.
+    /// The minimum time between two fetches.
     const fn pause(&self) -> Duration {
         match self {
             Self::External(issuer) => issuer.refetch_pause,
@@ -43,21 +43,21 @@ impl Source {
     }
 }
 
-/// The keys of one issuer.
+/// The cached keys of one issuer.
 pub(super) struct KeyRing {
     pub(super) source: Source,
     known: RwLock<Arc<KeySet>>,
-    /// Held while fetching, so that only one task does.
+    /// Held while fetching, so that only one task fetches.
     asking: Mutex<()>,
 }
 
 #[derive(Default)]
 struct KeySet {
-    /// Shared, so that a key fetched again can be told from the one that was there before.
+    /// In an `Arc`, so that a key that was fetched again is distinguishable from its predecessor.
     keys: Vec<Arc<Key>>,
-    /// When these keys were fetched; `None` if the issuer has never answered.
+    /// When these keys were fetched; `None` if no fetch has succeeded.
     heard_at: Option<Instant>,
-    /// When the issuer was last asked, whatever the answer.
+    /// When the last fetch began, whatever its result.
     asked_at: Option<Instant>,
 }
 
@@ -92,7 +92,7 @@ impl KeyRing {
         Self { source, known: RwLock::default(), asking: Mutex::default() }
     }
 
-    /// Takes these for the issuer's answer.
+    /// Uses fixed keys instead of fetching them.
     #[cfg(fuzzing)]
     pub(super) fn hear(&self, keys: Vec<Key>) {
         let (keys, now) = (keys.into_iter().map(Arc::new).collect(), Some(Instant::now()));
@@ -101,8 +101,8 @@ impl KeyRing {
 
     /// The key that verifies a token; `None` if the issuer has no such key.
     ///
-    /// **Errors.** 503 while the issuer has never answered. Once it has, its last answer stays in
-    /// use for as long as it does not answer again.
+    /// **Errors.** 503 if no fetch has ever succeeded. After that, the last keys stay in use while
+    /// the issuer does not answer.
     pub(super) async fn find(
         &self,
         kid: Option<&str>,
@@ -124,7 +124,7 @@ impl KeyRing {
         Ok(self.known().find(kid, algorithm))
     }
 
-    /// Asks the issuer, unless it was asked a moment ago.
+    /// Fetches the keys, unless that was done a moment ago.
     async fn ask_unless_asked(&self) -> Result<(), Problem> {
         let known = self.known();
         if known.asked_at.is_some_and(|at| at.elapsed() < self.source.pause()) {

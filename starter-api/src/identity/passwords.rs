@@ -1,8 +1,8 @@
-//! Passwords and secrets, kept as argon2id hashes. Hashing is slow on purpose, so the number of
+//! Passwords and secrets, stored as argon2id hashes. Hashing is deliberately slow, so the number of
 //! concurrent hashes is limited.
 //!
-//! One keyboard writes `é` as one character and another as two. A password is hashed in one form,
-//! Unicode's NFC, as RFC 8265 has it, so that it is the same from every device.
+//! Keyboards differ in how they encode `é`: as one character or as two. A password is normalised to
+//! Unicode NFC before it is hashed, as RFC 8265 requires, so that it is the same from every device.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::error::Problem;
 
-/// How long to wait for a place; after that the caller gets a 503.
+/// How long to wait for a slot before the request is answered with 503.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The hash that a password is compared with when there is no such account, so that the answer
-/// takes as long as if there were. It is the hash of no known password.
+/// The hash to verify against if there is no such account, so that the response takes equally long.
+/// It is the hash of no known password.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$b3JkZXJzYWdhLWRlY295$\
                      vXyyIxLm1VP0gdP1wSbM2qJVlPgzX3vWcG8GbGl7gXk";
 
-/// Hashes with argon2id at OWASP's costs (19 MiB, 2 passes): some 20 ms each.
+/// Hashes with argon2id at OWASP's parameters (19 MiB, 2 passes): about 20 ms each.
 #[derive(Clone, Debug)]
 pub(crate) struct Passwords {
     places: Arc<Semaphore>,
@@ -45,7 +45,7 @@ impl Default for Passwords {
 struct TooMany;
 
 impl Passwords {
-    /// The hash to store for a password.
+    /// Computes the hash to store for a password.
     pub(super) async fn hash(&self, password: String) -> Result<String, Problem> {
         const DOING: &str = "hashing a password";
         let password: String = password.nfc().collect();
@@ -54,8 +54,7 @@ impl Passwords {
         hash.map(|hash| hash.to_string()).map_err(|error| Problem::internal(DOING, &error))
     }
 
-    /// Whether this is the password that was hashed. Without a hash the answer is no, and takes
-    /// as long.
+    /// Whether the password matches the hash. Without a hash the answer is no, after the same time.
     pub(super) async fn verify(
         &self,
         password: String,
@@ -92,8 +91,8 @@ impl Passwords {
     }
 }
 
-/// The forms in which a password may have been hashed: NFC, and, from before that was settled, as
-/// it was typed on one device or another. Most passwords have one form.
+/// The forms in which a password may have been hashed: NFC and, for hashes from before
+/// normalisation was introduced, as typed on different devices. Most passwords have one form.
 fn forms(password: &str) -> Vec<String> {
     let mut forms = vec![password.nfc().collect()];
     for form in [password.to_owned(), password.nfd().collect()] {

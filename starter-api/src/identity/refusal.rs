@@ -1,26 +1,26 @@
-//! Why a caller is not authenticated or not authorised, as RFC 6750 expresses it.
+//! Authentication and authorisation errors, as RFC 6750 defines them.
 
 use jsonwebtoken::errors::ErrorKind;
 
 use crate::error::{Kind, Problem};
 use crate::identity::scope::Scope;
 
-/// Why a token is refused, in words for the sender.
+/// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenRefusal {
     /// It has expired.
     Expired,
     /// It is not valid yet.
     TooEarly,
-    /// It does not name a customer that the shop could know.
+    /// Its subject is not a valid customer id.
     UnknownSubject,
-    /// Anything else. Someone who forges a token is not told how far they got.
+    /// Anything else. The sender of a forged token must not learn which check failed.
     NotAccepted,
 }
 
 impl TokenRefusal {
     pub(super) fn of(error: &ErrorKind) -> Self {
-        // The list of errors is open; only those about time are worth telling apart.
+        // The list of errors is open; only those about time are distinguished.
         if matches!(error, ErrorKind::ExpiredSignature) {
             Self::Expired
         } else if matches!(error, ErrorKind::ImmatureSignature) {
@@ -49,28 +49,28 @@ impl From<TokenRefusal> for Problem {
     }
 }
 
-/// The request carries no token.
+/// The request has no token.
 pub(super) fn missing_token() -> Problem {
     let detail = "Send a token, as `Authorization: Bearer …`. POST /v1/sessions issues one to a \
                   customer, POST /oauth/token to a program.";
-    // RFC 6750, 3.1: a request without authentication is not told of an error.
+    // RFC 6750, 3.1: a request without authentication gets no error code.
     Problem::new(Kind::Unauthenticated, detail).with_challenge(bearer(""))
 }
 
-/// There is no customer with this address and password.
+/// There is no customer with this e-mail address and password.
 pub(super) fn sign_in_failed() -> Problem {
     Problem::new(Kind::SignInFailed, "The e-mail address or the password is wrong.")
         .with_challenge(bearer(""))
 }
 
-/// The token is valid and lacks this scope.
+/// The token is valid but lacks this scope.
 pub(super) fn insufficient_scope(scope: Scope) -> Problem {
     let scope = scope.as_str();
     Problem::new(Kind::InsufficientScope, format!("This operation requires the scope {scope}."))
         .with_challenge(bearer(&format!(", error=\"insufficient_scope\", scope=\"{scope}\"")))
 }
 
-/// The next password for this address has to wait.
+/// Sign-in for this address is delayed.
 pub(super) fn sign_in_delayed(wait_seconds: u16) -> Problem {
     let detail = "Too many wrong passwords in a row were sent for this address. This one was not \
                   checked; send it again after the time in Retry-After.";

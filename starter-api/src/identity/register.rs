@@ -51,9 +51,8 @@ impl EmbeddedIssuer {
     }
 }
 
-/// The address in the form in which addresses are compared: in lower case, and in one form of
-/// Unicode. Only a message to it could tell
-/// whether it can be reached.
+/// Normalises an e-mail address for comparison: lower case, in Unicode NFC. Whether it can be
+/// reached is not checked; only sending a message could tell.
 pub(crate) fn normalized_email(text: &str) -> Result<String, &'static str> {
     let email: String = text.trim().nfc().flat_map(char::to_lowercase).nfc().collect();
     let is_shaped = email
@@ -67,8 +66,8 @@ pub(crate) fn normalized_email(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Whether the password is long enough to be hard to guess, and short enough to hash; in the form
-/// that is hashed, so that the same password fits from every device.
+/// Checks that a password is long enough to be hard to guess, and short enough to hash, in its
+/// normalised form.
 pub(super) fn check_password(password: &str) -> Result<(), &'static str> {
     let password = composed(password);
     let fits = password.chars().count() >= 12 && password.len() <= 256;

@@ -1,10 +1,10 @@
-//! Roles: what a caller is to the shop, and which scopes that implies.
+//! Roles, and the scopes that they imply.
 
 use strum::{EnumString, IntoStaticStr};
 
 use crate::identity::scope::Scope;
 
-/// What a caller is to the shop.
+/// The role of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum Role {
@@ -12,19 +12,19 @@ pub(crate) enum Role {
     Customer,
     /// The shop's backend: acts for any customer.
     Service,
-    /// Keeps the orders moving.
+    /// Operates the shop: keeps orders moving.
     Operator,
-    /// Sees the books.
+    /// Reads the ledger.
     Finance,
 }
 
 impl Role {
-    /// As a token writes it.
+    /// Its name in tokens.
     pub(crate) fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// Everything that the role allows.
+    /// The scopes of the role.
     pub(crate) const fn scopes(self) -> &'static [Scope] {
         match self {
             Self::Customer => &[

@@ -1,4 +1,4 @@
-//! Scopes: what a token may allow.
+//! The scopes of tokens.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 /// require.
 macro_rules! scopes {
     ($($(#[$doc:meta])+ $name:ident = $wire:literal;)+) => {
-        /// One thing that a token may allow.
+        /// A scope of a token.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, EnumString, IntoStaticStr,
         )]
@@ -28,66 +28,66 @@ macro_rules! scopes {
     };
 }
 
-/// A type that stands for a scope, so that
-/// [`Authorized<ReadOrders>`](crate::identity::Authorized) names what an operation requires.
+/// A type that stands for a scope, so that [`Authorized<ReadOrders>`](crate::identity::Authorized)
+/// names the scope that an operation requires.
 pub(crate) trait HasScope {
     /// The scope.
     const SCOPE: Scope;
 }
 
 scopes! {
-    /// See orders and what happened to them; a customer: their own.
+    /// Read orders and their history; customers: their own.
     ReadOrders = "orders:read";
-    /// Place orders; a customer: their own.
+    /// Place orders; customers: their own.
     PlaceOrders = "orders:place";
-    /// Cancel orders; a customer: their own.
+    /// Cancel orders; customers: their own.
     CancelOrders = "orders:cancel";
-    /// Report that customers have their parcels; never for customers.
+    /// Report deliveries; never for customers.
     DeliverOrders = "orders:deliver";
-    /// Have money of completed orders given back; never for customers.
+    /// Refund completed orders; never for customers.
     RefundPayments = "payments:refund";
-    /// See disputes of customers' banks; never for customers.
+    /// Read disputes of customers' banks; never for customers.
     ReadDisputes = "disputes:read";
-    /// See what waits for a person, and decide what becomes of an order that is stuck.
+    /// Read what waits for a person, and decide about orders that need attention.
     ResolveOrders = "orders:resolve";
-    /// Decide about orders that screening has stopped, and see and change its lists.
+    /// Decide about orders that screening has stopped, and read and change its lists.
     ReviewOrders = "orders:review";
-    /// Bring in sets of screening's rules, and say which one counts.
+    /// Add and activate rule sets of screening.
     WriteScreening = "screening:write";
-    /// Pause and resume task queues and sinks of messages, and stop and resume the calls to a party.
+    /// Pause and resume task queues and sinks, and stop and resume the calls to a party.
     OperateQueues = "queues:operate";
-    /// See the books.
+    /// Read the ledger.
     ReadLedger = "ledger:read";
-    /// See where the payment provider and the shop do not say the same.
+    /// Read differences between the payment provider and the shop.
     ReadReconciliation = "reconciliation:read";
-    /// Say that such a difference is settled.
+    /// Settle such differences.
     SettleDifferences = "reconciliation:settle";
-    /// Say who is told of events by webhooks, and see what came of it.
+    /// Manage webhook endpoints, and read their deliveries.
     ManageWebhooks = "webhooks:manage";
-    /// See mails to customers, and decide about those that cannot be sent.
+    /// Read mails to customers, and decide about those that cannot be sent.
     OperateMail = "mail:operate";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
-    /// See the stock.
+    /// Read the stock.
     ReadStock = "stock:read";
     /// Record goods received, found or written off.
     WriteStock = "stock:write";
-    /// See customers; a customer: themself.
+    /// Read customers; customers: themselves.
     ReadCustomers = "customers:read";
-    /// Change what is known of customers; a customer: of themself.
+    /// Change customers' particulars; customers: their own.
     WriteCustomers = "customers:write";
     /// Change one's own password; for customers only.
     ChangePassword = "password:change";
 }
 
 impl Scope {
-    /// As a token and the API's description write it.
+    /// Its name in tokens and in the API's description.
     pub(crate) fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// The scopes of this shop that a token's `scope` names. Scopes of other programs are ignored.
+/// The known scopes in a token's `scope`. Scopes of other applications are ignored.
 pub(crate) fn parse_scopes(text: &str) -> BTreeSet<Scope> {
     text.split(' ').filter_map(|word| word.parse().ok()).collect()
 }

@@ -7,7 +7,7 @@ use crate::identity::role::Role;
 use crate::identity::{EmbeddedIssuer, IssuedToken, refusal};
 
 impl EmbeddedIssuer {
-    /// A token for the customer with this address and password.
+    /// Issues a token to the customer with this e-mail address and password.
     ///
     /// **Errors.** 401, the same for an unknown address and for a wrong password, and after the
     /// same time. 429 after too many wrong passwords in a row.
@@ -17,7 +17,7 @@ impl EmbeddedIssuer {
         password: String,
     ) -> Result<IssuedToken, Problem> {
         let normalized = normalized_email(email).unwrap_or_default();
-        // What is not an address is counted as it was typed.
+        // Input that is not an e-mail address is counted as typed.
         let account = if normalized.is_empty() { email } else { &normalized };
         let attempt = Attempt::count(self.database(), account).await?;
         let login = sqlx::query!(

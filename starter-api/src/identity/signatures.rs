@@ -1,5 +1,5 @@
-//! The signatures of tokens. The library for tokens leaves them to whoever uses it: here they are
-//! ring's, as all other cryptography is.
+//! The cryptography of tokens. The token library leaves it to its user: here it is ring, as for all
+//! other cryptography.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -13,7 +13,7 @@ use ring::signature::{
     RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 
-/// What this shop needs: tokens are signed with ES256, and checked with that, RS256 and `EdDSA`.
+/// The algorithms in use: tokens are signed with ES256, and verified with ES256, RS256 and `EdDSA`.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| signer(*algorithm, key),
     verifier_factory: |algorithm, key| verifier(*algorithm, key),
@@ -28,9 +28,9 @@ static RING: CryptoProvider = CryptoProvider {
     },
 };
 
-/// From now on the tokens of this process are signed and checked by ring.
+/// Makes ring the cryptography provider for the tokens of this process.
 pub(super) fn by_ring() {
-    // Whoever else was first in this process has said the same.
+    // If another thread was first, it has installed the same provider.
     let _is_first = RING.install_default().is_ok();
 }
 
@@ -41,7 +41,7 @@ fn signer(algorithm: Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>>
     Ok(Box::new(Es256(es256(key.as_bytes())?)))
 }
 
-/// The pair of keys in PKCS #8.
+/// A key pair in PKCS #8.
 fn es256(private_key: &[u8]) -> Result<EcdsaKeyPair> {
     let (scheme, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
     EcdsaKeyPair::from_pkcs8(scheme, private_key, &random)
@@ -71,7 +71,7 @@ fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifi
     Ok(Box::new(Check { algorithm, key: key.clone() }))
 }
 
-/// Checks tokens that are signed with one algorithm, by one key.
+/// Verifies signatures of one algorithm with one key.
 struct Check {
     algorithm: Algorithm,
     key: DecodingKey,
@@ -114,20 +114,20 @@ impl JwtVerifier for Check {
     }
 }
 
-/// A number as ring takes it: some issuers begin theirs with a zero.
+/// A big-endian number without leading zeros, as ring requires; some issuers pad theirs.
 fn number(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.get(zeros..).unwrap_or_default()
 }
 
-/// The public half of a key that signs with ES256.
+/// The public half of an ES256 key.
 fn point(private_key: &[u8], algorithm: Algorithm) -> Result<(EllipticCurve, Vec<u8>, Vec<u8>)> {
     if algorithm != Algorithm::ES256 {
         return Err(ErrorKind::UnsupportedAlgorithm.into());
     }
     let pair = es256(private_key)?;
     let public: &[u8] = pair.public_key().as_ref();
-    // Uncompressed: a 4, and two coordinates of 32 bytes.
+    // Uncompressed: the byte 4, and two coordinates of 32 bytes.
     match public {
         [4, point @ ..] if point.len() == 64 => {
             let (x, y) = point.split_at(32);
@@ -153,11 +153,12 @@ mod tests {
 
     use super::*;
 
-    /// Made for this test, by another library, in the form in which earlier releases stored theirs.
+    /// Generated for this test by another library, in the form in which earlier releases stored
+    /// keys.
     const STORED: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggoS7YMvASpt4YjuzE-zbSpORv\
                           bCI-kCX0OBongy7LlKhRANCAATGlVSgzXHIZx9lP2ZrTeg9BceiKOksIQUDFDTrssm-ZfGFCW\
                           hBXDHsvIYYfK4eDwnZk7q7F0zrxF2AKIaeuHIE";
-    /// Its name, calculated elsewhere.
+    /// Its key id, computed by another program.
     const KID: &str = "rmroSK33X2kWqKteDV7MCCfHTkM9yY-Uf7wAG3jKsdg";
 
     #[test]

@@ -1,8 +1,8 @@
 //! A cache of verified tokens.
 //!
-//! A program sends the same token with every request until it expires. Verifying a signature
-//! costs more than reading an order, so each token is verified once: afterwards it is only checked
-//! that the issuer still has the very key, and that the token has not expired.
+//! A program sends the same token with every request until it expires. Verifying a signature costs
+//! more than reading an order, so each token is verified once; later requests only check that the
+//! issuer still has the same key, and that the token has not expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use ring::digest::{SHA256, digest};
 use crate::identity::caller::Caller;
 use crate::identity::key::Key;
 
-/// How far the clocks of issuer and shop may be apart, in seconds.
+/// The tolerated clock skew between issuer and shop, in seconds.
 pub(super) const LEEWAY_SECONDS: u64 = 30;
 
-/// How many tokens are remembered; one that was evicted is verified again.
+/// The capacity of the cache; an evicted token is verified again.
 const TOKENS_MAX: u64 = 10_000;
 
-/// How long an unused token is remembered.
+/// How long an unused token stays in the cache.
 const QUIET_FOR: Duration = Duration::from_mins(5);
 
-/// The verified tokens by their hashes. The tokens themselves are not kept.
+/// Verified tokens by hash. The tokens themselves are not stored.
 pub(super) struct VerifiedTokens(Cache<Vec<u8>, Verified>);
 
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl Default for VerifiedTokens {
 }
 
 impl VerifiedTokens {
-    /// Whose token it is, if it was verified with this key and has not expired.
+    /// The caller, if the token was verified with this key and has not expired.
     pub(super) async fn caller(&self, token: &str, key: &Arc<Key>) -> Option<Caller> {
         let verified = self.0.get(&hash(token)).await?;
         let is_valid = Arc::ptr_eq(&verified.key, key)
@@ -47,7 +47,7 @@ impl VerifiedTokens {
         is_valid.then_some(verified.caller)
     }
 
-    /// Remembers a verified token.
+    /// Caches a verified token.
     pub(super) async fn remember(&self, token: &str, key: Arc<Key>, caller: &Caller) {
         let verified = Verified { key, caller: caller.clone() };
         self.0.insert(hash(token), verified).await;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::identity::role::Role;
 
-    /// A key's public half, as a ring that asked again has it: the same one, anew.
+    /// A key's public half as after a refetch: the same key in a new allocation.
     fn heard_of() -> Arc<Key> {
         let jwk = json!({
             "kty": "OKP", "crv": "Ed25519", "use": "sig",

@@ -1,9 +1,9 @@
-//! One caller's connection, and when it is let go: one that has sent no request yet, one that is
-//! idle, one whose caller does not read what it asked for, and one that asks without end.
+//! Decides when a connection is closed: if it has sent no request yet, if it is idle, if its client
+//! does not read the response, or if a request never ends.
 //!
-//! A connection is a place that another caller could have. hyper's own limit for reading a head
-//! begins only once it is known which HTTP a caller speaks, and does not see HTTP/2; so time is
-//! taken here, from outside, and the same for both.
+//! Connections are a limited resource. hyper's own header timeout starts only once the HTTP version
+//! is known, and does not cover HTTP/2; so timeouts are enforced here, from outside, alike for
+//! both.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -18,36 +18,36 @@ use tokio::time::Instant;
 
 use crate::app::turn::Turn;
 
-/// An answer is handed over in parts of this size, so that it shows whether the caller reads on.
+/// A response body is sent in chunks of this size, so that a client that stops reading is noticed.
 const PART_BYTES: usize = 65_536;
 
-/// How long one request may go on to be answered: longer than any stream of events is open.
+/// The time limit for answering one request: longer than any event stream is open.
 const ANSWERED_WITHIN: Duration = Duration::from_mins(15);
 
-/// How patient the starter is with a connection.
+/// The timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// With one that has not sent a whole request yet, and with an idle one while places are few.
+    /// For the first whole request, and for an idle connection while most slots are taken.
     pub(super) first: Duration,
-    /// With one that is idle.
+    /// For an idle connection.
     pub(super) idle: Duration,
-    /// With a caller who does not take the next part of an answer.
+    /// For a client that does not read the next chunk of a response.
     pub(super) unread: Duration,
-    /// With streams that do not end by themselves. Without it, a connection that has nothing else
-    /// is idle.
+    /// Whether streams without a time limit are allowed to go on. If not, a connection with nothing
+    /// else counts as idle.
     pub(super) endless: bool,
 }
 
-/// Why a connection is let go.
+/// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
-    /// Nothing is under way: what there was is answered.
+    /// All requests are answered.
     Idle,
-    /// It never asked, does not read, or never ends.
+    /// It never sent a request, does not read, or never ends.
     Abusive,
 }
 
-/// What is under way on one connection.
+/// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     next: AtomicU64,
@@ -57,18 +57,19 @@ pub(super) struct Activity {
 #[derive(Debug)]
 struct Known {
     has_asked: bool,
-    /// Since when no request is under way.
+    /// Since when no request is in progress.
     quiet_since: Instant,
     requests: HashMap<u64, Progress>,
 }
 
-/// How far a request is.
+/// The state of a request.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     since: Instant,
-    /// Whether its answer is a stream that does not end by itself, not even with the process.
+    /// Whether the response is a stream without a time limit, which does not even end with the
+    /// process.
     is_endless: bool,
-    /// Since when the caller has not asked for the next part of the answer.
+    /// Since when the client has not read the next chunk of the response.
     unread_since: Option<Instant>,
 }
 
@@ -79,7 +80,7 @@ impl Activity {
         Arc::new(Self { next: AtomicU64::new(0), known: Mutex::new(known) })
     }
 
-    /// A request has come; it is under way until what is returned is dropped.
+    /// Registers a request; it is in progress until the returned guard is dropped.
     pub(super) fn begin(self: &Arc<Self>, is_endless: bool) -> UnderWay {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let progress = Progress { since: Instant::now(), is_endless, unread_since: None };
@@ -90,7 +91,7 @@ impl Activity {
         UnderWay { activity: Arc::clone(self), id }
     }
 
-    /// Whether the connection is to be let go now, and otherwise when to look at it again.
+    /// Whether the connection has to be closed now, and otherwise when to check again.
     pub(super) fn look(
         &self,
         patience: &Patience,
@@ -99,7 +100,7 @@ impl Activity {
     ) -> Result<Instant, Over> {
         let known = self.known();
         let soon = patience.first.min(patience.idle).min(patience.unread);
-        // Whatever begins after this look cannot last too long before the next one.
+        // Whatever begins after this check cannot time out before the next one.
         let mut next = later(now, soon);
         let waits_for = |request: &Progress| patience.endless || !request.is_endless;
         if !known.requests.values().any(waits_for) {
@@ -137,7 +138,7 @@ fn later(moment: Instant, by: Duration) -> Instant {
     moment.checked_add(by).unwrap_or(moment)
 }
 
-/// A request that is being answered.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     activity: Arc<Activity>,
@@ -160,20 +161,20 @@ impl Drop for UnderWay {
     }
 }
 
-/// The body of an answer, which tells whether its caller reads it.
+/// A response body that tracks whether the client reads it.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: axum::body::Body,
-    /// What was taken from the body and is yet to be handed over.
+    /// Bytes taken from the body and not sent yet.
     rest: Bytes,
     request: UnderWay,
-    /// What the answer takes until it is over.
+    /// Resources held until the response is complete.
     _held: Option<Turn>,
 }
 
 impl Answer {
-    /// From here on it is for the caller to read it. One that lets nothing be sent, as it may in
-    /// HTTP/2, has hyper keep even the shortest answer.
+    /// From here on the client has to read. An HTTP/2 client with a zero window makes hyper buffer
+    /// even the shortest response.
     pub(super) fn new(body: axum::body::Body, request: UnderWay, held: Option<Turn>) -> Self {
         request.unread_since(Some(Instant::now()));
         Self { body, rest: Bytes::new(), request, _held: held }
@@ -235,7 +236,7 @@ mod tests {
         endless: true,
     };
 
-    /// What a look says so many seconds from now.
+    /// The result of a check so many seconds from now.
     fn over(activity: &Activity, patience: &Patience, seconds: u64) -> Option<Over> {
         let then = later(Instant::now(), Duration::from_secs(seconds));
         activity.look(patience, false, then).err()
@@ -251,7 +252,7 @@ mod tests {
         let activity = Activity::new();
         assert_eq!(over(&activity, &PATIENCE, 9), None);
         assert_eq!(over(&activity, &PATIENCE, 10), Some(Over::Abusive));
-        // A request that is being worked on has all the time that the starter takes for it.
+        // A request that is being processed has the starter's whole request timeout.
         let request = activity.begin(false);
         assert_eq!(over(&activity, &PATIENCE, 100), None);
         drop(request);
@@ -271,7 +272,7 @@ mod tests {
             assert_eq!(over(&activity, &PATIENCE, 29), None);
             assert_eq!(over(&activity, &PATIENCE, 30), Some(Over::Abusive));
         }
-        // It asks for more, and there is none: that is not its fault.
+        // It asks for more while there is none, which is not the client's fault.
         let none = std::future::poll_fn(|context| {
             Poll::Ready(Pin::new(&mut answer).poll_frame(context).is_pending())
         });

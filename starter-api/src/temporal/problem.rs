@@ -1,11 +1,11 @@
-//! What an error of Temporal means to the caller.
+//! Classifies errors of Temporal for the caller.
 
 use temporalio_client::tonic::{Code, Status};
 
 use crate::error::{OrProblem, Problem};
 
 impl Problem {
-    /// What Temporal's error means: it does not answer, or something is set up wrong.
+    /// The problem for an error of Temporal: it does not answer, or is misconfigured.
     #[must_use]
     pub fn of_temporal(doing: &'static str, status: &Status) -> Self {
         match status.code() {

@@ -1,4 +1,4 @@
-//! Who may do what: every operation of the description, asked by everybody.
+//! Authorisation: every operation of the API's description, called by every kind of caller.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::life::record;
 use crate::shop::{Shop, no_database, nowhere, order};
 
-/// Whoever asks for these need not say who they are.
+/// Operations without authentication.
 const PUBLIC: [&str; 14] = [
     "GET /.well-known/jwks.json",
     "GET /.well-known/openid-configuration",
@@ -21,18 +21,18 @@ const PUBLIC: [&str; 14] = [
     "GET /ready",
     "GET /v1/products",
     "GET /v1/products/{sku}",
-    // Whoever has got a mail may say that they want no more of its kind.
+    // The token in the mail's link is the only authentication.
     "GET /v1/unsubscribe/{token}",
     "POST /oauth/token",
     "POST /v1/customers",
     "POST /v1/quotes",
     "POST /v1/sessions",
     "POST /v1/unsubscribe/{token}",
-    // Whoever calls this shows by a signature that it is Stripe.
+    // Authenticated by Stripe's signature.
     "POST /v1/webhooks/stripe",
 ];
 
-/// Every operation, as `GET /path`, with the scopes that its description says it takes.
+/// Every operation, as `GET /path`, with the scopes in its description.
 fn operations() -> Vec<(String, Vec<String>)> {
     let description = serde_json::to_value(starter_api::description()).unwrap();
     let mut operations = Vec::new();
@@ -46,7 +46,7 @@ fn operations() -> Vec<(String, Vec<String>)> {
     operations
 }
 
-/// What becomes of the operation, without reading to the end of what may have none.
+/// Calls an operation; does not read the body of a stream to its end.
 async fn asked(shop: &Shop, operation: &str, order_id: Uuid) -> (u16, Option<String>) {
     let answer = answered(shop, operation, order_id).await;
     let challenge = answer.headers().get("www-authenticate");
@@ -65,7 +65,8 @@ async fn answered(shop: &Shop, operation: &str, order_id: Uuid) -> Response {
     shop.request(method, &path).json(&body).send().await.unwrap()
 }
 
-/// Whether there is no such order for the caller; nothing, if they may not do this with any order.
+/// Whether the caller gets "no such order"; `None` if they may not call this operation for any
+/// order.
 async fn has_no_order(shop: &Shop, operation: &str, order_id: Uuid) -> Option<bool> {
     let answer = answered(shop, operation, order_id).await;
     match answer.status().as_u16() {
@@ -127,7 +128,7 @@ async fn another_customers_order_is_no_order_wherever_it_is_asked_for(database: 
     let shop = Shop::open(database.clone()).await;
     let order_id = Uuid::now_v7();
     record(&database, order_id, "ada", "2026-01-02T03:04:05Z").await;
-    // And one that was placed a moment ago.
+    // An order that was just placed.
     let placed = shop.asked_by_customer("ada").post("/v1/orders", &own_order()).await;
     let accepted = placed.json()["order_id"].as_str().unwrap().parse().unwrap();
 
@@ -165,7 +166,7 @@ async fn a_customer_orders_for_themself_alone(database: PgPool) {
     let refused = ada.post("/v1/orders", &order("bob")).await;
     assert_eq!(refused.problem(), "invalid-request");
     assert_eq!(refused.json()["errors"][0]["pointer"], "/customer_id");
-    // Who acts for all has to say for whom.
+    // A caller who acts for all customers has to name one.
     let service = shop.asked_by("web-shop", "service");
     assert_eq!(service.post("/v1/orders", &order("bob")).await.status, 201);
     let refused = service.post("/v1/orders", &own_order()).await;
@@ -183,7 +184,7 @@ async fn a_key_is_its_customers_whoever_sends_it(database: PgPool) {
     let hers = shop.asked_by_customer("ada").place(&key, &own_order()).await;
     let his = shop.asked_by_customer("bob").place(&key, &own_order()).await;
     assert_ne!(hers.json()["order_id"], his.json()["order_id"]);
-    // The backend that repeats her request for her meets her order.
+    // The backend that repeats her request for her gets her order.
     let again = shop.asked_by("web-shop", "service").place(&key, &order("ada")).await;
     assert_eq!(again.json(), hers.json());
     assert_eq!(again.header("idempotency-replayed"), Some("true"));

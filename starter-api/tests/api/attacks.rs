@@ -1,4 +1,5 @@
-//! Callers who mean harm, or behave as if: what they take is not taken from others.
+//! Malicious clients, or clients that behave like them: what they take must not be taken from
+//! others.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::life::record;
 use crate::shop::{Shop, no_database, nowhere, order, send};
 use crate::watching::Stream;
 
-/// What none of these tests waits for, unless it fails.
+/// A timeout that is reached only if a test fails.
 const LONG: Duration = Duration::from_secs(20);
 
 const MOMENT: Duration = Duration::from_millis(100);
@@ -27,7 +28,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// Longer than any test takes.
 const NEVER: Duration = Duration::from_mins(10);
 
-/// How HTTP/2 begins.
+/// The HTTP/2 connection preface.
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 async fn shop(limits: Limits) -> Shop {
@@ -38,10 +39,10 @@ async fn caller(shop: &Shop) -> TcpStream {
     TcpStream::connect(shop.address.trim_start_matches("http://")).await.unwrap()
 }
 
-/// Everything that is sent until the connection is closed.
+/// Reads everything until the connection is closed.
 async fn until_closed(caller: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
-    // A connection that is reset is closed, too.
+    // A reset connection counts as closed, too.
     let closed = timeout(LONG, caller.read_to_end(&mut read)).await.unwrap();
     if let Err(error) = closed {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -60,7 +61,7 @@ async fn whoever_asks_nothing_is_let_go() {
     }
 }
 
-/// A frame of HTTP/2.
+/// An HTTP/2 frame.
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![0, high, low, kind, flags, 0, 0, 0, stream];
@@ -68,7 +69,7 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A text as HPACK has it, uncompressed: its length begins in seven bits.
+/// An uncompressed HPACK string: its length has a 7-bit prefix.
 fn hpack(text: &str) -> Vec<u8> {
     let mut coded = Vec::new();
     match text.len().checked_sub(127) {
@@ -86,7 +87,7 @@ fn hpack(text: &str) -> Vec<u8> {
     coded
 }
 
-/// The head of a request by HTTP/2; with `ends`, it is the whole of it.
+/// The headers of an HTTP/2 request; with `ends`, without a body.
 fn head(method: &str, path: &str, fields: &[(&str, &str)], ends: bool) -> Vec<u8> {
     let begun = [(":method", method), (":scheme", "http"), (":authority", "shop")];
     let mut coded = Vec::new();
@@ -98,7 +99,7 @@ fn head(method: &str, path: &str, fields: &[(&str, &str)], ends: bool) -> Vec<u8
     frame(1, 4 | u8::from(ends), 1, &coded)
 }
 
-/// Whether a head of an answer by HTTP/2 is among these frames; if so, how its status is coded.
+/// The encoded status, if a response's HEADERS frame is among these frames.
 fn status(mut told: &[u8]) -> Option<u8> {
     loop {
         let (head, rest) = told.split_at_checked(9)?;
@@ -147,7 +148,7 @@ async fn whoever_has_asked_and_is_idle_is_let_go() {
 async fn whoever_does_not_read_is_let_go() {
     let shop = shop(Limits { send_timeout: MOMENT, ..Limits::default() }).await;
     let mut deaf = caller(&shop).await;
-    // Answers that nobody reads pile up until the starter cannot send any more, and reads no more.
+    // Unread responses pile up until the starter cannot send any more, and reads no more.
     let asking = async {
         let ask = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: shop\r\n\r\n";
         while deaf.write_all(ask).await.is_ok() {}
@@ -157,7 +158,7 @@ async fn whoever_does_not_read_is_let_go() {
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn whoever_lets_nothing_be_sent_is_let_go(database: PgPool) {
-    // Nothing but an answer that is not read ends these connections.
+    // Only an unread response ends these connections.
     let limits = Limits {
         send_timeout: MOMENT,
         headers_timeout: NEVER,
@@ -172,7 +173,7 @@ async fn whoever_lets_nothing_be_sent_is_let_go(database: PgPool) {
     let (events, watch) =
         (format!("/v1/orders/{id}/events"), "/ordersaga.v1.OrderService/WatchOrder");
     let by_grpc = [token, ("content-type", "application/grpc"), ("te", "trailers")];
-    // A message that is not compressed, 38 bytes long, and has a text in its first field.
+    // An uncompressed message of 38 bytes, with a string in its first field.
     let mut message = vec![0, 0, 0, 0, 38, 10, 36];
     message.extend(id.to_string().as_bytes());
     let by_grpc = [head("POST", watch, &by_grpc, false), frame(0, 1, 1, &message)].concat();
@@ -184,7 +185,7 @@ async fn whoever_lets_nothing_be_sent_is_let_go(database: PgPool) {
         (by_grpc, ok),
     ] {
         let mut deaf = caller(&shop).await;
-        // By its settings it takes 0 bytes of any answer's body.
+        // Its settings have an initial window of 0 bytes, so no body can be sent.
         let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
         let sent = [PREFACE.as_bytes(), settings.as_slice(), asked.as_slice()].concat();
         deaf.write_all(&sent).await.unwrap();
@@ -204,7 +205,7 @@ async fn an_address_has_only_so_many_connections() {
     };
     let ((first, one), (_second, two), (_third, three)) = (ask().await, ask().await, ask().await);
     assert_eq!([one, two, three], [true, true, false]);
-    // Whoever goes away makes room.
+    // A closed connection frees its slot.
     drop(first);
     let freed = async { while !ask().await.1 {} };
     timeout(LONG, freed).await.unwrap();
@@ -234,12 +235,12 @@ async fn those_who_watch_over_the_process_are_answered_while_nobody_else_gets_in
     {
         assert_eq!(send(client.get(format!("{watched}{path}"))).await.status, status, "{path}");
     }
-    // The only place is still taken.
+    // The only slot is still taken.
     only.write_all(b"GET /health HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
     only.read_exact(&mut [0; 12]).await.unwrap();
 }
 
-/// A request whose body has begun and does not go on.
+/// A request whose body is incomplete and stalls.
 async fn half_sent(shop: &Shop, path: &str) -> TcpStream {
     let mut slow = caller(shop).await;
     let head = format!(
@@ -257,7 +258,7 @@ async fn half_sent_bodies_take_no_places_from_others() {
     for path in ["/v1/quotes", "/v1/sessions", "/v1/customers", "/oauth/token", "/v1/graphql"] {
         slow.push(half_sent(&shop, path).await);
     }
-    // One at a time is worked on, and this one is.
+    // One request is processed at a time, and this is it.
     for _ in 0..5 {
         assert_eq!(shop.get("/nowhere").await.problem(), "route-not-found");
         let whole = shop.post("/v1/quotes", &json!({})).await;
@@ -273,7 +274,7 @@ async fn a_body_that_is_sent_too_slowly_is_given_up() {
         let told = String::from_utf8(until_closed(&mut slow).await).unwrap();
         assert!(told.starts_with("HTTP/1.1 408"), "{told}");
         assert!(told.contains("body-too-slow"), "{told}");
-        // By HTTP/2, where the connection stays.
+        // Over HTTP/2, where the connection stays open.
         let kind = if path.starts_with("/v1") { "application/json" } else { "application/grpc" };
         let asked = head("POST", path, &[("content-type", kind)], false);
         let mut slow = caller(&shop).await;
@@ -289,7 +290,7 @@ async fn a_body_that_is_sent_too_slowly_is_given_up() {
     }
 }
 
-/// An order of this customer that nobody carries on, and that whoever placed it waits for.
+/// An order of this customer that no worker processes, and whose caller waits for it.
 fn waited_for(shop: &Shop, customer: &str) -> impl Future<Output = crate::shop::Answer> + use<> {
     let request = shop.request("POST", "/v1/orders").header("prefer", "Wait=\"30\"");
     send(request.json(&order(customer)))
@@ -304,7 +305,7 @@ async fn until_placed(shop: &Shop, number: usize) {
             }
         }
     };
-    // Nothing may keep others from reading while somebody waits.
+    // A waiting request must not block others.
     timeout(LONG, placed).await.unwrap();
 }
 
@@ -322,12 +323,12 @@ async fn those_who_wait_for_an_order_take_no_places_from_others(database: PgPool
     let mut orders = program.orders.clone();
     let second = tokio::spawn(async move { orders.place_order(by_grpc).await });
     until_placed(&shop, 2).await;
-    // Two wait, so a third is answered at once.
+    // Two requests wait, so a third one is answered at once.
     let third = timeout(LONG, waited_for(&shop, "ada")).await.expect("it waits, too");
     assert_eq!((third.status.as_u16(), third.header("preference-applied")), (201, None));
     assert!(!first.is_finished() && !second.is_finished());
 
-    // Whoever waits when the process is asked to stop is answered, and knows of its order.
+    // A caller who waits when the process is asked to stop still gets the order.
     shop.closing.cancel();
     let first = timeout(LONG, first).await.expect("it waits on").unwrap();
     assert_eq!((first.status.as_u16(), &first.json()["status"]), (201, &json!("processing")));
@@ -344,7 +345,8 @@ async fn one_caller_does_not_take_the_waits_of_all(database: PgPool) {
     let first = tokio::spawn(waited_for(&ada.asked_from("192.0.2.1"), "ada"));
     until_placed(&shop, 1).await;
 
-    // Neither the same address waits once more, whoever asks, nor the same customer from elsewhere.
+    // Neither may the same address wait once more, whoever asks, nor the same customer from
+    // elsewhere.
     for (caller, customer, address) in [(&bob, "bob", "192.0.2.1"), (&ada, "ada", "192.0.2.2")] {
         let second = timeout(LONG, waited_for(&caller.asked_from(address), customer)).await;
         let second = second.expect("it waits, too");

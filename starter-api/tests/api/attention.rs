@@ -1,4 +1,4 @@
-//! What waits for a person is in one list, of whatever kind it is.
+//! Everything that waits for a person is in one list, whatever its kind.
 
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
@@ -13,12 +13,12 @@ use crate::shop::{Shop, send};
 
 const ENDPOINT_SINCE: &str = "2020-01-01T00:00:01Z";
 const SINK_SINCE: &str = "2020-01-01T00:00:02Z";
-/// After whatever happens now.
+/// Later than any event of the test.
 const MAIL_SINCE: &str = "2999-01-01T00:00:00Z";
 
-/// One of each kind: an endpoint that the relay has given up, by its path; a sink in which a message
-/// was refused; an order; and a mail that is parked. They have waited in this order. Beside them is
-/// an endpoint that an operator has disabled.
+/// One of each kind: a disabled endpoint, by its path; a sink with a refused message; an order; and
+/// a parked mail. They have waited in this order. There is also an endpoint that an operator has
+/// disabled.
 async fn one_of_each(database: &PgPool, eve: &Shop) -> (String, Value, Uuid) {
     sinks(database).await;
     let order = stuck(database, &["HTTP 500"]).await[0];
@@ -42,7 +42,7 @@ async fn one_of_each(database: &PgPool, eve: &Shop) -> (String, Value, Uuid) {
     (path, endpoint_id, order)
 }
 
-/// All that is on the list, by pages of so many.
+/// The whole list, read in pages of this size.
 async fn listed(shop: &Shop, limit: usize) -> Vec<Value> {
     let (mut path, mut listed) = (format!("/v1/attention?limit={limit}"), Vec::new());
     loop {

@@ -52,7 +52,7 @@ async fn what_cancelling_means_depends_on_how_the_order_ended(database: PgPool) 
     "#]].assert_eq(&told);
 }
 
-/// The events so far, as proof that nothing was changed.
+/// The number of events so far, to show that nothing was changed.
 async fn events(database: &PgPool) -> i64 {
     let count = sqlx::query_scalar!(r#"select count(*) as "events!" from orders.order_events"#);
     count.fetch_one(database).await.unwrap()
@@ -128,7 +128,7 @@ async fn an_order_that_is_only_accepted_can_be_previewed_and_still_goes_on(datab
     let body = json!({"reason": "twice"});
     let preview = shop.post(&format!("{path}?dry_run=true"), &body).await.json();
     assert_eq!((&preview["would"], &preview["payment"]), (&json!("call-off"), &json!("nothing")));
-    // A preview that asks wrongly is refused like the cancel itself.
+    // An invalid preview is refused like an invalid cancellation.
     let answer = shop.post(&format!("{path}?dry_run=perhaps"), &body).await;
     assert_eq!(answer.problem(), "malformed-request");
     let answer = shop.post(&format!("{path}?dry_run=true"), &json!({"reason": ""})).await;
@@ -196,7 +196,7 @@ async fn cancelling_a_hundred_times_is_cancelling_once(database: PgPool) {
     assert_eq!(events(&database).await, before);
 }
 
-/// An order whose first step was taken, and which no worker carries on.
+/// An order whose first step was done, and which no worker processes.
 async fn under_way(database: &PgPool, shop: &Shop) -> Uuid {
     let placed = shop.place(&fresh("key"), &order("ada")).await.json();
     let id: Uuid = placed["order_id"].as_str().unwrap().parse().unwrap();
@@ -235,7 +235,7 @@ async fn a_cancel_that_no_worker_answers_is_kept_for_the_next(database: PgPool) 
         }
     "#]]
     .assert_eq(&answer.told().replace(&id.to_string(), "ORDER"));
-    // Once more, it is the same request.
+    // A repeat is the same request.
     let again = shop.post(&path, &json!({"reason": "ordered three times"})).await;
     assert_eq!((again.status.as_u16(), &again.json()["decision"]), (202, &json!("pending")));
 

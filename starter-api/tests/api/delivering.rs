@@ -1,4 +1,4 @@
-//! An order is delivered: who may report it, when, and once.
+//! Deliveries: who may report them, when, and idempotency.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
@@ -14,7 +14,7 @@ use crate::life::{
 use crate::refunding::{completed_order, of_amount, refund};
 use crate::shop::{Answer, Shop, nowhere};
 
-/// A shop whose Temporal is away: a delivery needs none.
+/// A shop without Temporal, which a delivery does not need.
 async fn shop(database: &PgPool) -> Shop {
     Shop::with(database.clone(), nowhere(), Limits::default()).await
 }
@@ -37,7 +37,7 @@ async fn handed_over(database: &PgPool, id: Uuid) -> DateTime<Utc> {
     moment.fetch_one(database).await.unwrap()
 }
 
-/// How many deliveries were told to whoever hears of events.
+/// The number of delivery messages in the outbox.
 async fn messages(database: &PgPool, id: Uuid) -> i64 {
     let told = sqlx::query_scalar!(
         r#"select count(*) as "count!" from outbox.messages
@@ -122,7 +122,8 @@ async fn a_parcel_that_is_not_on_its_way_was_not_delivered(database: PgPool) {
     }
     let unknown = deliver(&shop, Uuid::now_v7(), &json!({})).await;
     assert_eq!(unknown.problem(), "order-not-found");
-    // Once the parcel goes out, its delivery is taken, although the order is not completed yet.
+    // Once the parcel is handed over, its delivery is accepted, although the order is not completed
+    // yet.
     happen(&database, waiting, &[shipped("T-1")]).await;
     assert_eq!(deliver(&shop, waiting, &json!({})).await.status, 201);
     let order = shown(&shop, waiting).await;

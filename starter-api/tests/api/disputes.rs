@@ -1,4 +1,5 @@
-//! Disputes of customers' banks: who sees them, what waits for an operator, and who lets a parcel go.
+//! Disputes of customers' banks: who sees them, what waits for an operator, and who releases a
+//! parcel.
 
 use domain::dispute::DisputeStatus;
 use domain::event::{Disputed, OrderEvent};
@@ -13,7 +14,7 @@ use crate::life::{captured, happen, needs_attention, record, rejected, reserved,
 use crate::refunding::completed_order;
 use crate::shop::{Shop, nowhere, send};
 
-/// A shop whose Temporal is away.
+/// A shop without Temporal.
 async fn shop(database: &PgPool) -> Shop {
     Shop::with(database.clone(), nowhere(), Limits::default()).await
 }
@@ -22,7 +23,7 @@ fn total() -> Money {
     testkit::pounds("23.10")
 }
 
-/// Puts a dispute of all of a completed order's payment on record, as the worker does it.
+/// Records a dispute of a completed order's whole payment, as the worker does.
 async fn dispute(database: &PgPool, order: Uuid, id: &str, status: DisputeStatus) {
     sqlx::query!(
         "insert into payments.disputes (
@@ -188,7 +189,7 @@ async fn an_operator_deals_with_a_dispute_once_and_it_is_on_record(database: PgP
             "by": "eve",
         })
     );
-    // Her answer may have been lost, so she may ask again; nobody else decides what is decided.
+    // Her response may have been lost, so she may repeat the decision; nobody else can change it.
     let again = eve.post(&path, &decision("skip", 1)).await;
     assert_eq!((again.status, again.json()), (decided.status, decided.json()));
     let bob = shop.asked_by("bob", "operator");

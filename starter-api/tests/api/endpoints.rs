@@ -1,4 +1,4 @@
-//! Who is told of events by webhooks is for operators to say, and no secret is shown twice.
+//! Webhook endpoints: only operators manage them, and no secret is shown twice.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,28 +10,28 @@ use crate::shop::{Answer, Shop, send};
 
 const ENDPOINTS: &str = "/v1/webhook-endpoints";
 
-/// An address of the internet, so that no name has to be resolved.
+/// A literal public IP address, so that no name has to be resolved.
 const URL: &str = "https://1.1.1.1/events";
 
-/// Has an endpoint created, under a key.
+/// Creates an endpoint under a key.
 async fn create(shop: &Shop, key: &str, body: &Value) -> Answer {
     send(shop.request("POST", ENDPOINTS).header("Idempotency-Key", key).json(body)).await
 }
 
-/// An endpoint that hears of everything, by its path.
+/// Creates an endpoint for all events; its path and the response.
 pub(crate) async fn created(shop: &Shop, key: &str) -> (String, Value) {
     let answer = create(shop, key, &json!({ "url": URL })).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     (answer.header("location").unwrap().to_owned(), answer.json())
 }
 
-/// The bytes that a secret stands for.
+/// The decoded bytes of a secret.
 fn key_of(answer: &Value) -> Vec<u8> {
     let secret = answer["secret"].as_str().unwrap();
     STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap()
 }
 
-/// The secrets on record that count, the newest first.
+/// The valid secrets on record, newest first.
 async fn keys(database: &PgPool) -> Vec<Vec<u8>> {
     let keys = sqlx::query_scalar!(
         "select key from webhooks.secrets
@@ -50,7 +50,7 @@ async fn the_sink_of_an_endpoint_goes_with_its_endpoint_alone(database: PgPool) 
     assert_eq!(refused.problem(), "sink-in-use");
     assert!(refused.text.contains("Remove the endpoint instead"), "{}", refused.text);
     assert_eq!(shop.get(&path).await.status, 200);
-    // Without its endpoint, nothing holds it.
+    // A sink without its endpoint can be removed.
     sqlx::query!("delete from webhooks.endpoints").execute(&database).await.unwrap();
     assert_eq!(shop.post(&sink, &why).await.status, 200);
 }
@@ -91,7 +91,7 @@ async fn an_endpoint_is_created_once_and_its_secret_shown_once(database: PgPool)
     assert_eq!(other.problem(), "idempotency-key-reused");
     let no_key = shop.post(ENDPOINTS, &body).await;
     assert_eq!(no_key.problem(), "malformed-request");
-    // A key is its caller's.
+    // Idempotency keys belong to their caller.
     let adas = create(&shop.asked_by("ada", "operator"), "first", &body).await;
     assert_ne!(adas.json()["endpoint_id"], told["endpoint_id"]);
 }
@@ -150,7 +150,7 @@ async fn a_secret_is_rotated_and_the_one_that_the_receiver_has_counts_on(databas
     let secrets = second["secrets"].as_array().unwrap();
     let expire: Vec<_> = secrets.iter().map(|one| one.get("expires_at").is_some()).collect();
     assert_eq!(expire, [false, true]);
-    // Somebody else may know it.
+    // The secret may have leaked.
     let third = rotate(&json!({ "overlap_seconds": 0 })).await;
     assert_eq!(keys(&database).await, [key_of(&third)]);
     for wrong in [json!(604_801), json!(-1), json!(1.5)] {

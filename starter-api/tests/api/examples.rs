@@ -1,5 +1,5 @@
-//! The examples of the description: every operation has its own, and each request of them, sent
-//! as it stands, is accepted.
+//! The examples in the API's description: every operation has one, and each example request is
+//! accepted unchanged.
 
 use reqwest::RequestBuilder;
 use runtime::schema::MIGRATIONS;
@@ -79,8 +79,8 @@ impl Story {
         unreachable!("there is no operation {name}")
     }
 
-    /// The path with the example of each parameter in it; the ids that this shop has given out
-    /// stand for those of the story.
+    /// The path with the example of each parameter; ids of the story are replaced by those that
+    /// this shop has assigned.
     fn path(&self, path: &str, operation: &Value) -> String {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
         parameters.filter(|parameter| parameter["in"] == "path").fold(
@@ -98,7 +98,7 @@ impl Story {
         )
     }
 
-    /// Sends the example of an operation's request, byte for byte as it is shown.
+    /// Sends an operation's example request, byte for byte.
     async fn sends(&self, name: &str, token: Option<&str>) -> Answer {
         let (method, path, operation) = self.operation(name);
         let shop = self.shop.with_token(token.map(str::to_owned));
@@ -110,7 +110,7 @@ impl Story {
         send(with_example(request, &operation["requestBody"]["content"])).await
     }
 
-    /// The same, and compares the answer with the one that is shown.
+    /// The same, and compares the response with the example.
     async fn tells(&self, name: &str, token: Option<&str>) -> Answer {
         let answer = self.sends(name, token).await;
         assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.text);
@@ -120,7 +120,7 @@ impl Story {
     }
 }
 
-/// The answer has the fields of the operation's example for its status.
+/// Asserts that the response has the fields of the operation's example for its status.
 fn assert_shown(operation: &Value, answer: &Answer) {
     let example = &operation["responses"][answer.status.as_str()]["content"][JSON]["example"];
     if !example.is_null() {
@@ -128,7 +128,7 @@ fn assert_shown(operation: &Value, answer: &Answer) {
     }
 }
 
-/// The same, of the operation that decides about an order.
+/// The same for the operation that resolves an order.
 pub(crate) fn assert_shown_when_resolved(answer: &Answer) {
     assert_shown(&description()["paths"]["/v1/orders/{order_id}/resolve"]["post"], answer);
 }
@@ -140,7 +140,7 @@ fn with_example(request: RequestBuilder, content: &Value) -> RequestBuilder {
     if kind == JSON { request.json(&body["example"]) } else { request.form(&body["example"]) }
 }
 
-/// The names of an object's fields. What an order's status brings along depends on how far it is.
+/// The names of an object's fields, except for those that depend on the order's status.
 fn fields(value: &Value) -> Vec<&String> {
     value.as_object().into_iter().flatten().map(|(name, _)| name).collect()
 }
@@ -149,7 +149,7 @@ fn token(answer: &Answer) -> String {
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
-/// Somebody who is told of events, until they are not; what was told of that.
+/// The life of a webhook endpoint, from creation to removal, with its deliveries.
 async fn an_endpoints_life(story: &mut Story, operator: Option<&str>) -> [&'static str; 6] {
     const OPERATIONS: [&str; 6] = [
         "endpoints.create_endpoint",
@@ -187,13 +187,14 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     let placed = story.tells("orders.place", service).await;
     story.order = placed.json()["order_id"].as_str().unwrap().parse().unwrap();
     told.push("orders.place");
-    // One that still waits for its launch would be cancelled at once, which is another answer.
+    // An order that still waits for its launch would be cancelled at once, which is another
+    // response.
     until_launched(&database, &[story.order]).await;
     parked_mail(&database, story.order).await;
-    // What the payment provider has told, and what a comparison with it has found.
+    // An event of the payment provider, and a difference found by reconciliation.
     open_event(&database, "evt_1a").await;
     differ(&database).await;
-    // A place that messages go to, for which nobody reads yet.
+    // A sink that no process serves yet.
     let sink = sqlx::query!("insert into outbox.sinks (sink) values ('kafka')");
     sink.execute(&database).await.unwrap();
     for (name, token) in [
@@ -232,8 +233,8 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
         told.push(name);
     }
 
-    // An order that waits for somebody's decision. Here no worker takes one; `lives` has one that
-    // does, and compares its answer.
+    // An order that waits for a decision. No worker accepts one here; `lives` has a worker, and
+    // compares that response.
     story.order = Uuid::now_v7();
     record(&database, story.order, "17850", "2026-01-02T03:04:05Z").await;
     let events = [reserved(), captured(), unwinding(rejected()), needs_attention(1, "broken")];
@@ -247,14 +248,14 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.tells("orders.pay", service).await;
     told.push("orders.pay");
 
-    // An order that is completed, of which money is given back, and whose parcel arrives.
+    // A completed order that is refunded, and whose parcel is delivered.
     story.order = completed_order(&database).await;
     story.tells("orders.refund", operator).await;
     assert_eq!(story.tells("orders.deliver", operator).await.status, 201);
     assert_eq!(story.tells("orders.deliver", operator).await.status, 200);
     told.extend(["orders.refund", "orders.deliver"]);
 
-    // Stripe alone can sign an event, and this shop has no secret to check one by.
+    // Only Stripe can sign an event, and this shop has no secret to verify one.
     assert_eq!(story.sends("webhooks.stripe", None).await.problem(), "webhooks-not-taken");
     told.push("webhooks.stripe");
 
@@ -265,7 +266,7 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
 
     told.extend(an_endpoints_life(&mut story, operator).await);
 
-    // And nobody has been forgotten.
+    // No operation was forgotten.
     let mut writing = Vec::new();
     for methods in story.description["paths"].as_object().unwrap().values() {
         for (method, operation) in methods.as_object().unwrap() {

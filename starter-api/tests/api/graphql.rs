@@ -33,7 +33,7 @@ async fn variables_are_an_object(database: PgPool) {
     }
 }
 
-/// An order that was paid, booked and sent.
+/// An order that was paid, booked and shipped.
 async fn sent(database: &PgPool, number: u128, customer: &str) -> Uuid {
     let id = Uuid::from_u128(number);
     let placed_at = format!("2026-01-02T03:04:{number:02}Z");
@@ -103,16 +103,16 @@ async fn orders_are_told_with_everything_that_belongs_to_them(database: PgPool) 
 }
 
 thread_local! {
-    /// The statements that this thread, and so this test, has sent to the database.
+    /// The number of statements that this thread, and so this test, has sent to the database.
     static STATEMENTS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts statements. For the whole program: one that listened to a single test could lose its
-/// events to what other tests, at the same moment, have `tracing` remember of who listens.
+/// Counts statements, for the whole program: a subscriber of a single test could lose events,
+/// because `tracing` caches the interest of all subscribers globally.
 struct Statements;
 
-/// Whether a statement is the launcher's, which looks at the database once a second, for orders and
-/// for refunds.
+/// Whether a statement is the launcher's, which polls the database once a second for orders and
+/// refunds.
 struct Launchers(bool);
 
 impl Visit for Launchers {
@@ -142,7 +142,7 @@ async fn what_belongs_to_many_orders_is_read_at_once(database: PgPool) {
     let before = STATEMENTS.get();
     let told = asked(&shop, &EVERYTHING.replace("first: 3", "first: 5")).await;
     assert_eq!(told["data"]["orders"]["items"].as_array().unwrap().len(), 5, "{told}");
-    // The orders, and once for all of them: events, payments, refunds, parcels and ledger entries.
+    // One for the orders, and one each for events, payments, refunds, parcels and ledger entries.
     assert_eq!(STATEMENTS.get().saturating_sub(before), 6);
 }
 
@@ -183,7 +183,7 @@ async fn a_caller_sees_by_graphql_what_it_sees_by_http(database: PgPool) {
     assert_eq!(others["data"]["orders"]["items"], json!([]));
     let his = asked(&her, &format!("{{ order(id: \"{bob}\") {{ id }} }}")).await;
     assert_eq!(his["data"]["order"], Value::Null);
-    // The books are not for customers.
+    // Customers may not read the ledger.
     let books = format!("{{ order(id: \"{ada}\") {{ ledgerEntries {{ account }} }} }}");
     let refused = asked(&her, &books).await;
     assert_eq!(refused["errors"][0]["extensions"]["code"], "insufficient-scope", "{refused}");
@@ -238,7 +238,7 @@ async fn a_question_that_multiplies_is_refused_before_anybody_follows_it(databas
     let message = refused["errors"][0]["message"].as_str().unwrap();
     assert!(message.starts_with("Query selects too much"), "{message}");
 
-    // What the database is asked for costs something, however little is selected of it.
+    // A field that queries the database has a minimum cost, however little is selected of it.
     let many = |field: &str, count: usize| {
         let fields: Vec<_> = (0..count).map(|number| format!("a{number}: {field}")).collect();
         let fields = fields.join(" ");

@@ -31,7 +31,7 @@ use crate::life::{cancelled, happen, record, unwound};
 use crate::refunding::completed_order;
 use crate::shop::{Shop, fresh, no_database, nowhere};
 
-/// A program that speaks gRPC, in this role.
+/// A gRPC client with this role.
 pub(crate) struct Program {
     pub(crate) orders: OrderServiceClient<Channel>,
     authorization: String,
@@ -122,7 +122,7 @@ async fn a_bad_order_is_told_every_broken_rule_by_grpc_too(database: PgPool) {
     let fields: Vec<_> = details.bad_request().unwrap().field_violations.iter().collect();
     let fields: Vec<_> = fields.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["/customer_id", "/lines/0/quantity"]);
-    // What is left out altogether is a broken rule like any other.
+    // A missing message is a broken rule like any other.
     let nothing = PlaceOrderRequest::default();
     let refused = program.orders.place_order(program.asks(nothing)).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
@@ -186,13 +186,13 @@ async fn an_order_is_watched_to_its_end_and_its_cancel_is_answered(database: PgP
     let rest: Vec<_> = watched.map(|event| event.unwrap()).collect().await;
     let statuses: Vec<_> = rest.iter().map(WatchOrderResponse::status).collect();
     assert_eq!(statuses, [OrderStatus::Unspecified, OrderStatus::Cancelled]);
-    // Going on after the end is no error.
+    // Resuming after the end is not an error.
     let watch = WatchOrderRequest { order_id: id.to_string(), after_sequence: 3 };
     let watched = program.orders.watch_order(program.asks(watch)).await.unwrap();
     assert_eq!(watched.into_inner().count().await, 0);
 }
 
-/// A refund of so much of an order.
+/// A refund of this amount.
 fn refund_of(order: Uuid, amount: &str, currency: &str) -> RequestRefundRequest {
     let (amount, currency) = (amount.to_owned(), currency.to_owned());
     RequestRefundRequest {
@@ -282,7 +282,7 @@ async fn what_stops_a_request_before_it_is_read_is_told_in_grpc_too() {
     let refused = loop {
         let get = GetOrderRequest { order_id: Uuid::now_v7().to_string() };
         let refused = program.orders.get_order(program.asks(get)).await.unwrap_err();
-        // The database is not there.
+        // There is no database.
         if refused.code() != Code::Unavailable {
             break refused;
         }
@@ -331,7 +331,7 @@ async fn requests_over_one_connection_count_each(database: PgPool) {
         let get = GetOrderRequest { order_id: Uuid::now_v7().to_string() };
         program.orders.clone().get_order(program.asks(get)).await.unwrap_err()
     };
-    // One is worked on until the table is free, and the other one is refused meanwhile.
+    // One is processed once the table is unlocked, and the other one is refused meanwhile.
     let (refused, worked_on) = select(Box::pin(get()), Box::pin(get())).await.factor_first();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "OVERLOADED"));
     locked.rollback().await.unwrap();
@@ -351,7 +351,7 @@ async fn one_address_has_only_so_many_streams_of_grpcs_own() {
     let asks = futures::stream::pending::<ServerReflectionRequest>();
     let refused = contract.server_reflection_info(asks).await.unwrap_err();
     assert_eq!(reason(&refused), "OVERLOADED");
-    // Whoever asks once opens no stream.
+    // A unary call opens no stream.
     assert!(health.check(asked()).await.is_ok());
     drop(first);
     let freed = async { while health.watch(asked()).await.is_err() {} };

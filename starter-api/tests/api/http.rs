@@ -13,7 +13,7 @@ async fn shop() -> Shop {
     Shop::with(no_database(), nowhere(), limits).await
 }
 
-/// Write it anew with `UPDATE_EXPECT=1 cargo test -p starter-api`.
+/// Update with `UPDATE_EXPECT=1 cargo test -p starter-api`.
 #[test]
 fn the_committed_description_is_that_of_the_router() {
     let description = starter_api::description().to_pretty_json().unwrap();

@@ -1,4 +1,4 @@
-//! Invoices and credit notes: who may have them, in which form, byte for byte as they were issued.
+//! Invoices and credit notes: who may read them, in which formats, byte for byte as issued.
 
 use runtime::schema::MIGRATIONS;
 use serde_json::json;
@@ -34,7 +34,7 @@ async fn invoiced_order(database: &PgPool) -> Uuid {
     id
 }
 
-/// A shop whose Temporal is away.
+/// A shop without Temporal.
 async fn shop(database: &PgPool) -> Shop {
     Shop::with(database.clone(), nowhere(), Limits::default()).await
 }
@@ -75,7 +75,7 @@ async fn a_document_is_shown_in_the_form_that_is_asked_for(database: PgPool) {
         assert_eq!(shown.header("content-disposition"), Some(disposition.as_str()));
         assert_eq!(shown.header("cache-control"), Some("private, no-store"));
         assert_eq!(shown.header("x-content-type-options"), Some("nosniff"));
-        // Chrome's viewer shows no PDF under a policy that forbids it everything.
+        // Chrome's PDF viewer shows nothing under a policy that forbids everything.
         let policy =
             if media_type == pdf { "frame-ancestors 'none'" } else { "default-src 'none'" };
         assert!(shown.header("content-security-policy").unwrap().contains(policy), "{query}");
@@ -103,7 +103,7 @@ async fn what_was_issued_is_listed_with_what_it_corrects(database: PgPool) {
         invoice["sha256"]["ubl"],
         json!("57fbd91f1d0d84e920eabaf5e57156998659dd5b5cffc892edd53e37f74af96b")
     );
-    // And of `invoice as pdf`.
+    // sha256sum of `invoice as pdf`.
     assert_eq!(
         invoice["sha256"]["pdf"],
         json!("43e46860752e0869a92fe836a567c0278f0d812b917aebee490ea6ebd6322ed1")

@@ -1,5 +1,5 @@
-//! An identity provider: somebody else's program, so a small one of the test's own stands for it.
-//! It speaks HTTP on a port of its own and counts how often it is asked.
+//! A fake identity provider for tests. It serves HTTP on its own port and counts requests for its
+//! keys.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use starter_api::{ExternalIssuer, REFETCH_PAUSE};
 use tokio::net::TcpListener;
 
-/// What tokens of this shop are for.
+/// The audience of this shop's tokens.
 pub(crate) const AUDIENCE: &str = "ordersaga";
 
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub(crate) struct Issuer {
     away: Arc<Mutex<bool>>,
 }
 
-/// A key that an issuer signs with.
+/// A signing key of an issuer.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     pub(crate) kid: String,
@@ -41,13 +41,13 @@ pub(crate) struct SigningKey {
     pub(crate) public: Value,
 }
 
-/// What signs, by whatever algorithm a header names: a thief may try any.
+/// A private key for any algorithm that a header may name: an attacker may try any.
 #[derive(Clone)]
 pub(crate) enum PrivateKey {
     Ec(Arc<EcdsaKeyPair>),
     Ed(Arc<Ed25519KeyPair>),
     Rsa(Arc<RsaKeyPair>),
-    /// Both sides know it.
+    /// A shared secret.
     Secret(Vec<u8>),
 }
 
@@ -73,7 +73,7 @@ impl PrivateKey {
     }
 }
 
-/// A token that says this, whether or not it makes sense.
+/// A token with these claims, whether or not they make sense.
 pub(crate) fn signed(head: &Header, claims: &Value, key: &PrivateKey) -> String {
     let (algorithm, head) = (head.alg, URL_SAFE_NO_PAD.encode(serde_json::to_vec(head).unwrap()));
     let message = format!("{head}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
@@ -81,7 +81,7 @@ pub(crate) fn signed(head: &Header, claims: &Value, key: &PrivateKey) -> String 
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// A key of 2,048 bits that was made for these tests: ring makes none.
+/// A key of 2,048 bits generated for these tests, because ring cannot generate RSA keys.
 const RSA: &[u8] = include_bytes!("rsa-2048.der");
 
 impl SigningKey {
@@ -90,7 +90,7 @@ impl SigningKey {
         let private = EcdsaKeyPair::generate_pkcs8(scheme, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(scheme, private.as_ref(), &random).unwrap();
         let point: &[u8] = pair.public_key().as_ref();
-        // After a byte that says that it is not compressed.
+        // The first byte says that the point is not compressed.
         let (x, y) = point[1..].split_at(32);
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         let public = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y});
@@ -149,7 +149,7 @@ impl Issuer {
         issuer
     }
 
-    /// The issuer as a shop that trusts it knows it.
+    /// The issuer's settings for a shop that trusts it.
     pub(crate) fn trusted(&self) -> ExternalIssuer {
         ExternalIssuer {
             issuer: self.url.clone(),
@@ -163,22 +163,22 @@ impl Issuer {
         }
     }
 
-    /// From now on these are its keys.
+    /// Replaces its published keys.
     pub(crate) fn publish(&self, keys: &[&SigningKey]) {
         *self.keys.lock().unwrap() = keys.iter().map(|key| key.public.clone()).collect();
     }
 
-    /// From now on it answers nobody, or everybody again.
+    /// Makes it unavailable, or available again.
     pub(crate) fn be_away(&self, away: bool) {
         *self.away.lock().unwrap() = away;
     }
 
-    /// How often it was asked for its keys.
+    /// The number of requests for its keys.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// What a token of this issuer says.
+    /// The claims of a token of this issuer.
     pub(crate) fn claims(&self, name: &str, roles: &[&str]) -> Value {
         let now = get_current_timestamp();
         json!({
@@ -192,7 +192,7 @@ impl Issuer {
     }
 }
 
-/// The key that every issuer starts with.
+/// The initial key of every issuer.
 pub(crate) fn first_key() -> &'static SigningKey {
     static FIRST: OnceLock<SigningKey> = OnceLock::new();
     FIRST.get_or_init(|| SigningKey::es256("first"))

@@ -1,4 +1,4 @@
-//! Orders between their placing and the start of their workflow.
+//! Orders between placing and the start of their workflow.
 
 #![expect(
     clippy::panic,
@@ -36,12 +36,12 @@ fn id_of(placed: &Answer) -> Uuid {
     placed.json()["order_id"].as_str().unwrap().parse().unwrap()
 }
 
-/// The state of an order's workflow; nothing, if there never was one.
+/// The state of an order's workflow; `None` if there never was one.
 async fn workflow(client: &Client, id: Uuid) -> Option<WorkflowExecutionStatus> {
     state_of(client, format!("order-{id}")).await
 }
 
-/// The state of the workflow with this id; nothing, if there never was one.
+/// The state of the workflow with this id; `None` if there never was one.
 pub(crate) async fn workflow_called(id: &str) -> Option<WorkflowExecutionStatus> {
     state_of(&temporal().await, id.to_owned()).await
 }
@@ -55,7 +55,7 @@ async fn state_of(client: &Client, id: String) -> Option<WorkflowExecutionStatus
     }
 }
 
-/// Stops the line before a shop opens, so that it launches nothing from the beginning.
+/// Pauses launching before a shop opens, so that it launches nothing from the beginning.
 async fn stop_the_line(database: &PgPool) {
     sqlx::query!(
         "insert into operations.paused_queues (queue, paused_by, why) values ('orders', 'eve', 'x')"
@@ -77,7 +77,7 @@ async fn waiting(database: &PgPool) -> Vec<Uuid> {
         .unwrap()
 }
 
-/// Until none of these orders waits for its launch.
+/// Waits until none of these orders waits for its launch.
 pub(crate) async fn until_launched(database: &PgPool, orders: &[Uuid]) {
     let launched =
         async { while waiting(database).await.iter().any(|order| orders.contains(order)) {} };
@@ -122,7 +122,8 @@ async fn that_temporal_is_away_is_not_the_orders_fault(database: PgPool) {
     stock(&database).await;
     let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
     let id = id_of(&shop.post("/v1/orders", &order("ada")).await);
-    // Until the launcher has tried, and put it off for less time than an attempt is given.
+    // Waits until the launcher has tried, and has postponed it for less than the timeout of an
+    // attempt.
     let tried = async {
         loop {
             let row = sqlx::query!(
@@ -155,7 +156,7 @@ async fn an_order_that_is_cancelled_before_its_launch_is_never_launched(database
         "{}",
         answer.text
     );
-    // Once more, it is as after a launch.
+    // A repeat gets the same response as after a launch.
     let again = shop.post(&path, &reason).await;
     assert_eq!((again.status.as_u16(), &again.json()["status"]), (200, &json!("cancelled")));
     let events = shop.get(&format!("/v1/orders/{id}/events")).await.json();
@@ -223,7 +224,7 @@ async fn an_order_that_cannot_be_launched_does_not_stop_the_others(database: PgP
     assert_eq!(faulty[0].last_error, "the order is not on record");
     assert_eq!(faulty[1].last_error, "the order's terms cannot be read");
 
-    // Once it is repaired, it is launched like any other.
+    // Once it is repaired, it is launched like any other order.
     sqlx::query!(
         r#"update orders.orders set terms = '{"cancel_window_seconds": 0}' where order_id = $1"#,
         damaged
@@ -235,7 +236,7 @@ async fn an_order_that_cannot_be_launched_does_not_stop_the_others(database: PgP
     assert!(workflow(&temporal().await, damaged).await.is_some());
 }
 
-/// Orders again and again until an answer is as wanted; what waits is counted once a second.
+/// Places orders until a response is as wanted; the backlog is counted once a second.
 async fn ordered_until(
     shop: &Shop,
     placed: &mut Vec<Uuid>,
@@ -264,7 +265,7 @@ async fn while_the_line_is_stopped_orders_are_accepted_and_wait_in_their_order(d
     let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), limits).await;
     let mut placed = Vec::new();
     let refused = |answer: &Answer| answer.status == 503;
-    // The launcher has looked once it refuses more, and has looked again once it takes more.
+    // The launcher has looked once it refuses more, and has looked again once it accepts more.
     ordered_until(&shop, &mut placed, refused).await;
     for id in placed.drain(2..) {
         shop.post(&format!("/v1/orders/{id}/cancel"), &json!({ "reason": "too many" })).await;
@@ -282,7 +283,7 @@ async fn while_the_line_is_stopped_orders_are_accepted_and_wait_in_their_order(d
     }
 }
 
-/// A client that pages through the list, or remembers how far it has read, misses none.
+/// A client that pages through the list, or remembers its cursor, misses no order.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_waits_for_its_launch_has_its_place_in_every_list(database: PgPool) {
     stop_the_line(&database).await;
@@ -319,12 +320,12 @@ async fn more_than_the_shop_lets_wait_is_asked_to_come_again(database: PgPool) {
     let first = shop.place(&key, &wanted).await;
     let refused = ordered_until(&shop, &mut Vec::new(), |answer| answer.status != 201).await;
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (503, "overloaded"));
-    // Nothing is launched, so nobody knows when.
+    // Nothing is launched, so there is no estimate.
     assert_eq!(refused.header("retry-after"), Some("300"));
     let waited = waiting(&database).await.len();
     assert_eq!(shop.post("/v1/orders", &wanted).await.status, 503);
     assert_eq!(waiting(&database).await.len(), waited);
-    // What was accepted is answered as ever.
+    // An accepted order gets the same response as ever.
     let again = shop.place(&key, &wanted).await;
     assert_eq!((again.status.as_u16(), again.json()), (201, first.json()));
 
@@ -333,7 +334,7 @@ async fn more_than_the_shop_lets_wait_is_asked_to_come_again(database: PgPool) {
     timeout(Duration::from_mins(1), accepted).await.expect("the backlog was worked off");
 }
 
-/// Two are launched a second while they come that fast, so that hardly any is at the first look.
+/// Two are launched per second during a burst, so hardly any has been at the first look.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn while_a_burst_comes_in_few_orders_are_launched_and_then_all_the_oldest_first(
     database: PgPool,
@@ -357,7 +358,7 @@ async fn while_a_burst_comes_in_few_orders_are_launched_and_then_all_the_oldest_
         }
     };
     let left = timeout(Duration::from_secs(30), some_are_launched).await.expect("few, not none");
-    // Of two that are launched at the same time, the later one may be off the list first.
+    // Of two concurrent launches, the row of the later one may be deleted first.
     let launched = placed.len().saturating_sub(left.len());
     let last = placed.iter().rposition(|order| !left.contains(order)).unwrap();
     assert!(last < launched.next_multiple_of(2), "{launched} were launched, and number {last}");
@@ -399,7 +400,7 @@ async fn an_order_whose_workflow_was_lost_is_launched_anew(database: PgPool) {
         until_launched(&database, &[id]).await;
         workflow(&client, id).await
     };
-    // Only what `recover` found lost gets a second workflow.
+    // Only an order that `recover` has found lost gets a second workflow.
     assert_eq!(relaunch(false).await, Some(WorkflowExecutionStatus::Terminated));
     assert_eq!(relaunch(true).await, Some(WorkflowExecutionStatus::Running));
 }
@@ -411,7 +412,7 @@ async fn an_order_that_is_found_lost_while_it_is_launched_waits_to_be_launched_a
     stop_the_line(&database).await;
     let shop = Shop::open(database.clone()).await;
     let lost = id_of(&shop.post("/v1/orders", &order("ada")).await);
-    // `recover` marks the order between the moment it is taken and the moment it is launched.
+    // `recover` renews the launch row between the claim and the launch.
     let mark = format!(
         "create function public.mark() returns trigger language plpgsql security definer as $$
          begin
@@ -426,7 +427,7 @@ async fn an_order_that_is_found_lost_while_it_is_launched_waits_to_be_launched_a
     resume_the_line(&shop).await;
     let launched = async { while workflow(&temporal().await, lost).await.is_none() {} };
     timeout(Duration::from_mins(1), launched).await.expect("it was launched");
-    // What was launched later is taken off the list later.
+    // Launch rows of later orders are deleted later.
     let later = id_of(&shop.post("/v1/orders", &order("ada")).await);
     let settled = async { while waiting(&database).await.contains(&later) {} };
     timeout(Duration::from_mins(1), settled).await.expect("the later one was taken off");

@@ -7,7 +7,8 @@ use crate::shop::Shop;
 
 /// A deposit of 23.10, its settlement, and one that was reversed.
 async fn book(database: &PgPool) {
-    // Yesterday's books: what is booked through the checks is booked now.
+    // Entries of yesterday are inserted directly, because the regular function books with today's
+    // date.
     sqlx::raw_sql(
         "alter table ledger.transactions disable trigger transactions_balanced;
          alter table ledger.entries disable trigger entries_balanced;
@@ -168,7 +169,7 @@ async fn books_that_balance_are_proved_to(database: PgPool) {
 async fn books_that_do_not_balance_are_found_out(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     book(&database).await;
-    // Somebody with an owner's rights goes around the checks.
+    // Somebody with the owner's rights bypasses the checks.
     let mut forger = database.begin().await.unwrap();
     sqlx::query!("alter table ledger.entries disable trigger entries_balanced")
         .execute(&mut *forger)

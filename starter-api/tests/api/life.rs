@@ -1,5 +1,5 @@
-//! Orders on record, as the product writes them: placed by the one function that places orders,
-//! and moved by the typed events.
+//! Recorded orders, written as the product writes them: placed by the one function that places
+//! orders, and advanced by typed events.
 
 use domain::event::{
     AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, Failed,
@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-/// Puts an order on record whose workflow was started.
+/// Records an order whose workflow was started.
 pub(crate) async fn record(database: &PgPool, order_id: Uuid, customer: &str, placed_at: &str) {
     let basket = [(testkit::priced("85123A", "2.55", 40), Quantity::new(6).unwrap())];
     let order = Order {
@@ -27,7 +27,7 @@ pub(crate) async fn record(database: &PgPool, order_id: Uuid, customer: &str, pl
         .unwrap();
 }
 
-/// These things happen to an order on record.
+/// Applies these events to a recorded order.
 pub(crate) async fn happen(database: &PgPool, order_id: Uuid, events: &[OrderEvent]) {
     for event in events {
         sqlx::query!(
@@ -74,7 +74,7 @@ pub(crate) fn shipped(tracking: &str) -> OrderEvent {
     OrderEvent::OrderShipped(Parcelled { tracking: tracking.to_owned() })
 }
 
-/// Everything from the reservation to the end of an order with which all goes well.
+/// All events of a successful order, from the reservation to the end.
 pub(crate) fn whole_life() -> Vec<OrderEvent> {
     let recognised = OrderEvent::RevenueRecognised(Booked { entries: Vec::new() });
     let completed = OrderEvent::OrderCompleted(Completed {});
@@ -99,7 +99,7 @@ pub(crate) fn unwinding(ending: Ending) -> OrderEvent {
     OrderEvent::OrderUnwinding(Unwinding { ending })
 }
 
-/// Unwound from the first word of it to its end.
+/// All events of an unwound order, from the start of the unwinding to the end.
 pub(crate) fn unwound(ending: &Ending) -> Vec<OrderEvent> {
     let end = match ending.clone() {
         Ending::Cancelled { reason } => OrderEvent::OrderCancelled(Cancelled { reason }),

@@ -19,7 +19,7 @@ async fn shop(limits: Limits) -> Shop {
     Shop::with(no_database(), nowhere(), limits).await
 }
 
-/// Asks until it is refused, which is long before the five hundredth time.
+/// Repeats a request until it is refused, which happens long before the five hundredth time.
 async fn refused(ask: impl AsyncFn() -> Answer) -> Answer {
     let answers = stream::repeat(()).take(500).then(|()| ask());
     let refused = answers.filter(|answer| ready(answer.status == 429));
@@ -37,7 +37,7 @@ async fn an_address_that_sends_too_much_is_told_when_to_come_again() {
     assert_eq!(answer.problem(), "too-many-requests");
     assert_eq!(answer.header("ratelimit"), Some(r#""address";r=0;t=2"#));
     assert_eq!(answer.header("retry-after"), Some("1"));
-    // Whoever watches over the process is not kept out.
+    // Monitoring is not rate limited.
     assert_eq!(shop.get("/health").await.status, 200);
 }
 
@@ -72,7 +72,7 @@ async fn an_address_registers_only_so_many_customers_a_minute() {
     let third = register().await;
     assert_eq!((third.status.as_u16(), third.problem().as_str()), (429, "too-many-requests"));
     assert!(third.header("retry-after").is_some());
-    // Whatever else the address asks for is let in.
+    // Other requests of the address are admitted.
     assert_eq!(shop.get("/v1/customers").await.status, 401);
 }
 
@@ -83,7 +83,7 @@ async fn whoever_drips_its_request_is_let_go() {
     let mut caller = TcpStream::connect(shop.address.trim_start_matches("http://")).await.unwrap();
     caller.write_all(b"GET /health HTTP/1.1\r\nhost: shop\r\n").await.unwrap();
     let mut answer = Vec::new();
-    // The connection is closed although the caller has not finished and does not hang up.
+    // The connection is closed although the client has not finished and does not close it.
     let read = timeout(Duration::from_secs(20), caller.read_to_end(&mut answer)).await;
     read.unwrap().unwrap();
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
@@ -129,14 +129,14 @@ async fn an_answer_that_the_caller_has_is_not_sent_again(database: PgPool) {
         assert_eq!(again.header("etag"), Some(tag.as_str()));
     }
     assert_eq!(ask("\"x\"").await.status, 200);
-    // One piece fewer is another answer.
+    // One piece fewer changes the `ETag`.
     sqlx::query!("update inventory.stock set reserved = reserved + 1 where sku = '71053'")
         .execute(&database)
         .await
         .unwrap();
     let changed = ask(&tag).await;
     assert_eq!((changed.status.as_u16(), &changed.json()["available"]), (200, &4.into()));
-    // What has no tag is kept by nobody.
+    // A response without an `ETag` must not be cached.
     assert_eq!(shop.get("/v1/products").await.header("cache-control"), Some("no-store"));
 }
 

@@ -1,5 +1,5 @@
-//! Whole lives of orders, seen through the API alone. Here the real worker runs, on a Temporal
-//! server of its own; both programs have their own rights in the database.
+//! Whole lives of orders, seen through the API alone. Here the real worker runs, against a Temporal
+//! server of its own; both programs have their own database roles.
 
 use std::sync::Arc;
 use std::thread;
@@ -62,7 +62,7 @@ impl Open {
         let (client, leaving) = (server.client().clone(), CancellationToken::new());
         let (as_worker, stopped) =
             (testkit::as_role(&database, "ordersaga_worker"), leaving.clone());
-        // On a runtime of its own: a test's ends with it.
+        // On a runtime of its own, because a test's runtime ends with the test.
         let worker = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
             runtime.block_on(serve(&as_worker, &client, &stopped));
@@ -79,19 +79,19 @@ impl Open {
         placed.json()["order_id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Follows the order over HTTP to its end, and shows how that was.
+    /// Follows the order over HTTP to its end, and returns it.
     async fn ended(&self, id: Uuid) -> Value {
         Stream::open(&self.shop, id, None).await.rest().await;
         self.shop.get(&format!("/v1/orders/{id}")).await.json()
     }
 
-    /// What has happened to the order.
+    /// The order's events.
     async fn events(&self, id: Uuid) -> Vec<Value> {
         let page = self.shop.get(&format!("/v1/orders/{id}/events?limit=100")).await.json();
         page["items"].as_array().unwrap().clone()
     }
 
-    /// The goods are back, the money is, and the books are even.
+    /// Asserts that goods and money were returned, and that the books balance.
     async fn assert_all_taken_back(&self, id: Uuid) {
         let product = self.shop.get("/v1/products/85123A").await.json();
         assert_eq!(product["available"], 60);
@@ -111,7 +111,7 @@ impl Open {
         }
     }
 
-    /// The order as `GET /v1/attention` has it, once it is there.
+    /// The order's entry in `GET /v1/attention`, once it is there.
     async fn until_it_waits_for_somebody(&self, id: Uuid) -> Value {
         loop {
             let told = self.shop.get("/v1/attention").await.json();
@@ -130,7 +130,7 @@ impl Open {
     }
 }
 
-/// Every queue, until it is told to stop.
+/// Serves every queue until it is told to stop.
 async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
     let pool = || {
         let options = PgPoolOptions::new().max_connections(10);
@@ -169,7 +169,7 @@ async fn an_order_placed_by_grpc_ships_and_is_watched_to_its_end(database: PgPoo
     let placed = program.orders.place_order(program.asks(placed)).await.unwrap().into_inner();
     let placed = placed.order.unwrap();
     let id = placed.order_id.clone();
-    // A caller who waits is answered once the money is set aside, and no sooner.
+    // A caller who waits is answered once the payment is authorised, and no sooner.
     let payment = placed.payment_status();
     assert!(matches!(payment, PaymentStatus::Authorised | PaymentStatus::Paid), "{payment:?}");
 
@@ -224,7 +224,7 @@ async fn a_cancel_by_grpc_within_the_window_takes_all_back(database: PgPool) {
     open.close().await;
 }
 
-/// Nobody delivers there, so the order is unwound; and its refund is broken.
+/// An address to which nobody delivers, so the order is unwound; and its refund is broken.
 fn hopeless() -> Value {
     let mut order = order("ada");
     order["ship_to"]["country"] = json!("AQ");
@@ -243,7 +243,7 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
         (&json!("capture-payment"), &json!(1), &json!(true), &json!("ada"))
     );
     let path = format!("/v1/orders/{id}/resolve");
-    // A decision about another occurrence, another step, or one that cannot be made decides nothing.
+    // A decision about another occurrence or step, or an impossible one, has no effect.
     for (field, value) in [
         ("occurrence", json!(2)),
         ("step", json!("ship-order")),
@@ -257,7 +257,7 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
         assert!(told.contains("capture-payment"), "{told}");
     }
 
-    // The provider mends the refund, and eve has it tried again.
+    // The provider repairs the refund, and eve retries it.
     sqlx::query!(
         "insert into sandbox_provider.repairs (idempotency_key)
          select idempotency_key from sandbox_provider.payments"
@@ -271,7 +271,8 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
     assert_shown_when_resolved(&told);
     assert_eq!(open.ended(id).await["status"], "rejected");
     open.assert_all_taken_back(id).await;
-    // Her answer may have been lost, so she may ask again; whatever else is decided comes too late.
+    // Her response may have been lost, so she may repeat the decision; any other decision is too
+    // late.
     let again = eve.post(&path, &mended).await;
     assert_eq!((again.status, again.json()), (told.status, told.json()));
     for (field, value) in [("decision", json!("skip")), ("why", json!("on second thoughts"))] {
@@ -329,7 +330,7 @@ async fn orders_that_wait_for_the_same_cause_are_decided_about_at_once(database:
     open.close().await;
 }
 
-/// The provider takes the payment for risky, an operator decides, and the workflow hears of it.
+/// The provider considers the payment risky, an operator decides, and the workflow is notified.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_with_a_risky_payment_goes_on_by_an_operators_decision(database: PgPool) {
     let screening = Some(Screening { review_seconds: 3_600 });
@@ -363,7 +364,7 @@ fn decision(waiting: &Value, decision: &str, why: &str) -> Value {
            "why": why})
 }
 
-/// One event tells the decision, who made it and why.
+/// One event records the decision, who made it and why.
 #[track_caller]
 fn assert_on_record(events: &[Value], [decision, by, why]: [&str; 3]) {
     let resolved = events.iter().filter(|it| it["type"] == "order.attention-resolved");
@@ -388,7 +389,7 @@ async fn a_stream_that_is_cut_in_the_middle_of_a_life_goes_on_where_it_was(datab
         told.push(stream.next().await.unwrap());
     }
     assert_eq!(told, ["1 order.placed", "2 stock.reserved", "3 payment.authorised"]);
-    // Cut off, while the order goes on and is called off.
+    // The stream is interrupted while the order continues and is cancelled.
     drop(stream);
     let backend = open.shop.asked_by("backend", "service");
     let cancel = json!({"reason": "ordered twice"});

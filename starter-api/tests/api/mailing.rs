@@ -1,4 +1,4 @@
-//! What customers want of the shop's mails, and what operators see and decide of them.
+//! Customers' mail preferences, and operators' decisions about mails.
 
 use expect_test::expect;
 use runtime::schema::MIGRATIONS;
@@ -9,10 +9,10 @@ use uuid::Uuid;
 use crate::life::record;
 use crate::shop::{Answer, Shop, send};
 
-/// The token of the mail of the examples.
+/// The token of the mail in the examples.
 const TOKEN: &str = "0b0a4d3e-8f5c-4f6b-9a43-3a7f3a3f5b11";
 
-/// A mail about this order that the server has refused. Its number is 1, if it is the first.
+/// A mail about this order that the server has refused. The first one has the number 1.
 pub(crate) async fn parked_mail(database: &PgPool, order_id: Uuid) {
     sqlx::query!(
         "insert into mail.notifications
@@ -29,7 +29,7 @@ pub(crate) async fn parked_mail(database: &PgPool, order_id: Uuid) {
     .unwrap();
 }
 
-/// A shop with an order of ada's, a mail about it that is parked, and one that is queued.
+/// A shop with an order of ada's, a parked mail about it, and a queued one.
 async fn shop_with_mails(database: &PgPool) -> (Shop, Uuid) {
     let shop = Shop::open(database.clone()).await;
     let order_id = Uuid::now_v7();
@@ -51,7 +51,7 @@ async fn put(shop: &Shop, path: &str, body: &Value) -> Answer {
     send(shop.request("PUT", path).json(body)).await
 }
 
-/// The numbers of the mails on a list.
+/// The numbers of the listed mails.
 async fn listed(shop: &Shop, path: &str) -> Vec<i64> {
     let page = shop.get(path).await;
     assert_eq!(page.status, 200, "{}", page.text);
@@ -99,7 +99,7 @@ async fn a_mail_is_sent_again_or_given_up_by_a_person_and_it_is_on_record_who(da
     let retried = retried.json();
     assert_eq!((&retried["state"], &retried["decided_by"]), (&json!("queued"), &json!("eve")));
     assert_eq!(retried["why"], Value::Null);
-    // It is not parked any more; another one is queued, and sent by itself; there are no more.
+    // It is not parked any more; another one is queued, and will be sent; there are no more.
     for id in ["1", "2", "99", "first"] {
         let refused = eve.post(&format!("/v1/mail/{id}/retry"), &json!({})).await;
         assert_eq!(refused.problem(), "notification-not-found", "{id}");
@@ -110,7 +110,7 @@ async fn a_mail_is_sent_again_or_given_up_by_a_person_and_it_is_on_record_who(da
     assert_eq!(eve.post("/v1/mail/2/skip", &why).await.problem(), "notification-not-found");
     let nameless = eve.post("/v1/mail/1/skip", &json!({"why": " "})).await;
     assert_eq!(nameless.json()["errors"][0]["pointer"], "/why", "{}", nameless.text);
-    // What is being sent is nobody's to decide about.
+    // A mail that is being sent cannot be decided.
     sqlx::query!("update mail.notifications set state = 'sending' where notification_id = 1")
         .execute(&database)
         .await
@@ -128,7 +128,7 @@ async fn whoever_has_a_mail_switches_its_kind_off_and_opening_the_link_does_not(
     let ada = shop.asked_by_customer("ada");
     assert_eq!(ada.get("/v1/customers/ada/mail").await.json()["switched_off"], json!([]));
     for _ in 0..2 {
-        // As a mail program sends it, by RFC 8058.
+        // As a mail program sends it (RFC 8058).
         let clicked = anybody.request("POST", &path).form(&[("List-Unsubscribe", "One-Click")]);
         assert_eq!(send(clicked).await.status, 200);
         let wanted = ada.get("/v1/customers/ada/mail").await.json();
@@ -183,7 +183,7 @@ async fn only_the_shops_own_programs_say_where_else_mails_go(database: PgPool) {
     assert_eq!(refused.json()["errors"][0]["pointer"], "/email", "{}", refused.text);
     let set = put(&service, "/v1/customers/ada/mail", &elsewhere).await;
     assert_eq!(set.json()["email"], "ada@example.org", "{}", set.text);
-    // What she says of herself leaves it as it is.
+    // Her own update leaves it unchanged.
     let changed = put(&ada, "/v1/customers/ada/mail", &json!({"locale": "en"})).await;
     assert_eq!(changed.json()["email"], "ada@example.org", "{}", changed.text);
     let none = put(&service, "/v1/customers/ada/mail", &json!({"email": "ada"})).await;

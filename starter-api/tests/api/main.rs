@@ -1,6 +1,6 @@
-//! The starter as its callers meet it: the real router on a port of its own, a database for
-//! each test, and the real Temporal. No worker runs here but in `lives`, so an order that is taken
-//! in stays `processing`. `TEMPORAL_NAMESPACE` names a namespace with the search attributes of
+//! The starter as its callers see it: the real router on a port of its own, a database for each
+//! test, and the real Temporal. No worker runs except in `lives`, so an accepted order stays
+//! `processing`. `TEMPORAL_NAMESPACE` names a namespace with the search attributes of
 //! `temporal/setup.sh` and without workers.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]

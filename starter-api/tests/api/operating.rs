@@ -1,4 +1,4 @@
-//! What operators do: the catalogue, the warehouse, stuck orders, the line. And customers.
+//! Operators' tasks: catalogue, warehouse, stuck orders and task queues. Also customers.
 
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn a_new_article_is_sold_once_goods_have_come_in(database: PgPool) {
     let path = format!("{place}/stock-movements");
     let moved = shop.post(&path, &delivery(40, "received", "note 1")).await;
     assert_eq!((moved.status.as_u16(), &moved.json()["available"]), (201, &json!(40)));
-    // The same paper once more changes nothing; with another number it is a mistake.
+    // A repeat with the same reference changes nothing; with another quantity it is an error.
     let again = shop.post(&path, &delivery(40, "received", "note 1")).await;
     assert_eq!((again.status.as_u16(), &again.json()["available"]), (200, &json!(40)));
     let other = shop.post(&path, &delivery(41, "received", "note 1")).await;
@@ -52,7 +52,7 @@ async fn a_new_article_is_sold_once_goods_have_come_in(database: PgPool) {
     );
     let movements = movements.fetch_all(&database).await.unwrap();
     assert_eq!(movements, ["received 40 by eve", "found 2 by eve", "written-off 12 by eve"]);
-    // 40 x 1.35 to be paid; 10 x 1.35 lost on balance.
+    // 40 x 1.35 owed; 10 x 1.35 lost on balance.
     let booked = sqlx::query_scalar!(
         r#"select account || ' ' || sum(case side when 'debit' then amount else -amount end) as "told!"
            from ledger.entries group by account order by account"#
@@ -64,7 +64,7 @@ async fn a_new_article_is_sold_once_goods_have_come_in(database: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_is_set_aside_for_orders_is_never_written_off(database: PgPool) {
     let shop = Shop::open(database.clone()).await.asked_by("eve", "operator");
-    // 100 in the house, 40 of them for orders.
+    // 100 on hand, 40 of them reserved for orders.
     let path = "/v1/products/85123A/stock-movements";
     let refused = shop.post(path, &delivery(61, "written-off", "count 1")).await;
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (409, "not-in-stock"));
@@ -117,7 +117,7 @@ async fn what_runs_low_is_seen(database: PgPool) {
     let shop = Shop::open(database).await.asked_by("eve", "operator");
     let page = shop.get("/v1/stock?available_below=60").await.json();
     let low: Vec<_> = page["items"].as_array().unwrap().iter().map(|item| &item["sku"]).collect();
-    // 85123A has 60 free, 71053 has 5, and of the others there never was one.
+    // 85123A has 60 available, 71053 has 5, and the others never had any.
     assert_eq!(low, ["71053", "JP-1", "SAMPLE"]);
     let first = shop.get("/v1/stock?limit=1").await.json();
     assert_eq!(first["next_cursor"], "71053");
@@ -129,7 +129,7 @@ async fn an_order_keeps_the_price_it_was_placed_at(database: PgPool) {
     let placed = shop.post("/v1/orders", &order("ada")).await;
     let changed = put(&shop, "/v1/products/85123A", &lantern("9.99")).await;
     assert_eq!(changed.json()["unit_price"]["amount"], "9.99", "{}", changed.text);
-    // The next basket costs the new price at once.
+    // The next basket is priced at the new price at once.
     let quote = json!({"lines": [{"sku": "85123A", "quantity": 1}], "ship_to": {"country": "GB"}});
     let quote = shop.post("/v1/quotes", &quote).await.json();
     assert_eq!(quote["lines"][0]["unit_price"]["amount"], "9.99");
@@ -174,7 +174,7 @@ async fn the_line_stops_and_goes_on_by_a_persons_decision(database: PgPool) {
     let stopped = shop.post("/v1/queues/orders/pause", &json!({"why": "stock-taking"})).await;
     let paused = stopped.json()["paused"].clone();
     assert_eq!((&paused["paused_by"], &paused["why"]), (&json!("eve"), &json!("stock-taking")));
-    // Whoever comes second finds it standing, by the first.
+    // A second operator finds it paused by the first.
     let fay = shop.asked_by("fay", "operator");
     let again = fay.post("/v1/queues/orders/pause", &json!({"why": "me too"})).await;
     assert_eq!(again.json()["paused"], paused);
@@ -197,7 +197,7 @@ async fn a_party_is_stopped_and_resumed_by_a_persons_decision(database: PgPool) 
     let stopped = shop.post(path, &json!({"why": "a strike"})).await;
     let stop = stopped.json()["stopped"].clone();
     assert_eq!((&stop["stopped_by"], &stop["why"]), (&json!("eve"), &json!("a strike")));
-    // Whoever comes second finds it stopped, by the first.
+    // A second operator finds it stopped by the first.
     let fay = shop.asked_by("fay", "operator");
     assert_eq!(fay.post(path, &json!({"why": "me too"})).await.json()["stopped"], stop);
     let parties = shop.get("/v1/parties").await.json();
@@ -255,7 +255,7 @@ async fn a_party_stands_as_badly_as_with_the_worker_it_stands_worst_with(databas
     );
 }
 
-/// Orders that wait, the longest waiting first, with what each waits for.
+/// Orders that need attention, the longest waiting first, with the cause of each.
 pub(crate) async fn stuck(database: &PgPool, whys: &[&str]) -> Vec<Uuid> {
     let mut stuck = Vec::new();
     for why in whys {
@@ -341,7 +341,7 @@ async fn a_decision_that_nobody_takes_is_not_said_to_be_taken(database: PgPool) 
     wrong["decision"] = json!("hope");
     assert_eq!(eve.post(&resolve(lost), &wrong).await.problem(), "malformed-request");
 
-    // Its workflow is there, and no worker answers.
+    // Its workflow exists, and no worker answers.
     let placed = shop.post("/v1/orders", &order("ada")).await.json();
     let id: Uuid = placed["order_id"].as_str().unwrap().parse().unwrap();
     let refused = loop {
@@ -410,7 +410,7 @@ async fn a_change_of_what_somebody_else_has_changed_is_refused(database: PgPool)
         let exists = put_if(path, "if-none-match", "*", &body).await;
         assert_eq!(exists.problem(), "changed-meanwhile");
     }
-    // What a piece costs the shop is not shown, and is changed with the price.
+    // The unit cost is not shown, and is changed together with the price.
     let seen = shop.get("/v1/products/71053").await.header("etag").unwrap().to_owned();
     let mut cheaper = lantern("4.00");
     cheaper["unit_cost"] = json!("1.00");
@@ -442,7 +442,7 @@ async fn a_price_beyond_reason_is_refused_at_the_door(database: PgPool) {
             assert_eq!(refused.json()["errors"][0]["pointer"], format!("/{field}"));
         }
     }
-    // A price that is still one, and an order that is none any more.
+    // The highest valid price, and an order whose total is then too high.
     let dear = shop.post("/v1/products", &absurd("unit_price", "1000000000000")).await;
     assert_eq!(dear.status, 201, "{}", dear.text);
     let basket = json!({"lines": [{"sku": "GOLD", "quantity": 2}], "ship_to": {"country": "GB"}});

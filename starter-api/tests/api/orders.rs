@@ -132,7 +132,7 @@ async fn what_is_no_order_is_not_found(database: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn pages_of_orders_stay_in_place_while_new_orders_come(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
-    // Two of them at the same moment, and one of somebody else's.
+    // Two of them at the same time, and one of another customer.
     for (id, customer, placed_at) in [
         (1, "ada", "2026-01-01T00:00:01Z"),
         (2, "ada", "2026-01-01T00:00:02.000001Z"),
@@ -229,7 +229,7 @@ async fn orders_are_found_by_status_time_and_text(database: PgPool) {
     "#]]
     .assert_eq(&told);
 
-    // What was asked for is asked for on every page.
+    // The filters are repeated in the link to each page.
     let first = shop.get("/v1/orders?status=processing&q=ada&limit=1").await;
     let next = first.header("link").unwrap().trim_start_matches('<').split_once('>').unwrap().0;
     let second = shop.get(next).await;

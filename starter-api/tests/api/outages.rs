@@ -22,7 +22,7 @@ async fn without_temporal_orders_are_accepted_shown_and_cancelled(database: PgPo
     let cancel = shop.post(&format!("{path}/cancel"), &json!({"reason": "why"})).await;
     assert_eq!(cancel.json()["decision"], "cancelled", "{}", cancel.text);
 
-    // What is under way can only be cancelled by its workflow.
+    // An order with a workflow can only be cancelled by its workflow.
     let id = Uuid::now_v7();
     record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
     let cancel = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why"})).await;
@@ -36,7 +36,7 @@ async fn without_temporal_orders_are_accepted_shown_and_cancelled(database: PgPo
         }
     "#]].assert_eq(&cancel.told());
     assert_eq!(cancel.header("retry-after"), Some("2"));
-    // Whatever needs no Temporal goes on.
+    // Everything that does not need Temporal works.
     assert_eq!(shop.get("/v1/products").await.status, 200);
     assert_eq!(shop.get("/v1/orders").await.status, 200);
 }
@@ -62,8 +62,8 @@ async fn without_the_database_everybody_is_asked_to_come_again() {
     }
 }
 
-/// As after a failover, until the standby is promoted: what is read is answered, and the same request
-/// is taken once it can be.
+/// As after a failover, until the standby is promoted: reads are answered, and the same write
+/// succeeds once it can.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_database_that_takes_no_writes_has_callers_come_again(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
@@ -89,7 +89,7 @@ async fn readiness_says_who_does_not_answer() {
         ready.json(),
         json!({"postgres": "unavailable", "temporal": "unavailable", "leaving": false})
     );
-    // That the others are away is no reason to restart this process.
+    // An unavailable dependency is no reason to restart this process.
     assert_eq!(shop.get("/health").await.status, 200);
 }
 
@@ -103,7 +103,7 @@ async fn a_starter_whose_parties_answer_is_ready(database: PgPool) {
     );
 }
 
-/// Orders are accepted meanwhile, so a load balancer has to go on sending them here.
+/// Orders are accepted meanwhile, so a load balancer has to keep sending them here.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_starter_is_ready_while_temporal_is_away_and_says_that_it_is(database: PgPool) {
     let shop = Shop::with(database, nowhere(), Limits::default()).await;
@@ -134,7 +134,7 @@ async fn a_starter_whose_database_lacks_a_migration_says_how_to_get_it(database:
     );
 }
 
-/// An operator puts it right, and the same request is answered then.
+/// An operator fixes it, and the same request then succeeds.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_right_that_is_missing_is_an_outage_and_not_a_bug(database: PgPool) {
     let shop = Shop::open(database.clone()).await;

@@ -1,5 +1,4 @@
-//! Orders that wait for their customers: what they have to do, and another payment in the place of
-//! one that was declined.
+//! Orders that wait for their customers: customer actions, and replacing a declined payment.
 
 use domain::{CustomerId, OrderId};
 use expect_test::expect;
@@ -21,7 +20,7 @@ use crate::shop::{Answer, Shop, fresh, nowhere, order, send};
 /// An hour.
 const IN_TIME: f64 = 3_600.0;
 
-/// A payment on record that was declined, and may be replaced for so many seconds.
+/// Records a declined payment that may be replaced for so many seconds.
 pub(crate) async fn declined_payment(database: &PgPool, id: Uuid, seconds: f64) {
     sqlx::query!(
         "with begun as (
@@ -40,12 +39,12 @@ pub(crate) async fn declined_payment(database: &PgPool, id: Uuid, seconds: f64) 
     .unwrap();
 }
 
-/// A payment on record that the customer has an hour to approve.
+/// Records a payment that the customer has an hour to approve.
 async fn payment_to_be_approved(database: &PgPool, id: Uuid) {
     payment_to_be_made(database, id, "https://pay.example/17").await;
 }
 
-/// A payment on record that the customer has an hour to make in this way.
+/// Records a payment that the customer has an hour to make at this URL.
 async fn payment_to_be_made(database: &PgPool, id: Uuid, url: &str) {
     sqlx::query!(
         "insert into payments.charges
@@ -209,7 +208,7 @@ async fn what_the_customer_has_to_do_is_shown_to_those_who_may_see_the_order(dat
     let events = shop.get(&format!("{path}/events")).await;
     assert!(!events.text.contains("pay.example"), "{}", events.text);
 
-    // Once it is not the customer's turn any more, nothing is shown.
+    // Once the customer cannot act any more, nothing is shown.
     happen(&database, id, &[unwinding(cancelled("changed my mind"))]).await;
     assert_eq!(shop.get(&path).await.json().get("customer_action"), None);
 }

@@ -97,7 +97,7 @@ async fn the_same_key_and_body_is_the_same_order(database: PgPool) {
     let shop = Shop::open(database).await;
     let (key, order) = (fresh("key"), order("ada"));
     let first = shop.place(&key, &order).await;
-    // Written otherwise, wished the same.
+    // The same order, written differently.
     let mut again = order.clone();
     again["discount_code"] = Value::Null;
     let second = shop.place(&key, &again).await;
@@ -125,12 +125,12 @@ async fn a_repeat_is_the_same_answer_though_the_order_has_moved_on(database: PgP
         headers
     };
     assert_eq!(ours(told), ours(first.headers));
-    // Whoever asks to wait is told how far it has come.
+    // A caller who waits sees the current status.
     let waiting = shop.request("POST", "/v1/orders").header("Idempotency-Key", &key);
     let waited = send(waiting.header("Prefer", "wait=5").json(&wish)).await;
     assert_eq!(waited.json()["payment_status"], "paid");
     assert_eq!(waited.header("preference-applied"), Some("wait=5"));
-    // Written as the draft of the standard writes it, the key is the same.
+    // Quoted, as in the draft standard, the key is the same.
     assert_eq!(shop.place(&format!("\"{key}\""), &wish).await.text, first.text);
 }
 
@@ -162,7 +162,7 @@ async fn the_same_key_with_another_body_is_refused(database: PgPool) {
     order["lines"][0]["quantity"] = json!(7);
     let other = shop.place(&key, &order).await;
     assert_eq!((other.status.as_u16(), other.problem().as_str()), (422, "idempotency-key-reused"));
-    // Another customer's key is another key.
+    // Keys of different customers are independent.
     order["customer_id"] = json!("bob");
     assert_eq!(shop.place(&key, &order).await.status, 201);
 }
@@ -190,7 +190,7 @@ async fn a_repeat_is_answered_though_the_price_has_changed_since(database: PgPoo
     let placed = shop.place(&key, &wish).await;
     assert_eq!(placed.status, 201, "{}", placed.text);
     sqlx::query!("update catalog.products set unit_price = 99").execute(&database).await.unwrap();
-    // A shop that has not read the old price.
+    // A shop that has not cached the old price.
     let reopened = Shop::with(database, Temporal::from_env().unwrap(), Limits::default()).await;
     let again = reopened.place(&key, &wish).await;
     assert_eq!((again.status.as_u16(), again.json()), (201, placed.json()));
@@ -445,7 +445,7 @@ async fn an_address_is_complete_with_what_its_country_has(database: PgPool) {
         "select city || '/' || postal_code from customers.addresses order by country",
     );
     assert_eq!(kept.fetch_all(&database).await.unwrap(), ["/", "/", "Cork/"]);
-    // Where there is one, it is wanted.
+    // Where the country has postal codes, one is required.
     let without = json!({"country": "GB", "name": "Ada", "line1": "1 St", "city": "London"});
     let refused = place(without).await;
     assert_eq!(refused.problem(), "invalid-request");
@@ -467,7 +467,7 @@ async fn an_order_that_comes_to_nothing_is_accepted(database: PgPool) {
     let placed = shop.place(&fresh("key"), &wish).await;
     assert_eq!(placed.status, 201, "{}", placed.text);
     assert_eq!(placed.json()["totals"]["total"]["amount"], "0.00");
-    // A gift needs no code.
+    // A free order needs no discount code.
     let mut gift = order("ada");
     gift["lines"] = json!([{"sku": "SAMPLE", "quantity": 1}]);
     gift["expected_total"] = json!({"amount": "0", "currency": "GBP"});
@@ -568,8 +568,7 @@ async fn a_discount_code_counts_in_any_case_and_is_kept_as_the_shop_writes_it(da
     }
 }
 
-/// Keeps orders from being put on record until it is committed or dropped: what comes meanwhile
-/// queues.
+/// Blocks the recording of orders until it is committed or dropped: new orders queue meanwhile.
 async fn hold(database: &PgPool) -> Transaction<'static, Postgres> {
     let mut held = database.begin().await.unwrap();
     let lock = sqlx::raw_sql("lock table orders.orders in share row exclusive mode");
@@ -577,7 +576,7 @@ async fn hold(database: &PgPool) -> Transaction<'static, Postgres> {
     held
 }
 
-/// The processes that put orders on record and have to wait, once there are so many.
+/// The backends that wait to record orders, once there are so many.
 async fn held_up(database: &PgPool, many: usize) -> Vec<i32> {
     let held_up = async {
         loop {
@@ -595,7 +594,7 @@ async fn held_up(database: &PgPool, many: usize) -> Vec<i32> {
     timeout(Duration::from_secs(30), held_up).await.unwrap()
 }
 
-/// Has somebody place an order, who waits for the answer elsewhere.
+/// Places an order in a separate task, which waits for the response.
 fn placing(shop: &Shop, key: &str, order: Value) -> JoinHandle<Answer> {
     let (shop, key) = (shop.clone(), key.to_owned());
     tokio::spawn(async move { shop.place(&key, &order).await })

@@ -268,8 +268,8 @@ async fn a_product_shows_what_is_left_of_it(database: PgPool) {
     }
 }
 
-/// Prices are read for all who wait at once; an article that cannot be used is the trouble of those
-/// who name it.
+/// Prices are read for all waiting callers at once; an unusable article only fails the callers that
+/// name it.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_article_that_cannot_be_used_stops_only_those_who_name_it(database: PgPool) {
     sqlx::raw_sql(

@@ -1,4 +1,4 @@
-//! Where provider and shop do not say the same is shown to whoever has to settle it.
+//! Differences between provider and shop are shown to whoever has to settle them.
 
 use expect_test::expect;
 use runtime::schema::MIGRATIONS;
@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use crate::shop::Shop;
 
-/// A difference that stands open, one of a payout, and one that is gone.
+/// An open difference, one of a payout, and one that no longer exists.
 pub(crate) async fn differ(database: &PgPool) {
     sqlx::raw_sql(
         "insert into finance.runs
@@ -66,7 +66,7 @@ async fn differences_that_stand_open_are_listed_with_what_to_do(database: PgPool
     assert_eq!(rest["items"][0]["at_provider"]["amount"], "-15.00");
 }
 
-/// The numbers of the differences on a list.
+/// The numbers of the listed differences.
 async fn listed(shop: &Shop, path: &str) -> Vec<i64> {
     let page = shop.get(path).await;
     assert_eq!(page.status, 200, "{}", page.text);
@@ -91,7 +91,7 @@ async fn a_difference_is_settled_once_and_it_is_on_record_who_did(database: PgPo
     );
     assert_eq!(listed(&books, "/v1/reconciliation").await, [3]);
     assert_eq!(listed(&books, "/v1/reconciliation?settled=true").await, [1]);
-    // It is settled, it is gone, there never was one, and that is no number.
+    // Already settled, no longer existing, never existing, and not a number.
     let eve = shop.asked_by("eve", "operator");
     for id in ["1", "2", "99", "first"] {
         let refused = eve.post(&format!("/v1/reconciliation/{id}/settle"), &why).await;

@@ -1,4 +1,4 @@
-//! Money of completed orders is given back: who may ask for it, how much, and once.
+//! Refunds of completed orders: who may request them, how much, and idempotency.
 
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::life::{cancelled, happen, record, unwound, whole_life};
 use crate::shop::{Answer, Shop, nowhere, send};
 
-/// Ada's order, of which £23.10 were paid: six hearts for £15.30, £3.95 for the parcel, 20 % tax.
+/// Ada's order, for which £23.10 were paid: six hearts for £15.30, £3.95 for the parcel, 20 % tax.
 pub(crate) async fn completed_order(database: &PgPool) -> Uuid {
     let id = Uuid::now_v7();
     record(database, id, "ada", "2026-01-02T03:04:05Z").await;
@@ -47,7 +47,7 @@ async fn refunds(shop: &Shop, id: Uuid) -> Vec<Value> {
     listed.json().as_array().unwrap().clone()
 }
 
-/// The worker gives the money back, or the refund up.
+/// The worker completes the refund, or gives it up.
 async fn ends(database: &PgPool, id: Uuid, number: i32, state: &str) {
     sqlx::query!(
         "with ended as (
@@ -77,7 +77,7 @@ async fn waits_for_launch(database: &PgPool, id: Uuid) -> i64 {
     waiting.fetch_one(database).await.unwrap()
 }
 
-/// A shop whose Temporal is away.
+/// A shop without Temporal.
 async fn shop(database: &PgPool) -> Shop {
     Shop::with(database.clone(), nowhere(), Limits::default()).await
 }
@@ -100,13 +100,13 @@ async fn a_refund_is_on_record_once_under_its_key_while_temporal_is_away(databas
     assert_eq!(again.json(), body);
     let other = refund(&eve, id, "k", &of_amount("10.01")).await;
     assert_eq!(other.problem(), "idempotency-key-reused");
-    // Somebody else's key is another one, and an order has one refund under way at a time.
+    // Another caller's key is a different one, and an order has at most one refund under way.
     let service = shop.asked_by("web-shop", "service");
     let his = refund(&service, id, "k", &of_amount("10.00")).await;
     assert_eq!(his.problem(), "refund-under-way");
     assert_eq!(refunds(&shop, id).await, [body]);
 
-    // A repeat is answered when the refund has ended, too.
+    // A repeat is also answered after the refund has ended.
     ends(&database, id, 1, "succeeded").await;
     let after = refund(&eve, id, "k", &of_amount("10.00")).await;
     assert_eq!((after.status.as_u16(), &after.json()["state"]), (202, &json!("succeeded")));
@@ -169,7 +169,7 @@ async fn what_cannot_be_given_back_is_refused_with_the_reason(database: PgPool) 
     record(&database, under_way, "ada", "2026-01-02T03:04:05Z").await;
     let refused = refund(&shop, under_way, "k", &of_amount("1.00")).await;
     assert_eq!(refused.problem(), "order-not-refundable");
-    // One that came to nothing, and one that was completed without a payment.
+    // An order that was unwound, and one that was completed without a payment.
     happen(&database, under_way, &unwound(&cancelled("too slow"))).await;
     let refused = refund(&shop, under_way, "k", &of_amount("1.00")).await;
     assert_eq!(refused.problem(), "order-not-refundable");
@@ -189,7 +189,7 @@ async fn of_twenty_requests_at_once_one_refund_comes(database: PgPool) {
     let shop = shop(&database).await;
     let id = completed_order(&database).await;
     let body = of_amount("23.10");
-    // Each is sent twice.
+    // Each key is sent twice.
     let keys: Vec<_> = (0..20_u32).map(|number| format!("k{}", number % 10)).collect();
     let answers = join_all(keys.iter().map(|key| refund(&shop, id, key, &body))).await;
     let taken: Vec<_> = answers.iter().zip(&keys).filter(|(it, _)| it.status == 202).collect();

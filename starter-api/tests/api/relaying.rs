@@ -1,4 +1,4 @@
-//! Where messages go: what operators see of it, and what they do about it.
+//! Sinks: what operators see of them, and their commands.
 
 use expect_test::expect;
 use runtime::schema::MIGRATIONS;
@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::shop::Shop;
 
-/// Two sinks that have still to have the three messages of an order: one for which a process reads, and
-/// whose receiver has refused the first message; and one whose process has died.
+/// Two sinks to which the three messages of an order are still to be delivered: one that a process
+/// serves, and whose receiver has refused the first message; and one whose process has died.
 pub(crate) async fn sinks(database: &PgPool) {
     let order = Uuid::from_u128(1);
     let statement = format!(

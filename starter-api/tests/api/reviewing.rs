@@ -1,4 +1,4 @@
-//! Orders that screening has stopped: who sees why, who decides, and who is blocked or allowed.
+//! Orders that screening has stopped: who sees why, who decides, and the block and allow lists.
 
 use domain::Screening;
 use domain::event::{OrderEvent, ReviewNeeded};
@@ -13,7 +13,7 @@ use crate::grpc::{Program, wish};
 use crate::life::{cancelled, happen, record, reserved, unwound};
 use crate::shop::{Answer, Shop, nowhere, order, send, stock};
 
-/// Ada's order, at which a person has to look within so many seconds.
+/// Ada's order, which has to be reviewed within so many seconds.
 pub(crate) async fn order_under_review(database: &PgPool, seconds: f64) -> Uuid {
     let id = Uuid::now_v7();
     record(database, id, "ada", "2026-01-02T03:04:05Z").await;
@@ -46,7 +46,7 @@ pub(crate) async fn order_under_review(database: &PgPool, seconds: f64) -> Uuid 
 /// An hour.
 const IN_TIME: f64 = 3_600.0;
 
-/// A shop whose Temporal is away.
+/// A shop without Temporal.
 async fn shop(database: &PgPool) -> Shop {
     Shop::with(database.clone(), nowhere(), Limits::default()).await
 }
@@ -85,7 +85,7 @@ async fn an_operator_sees_why_an_order_was_stopped_and_decides_once(database: Pg
             }],
         })]
     );
-    // Temporal is away, and the decision is on record all the same.
+    // The decision is recorded although Temporal is unavailable.
     let decided = decide(&eve, id, "approve").await;
     assert_eq!(decided.status, 200, "{}", decided.text);
     assert_eq!(decided.json(), json!({ "order_id": id, "decision": "approve", "by": "eve" }));
@@ -179,7 +179,7 @@ async fn the_reviews_are_listed_by_their_deadline_page_by_page(database: PgPool)
     }
 }
 
-/// An entry without what differs from run to run.
+/// An entry without the fields that differ from run to run.
 fn entry(answer: &Answer) -> Value {
     let mut entry = answer.json();
     entry.as_object_mut().unwrap().remove("listed_at").unwrap();
@@ -217,7 +217,7 @@ async fn who_is_listed_is_shown_and_taken_off_again(database: PgPool) {
     assert!(!listed.text.contains("tok_"), "{}", listed.text);
     let first = eve.get(&format!("{path}?limit=1")).await.json();
     assert_eq!((&first["items"][0]["entry_id"], &first["next_cursor"]), (&json!("4"), &json!("4")));
-    // Listed again, it is the same entry, on the other list.
+    // A subject listed again keeps its entry, on the other list.
     let moved = json!({ "list": "allow", "kind": "customer", "value": "bob", "why": "paid" });
     let moved = eve.post(path, &moved).await;
     assert_eq!((&moved.json()["entry_id"], &moved.json()["list"]), (&json!("1"), &json!("allow")));
@@ -243,7 +243,7 @@ async fn an_entry_that_is_about_nobody_is_refused(database: PgPool) {
         ("network", json!({ "value": "203.0.113.0/16" }), "/value"),
         ("payment-method", json!({ "value": "4111111111111111" }), "/value"),
         ("address", json!({ "value": "12 Sample Street" }), "/value"),
-        // The order has no address, and came from nobody knows where.
+        // The order has no address, and its network is unknown.
         ("address", json!({ "order_id": id }), "/kind"),
         ("network", json!({ "order_id": id }), "/kind"),
     ] {
@@ -264,7 +264,7 @@ async fn an_entry_that_is_about_nobody_is_refused(database: PgPool) {
 
 const SETS: &str = "/v1/screening/rule-sets";
 
-/// A set of one rule, and why it is brought in.
+/// A rule set of one rule, and the reason for adding it.
 fn new_set(name: &str) -> Value {
     json!({
         "rules": {
@@ -278,7 +278,7 @@ fn new_set(name: &str) -> Value {
     })
 }
 
-/// The sets of rules, as `version state`.
+/// The rule sets, as `version state`.
 async fn sets(shop: &Shop) -> Vec<String> {
     let page = shop.get(SETS).await;
     assert_eq!(page.status, 200, "{}", page.text);
@@ -315,10 +315,10 @@ async fn a_set_of_rules_is_tried_out_and_counts_once_a_person_says_so(database: 
     assert_eq!(activated.status, 200, "{}", activated.text);
     let told = activated.json();
     assert_eq!((&told["state"], &told["activated_by"]), (&json!("active"), &json!("fay")));
-    // Whoever comes second finds it active, by the first.
+    // A second operator finds it activated by the first.
     assert_eq!(activate(&eve, "3").await.json(), told);
     assert_eq!(sets(&eve).await, ["3 active", "2 retired", "1 retired"]);
-    // One of before counts again, and what has counted is not tried out.
+    // An earlier rule set is active again; the one that was active does not go on trial.
     assert_eq!(activate(&eve, "1").await.status, 200);
     assert_eq!(sets(&eve).await, ["3 retired", "2 retired", "1 active"]);
     for version in ["4", "first", "99999999999"] {
@@ -420,7 +420,7 @@ async fn what_a_set_would_have_decided_is_told_beside_what_was_decided(database:
     assert_eq!(refused.problem(), "insufficient-scope");
 }
 
-/// Where orders came from, by the record.
+/// The recorded networks of orders.
 async fn origins(database: &PgPool) -> Vec<String> {
     let origins = sqlx::query_scalar!(
         r#"select network::text as "network!" from fraud.origins order by recorded_at"#
@@ -442,7 +442,7 @@ async fn screening_is_a_term_of_the_order_and_keeps_the_network_alone(database: 
     assert!(origins(&database).await.is_empty(), "nobody needs it");
     let placed = screened.place("k2", &wanted).await;
     assert_eq!(placed.json()["terms"]["screening"], json!({ "review_seconds": 90 }));
-    // A repeat may come from elsewhere.
+    // A repeat may come from another address.
     wanted["customer_ip"] = json!("2001:db8:1:2::7");
     let again = screened.place("k2", &wanted).await;
     assert_eq!(again.header("idempotency-replayed"), Some("true"), "{}", again.text);

@@ -1,4 +1,4 @@
-//! A shop to send requests to.
+//! A running starter for tests, with its HTTP client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::issuer::Issuer;
 
-/// The real router, listening, and somebody who sends requests to it.
+/// The real router on a port, and a client with the token of a caller.
 #[derive(Clone)]
 pub(crate) struct Shop {
     pub(crate) address: String,
@@ -26,13 +26,13 @@ pub(crate) struct Shop {
     pub(crate) closing: CancellationToken,
     client: reqwest::Client,
     token: Option<String>,
-    /// From where a proxy says that requests come, for a shop that trusts one.
+    /// The client address that a trusted proxy reports.
     from: Option<&'static str>,
-    /// The starter is stopped with the last clone, so that it does not outlive its database.
+    /// Stops the starter when the last clone is dropped, so that it does not outlive its database.
     _open: Arc<DropGuard>,
 }
 
-/// An answer, read to its end.
+/// A complete response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: reqwest::header::HeaderMap,
@@ -46,8 +46,7 @@ impl Shop {
         Self::with(database, Temporal::from_env().unwrap(), Limits::default()).await
     }
 
-    /// Its callers come with tokens of an identity provider; whoever is not told apart may do
-    /// everything that staff may.
+    /// With tokens of an identity provider; by default, requests have a token with all staff roles.
     pub(crate) async fn with(database: PgPool, temporal: Temporal, limits: Limits) -> Self {
         let issuer = Issuer::start().await;
         let identity = Identity::external(issuer.trusted());
@@ -65,7 +64,7 @@ impl Shop {
         Self::serving(state, database, issuer).await
     }
 
-    /// It takes webhooks, and its Temporal is away.
+    /// Accepts webhooks; without Temporal.
     pub(crate) async fn hearing(
         database: PgPool,
         webhooks: StripeWebhooks,
@@ -88,22 +87,22 @@ impl Shop {
         Self { address, database, issuer, closing, client, token, from: None, _open: open }
     }
 
-    /// The same shop, asked by somebody in this role.
+    /// The same shop, called with this name and role.
     pub(crate) fn asked_by(&self, name: &str, role: &str) -> Self {
         self.with_token(Some(self.issuer.token(name, &[role])))
     }
 
-    /// The same shop, asked by this customer.
+    /// The same shop, called by this customer.
     pub(crate) fn asked_by_customer(&self, customer: &str) -> Self {
         self.asked_by(customer, "customer")
     }
 
-    /// The same shop, asked with this token or with none.
+    /// The same shop, called with this token or with none.
     pub(crate) fn with_token(&self, token: Option<String>) -> Self {
         Self { token, ..self.clone() }
     }
 
-    /// The same shop, asked from this address, as the proxy in front of it says.
+    /// The same shop, called from this address, according to the proxy in front of it.
     pub(crate) fn asked_from(&self, address: &'static str) -> Self {
         Self { from: Some(address), ..self.clone() }
     }
@@ -137,7 +136,7 @@ impl Shop {
         format!("{}{path}", self.address)
     }
 
-    /// Nothing came of what was sent under this key.
+    /// Asserts that the request under this key had no effect.
     pub(crate) async fn assert_nothing_left(&self, customer: &str, key: &str) {
         let order_id = OrderId::for_request(&CustomerId::parse(customer).unwrap(), key);
         let order = self.get(&format!("/v1/orders/{order_id}")).await;
@@ -151,7 +150,7 @@ impl Shop {
     }
 }
 
-/// The same database, with the starter's rights alone.
+/// The same database, with the starter's role.
 pub(crate) fn as_starter(owner: &PgPool) -> PgPool {
     testkit::as_role(owner, "ordersaga_starter")
 }
@@ -171,7 +170,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The heading of `docs/problems.md` that the problem leads to.
+    /// The heading of `docs/problems.md` that the problem links to.
     pub(crate) fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text);
         let problem = self.json();
@@ -179,14 +178,14 @@ impl Answer {
         problem["type"].as_str().unwrap().trim_start_matches("/docs/problems.md#").to_owned()
     }
 
-    /// The status, and the body for people to read.
+    /// The status, and the pretty-printed body.
     pub(crate) fn told(&self) -> String {
         let body = serde_json::to_string_pretty(&self.json()).unwrap();
         format!("{}\n{body}\n", self.status)
     }
 }
 
-/// An order that nothing is wrong with.
+/// A valid order.
 pub(crate) fn order(customer: &str) -> Value {
     json!({
         "customer_id": customer,
@@ -196,18 +195,18 @@ pub(crate) fn order(customer: &str) -> Value {
     })
 }
 
-/// A name that no other test run has used: Temporal remembers across runs.
+/// A name that no other test run has used, because Temporal's state outlives a run.
 pub(crate) fn fresh(name: &str) -> String {
     format!("{name}-{}", Uuid::now_v7())
 }
 
-/// Nobody listens there.
+/// A Temporal client whose server does not exist.
 pub(crate) fn nowhere() -> Temporal {
     let target = Url::parse("http://127.0.0.1:9").unwrap();
     Temporal::at(ConnectionOptions::new(target).build(), ClientOptions::new("default").build())
 }
 
-/// Nobody listens there either.
+/// A database that does not exist.
 pub(crate) fn no_database() -> PgPool {
     let database = PgPoolOptions::new().acquire_timeout(Duration::from_millis(300));
     database.connect_lazy("postgres://nobody@127.0.0.1:9/nothing").unwrap()

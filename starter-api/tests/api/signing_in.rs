@@ -1,4 +1,4 @@
-//! The shop's own issuer: customers who register, programs and staff that show a secret.
+//! The shop's own issuer: customers who register, and clients that authenticate with a secret.
 
 use std::time::Duration;
 
@@ -46,8 +46,7 @@ async fn shop(database: PgPool) -> Shop {
     shop_with(database, settings(&clients)).await
 }
 
-/// A shop with the client that the examples name, and tokens of two others: to place orders and to
-/// look after the shop.
+/// A shop with the client of the examples, and tokens of two others: a service and an operator.
 pub(crate) async fn shop_of_the_examples(database: PgPool) -> (Shop, [String; 2]) {
     let clients = [
         "shop:service:change-me-shop-secret",
@@ -152,7 +151,7 @@ async fn a_registration_that_is_not_right_is_refused(database: PgPool) {
     assert_eq!(customers.fetch_one(&database).await.unwrap(), 1);
 }
 
-/// Nobody has to wait any more, as if the time had passed.
+/// Ends all sign-in delays, as if the time had passed.
 async fn let_the_wait_pass(database: &PgPool) {
     sqlx::query!("update identity.sign_in_attempts set wait_until = now()")
         .execute(database)
@@ -188,7 +187,7 @@ async fn an_account_that_is_guessed_at_has_to_wait_at_every_starter(database: Pg
     let_the_wait_pass(&database).await;
     let signed_in = one.post("/v1/sessions", &ada("correct horse battery")).await;
     assert_eq!(signed_in.status, 200, "{}", signed_in.text);
-    // And what was wrong before is forgotten.
+    // Earlier failures are forgotten.
     for _ in 0..4 {
         let wrong = one.post("/v1/sessions", &ada("wrong horse battery")).await;
         assert_eq!(wrong.problem(), "sign-in-failed");
@@ -210,7 +209,7 @@ async fn the_wait_doubles_up_to_a_quarter_of_an_hour(database: PgPool) {
         waits.push(wait.fetch_one(&database).await.unwrap());
     }
     assert_eq!(waits, [0, 0, 0, 0, 15, 30, 60, 120, 240, 480, 900, 900, 900]);
-    // A day of quiet makes it forgotten, and tidies up after those who never came back.
+    // After a day without attempts the count is reset; entries of others are cleaned up too.
     sqlx::query!("update identity.sign_in_attempts set tried_at = now() - interval '25 hours'")
         .execute(&database)
         .await
@@ -269,7 +268,7 @@ async fn a_customer_takes_another_password(database: PgPool) {
     let old = shop.post("/v1/sessions", &ada("correct horse battery")).await;
     assert_eq!(old.problem(), "sign-in-failed");
     assert_eq!(shop.post("/v1/sessions", &ada("another long password")).await.status, 200);
-    // Sent again, its present password is one of the past; the token is not.
+    // A repeat fails, because its current password is outdated; the token is still valid.
     assert_eq!(put(&herself, &path, &good).await.problem(), "invalid-request");
     assert_eq!(herself.get("/v1/orders").await.status, 200);
 }
@@ -357,7 +356,7 @@ async fn whoever_the_settings_no_longer_name_gets_no_token(database: PgPool) {
     assert_eq!(granted(&later, &form("web-shop", SECRET)).await.status, 401);
     token(&granted(&later, &form("web-shop", "another-long-secret")).await);
     assert_eq!(granted(&later, &form("fay", "a-secret-of-fay-herself")).await.status, 401);
-    // Settings that name nobody leave in peace who was entered before.
+    // Settings without clients keep the stored ones.
     let silent = reopened(database, EmbeddedSettings { clients: None, ..settings(&[]) }).await;
     token(&granted(&silent, &form("web-shop", "another-long-secret")).await);
 }
@@ -366,7 +365,7 @@ async fn whoever_the_settings_no_longer_name_gets_no_token(database: PgPool) {
 async fn a_token_of_one_starter_counts_at_another_and_wherever_the_keys_are_read(database: PgPool) {
     let first = shop(database.clone()).await;
     let second = reopened(database, settings(&[])).await;
-    // The second has looked for keys before there was one.
+    // The second starter has looked for keys before there was one.
     let nobodys = crate::issuer::first_key().sign(&json!({"sub": "ada"}));
     assert_eq!(second.with_token(Some(nobodys)).get("/v1/orders").await.status, 401);
     let token = token(&granted(&first, &form("eve", "a-secret-of-eve-herself")).await);
@@ -386,7 +385,7 @@ async fn a_token_of_one_starter_counts_at_another_and_wherever_the_keys_are_read
     assert_eq!(found["issuer"], claims["iss"]);
     assert_eq!(found["token_endpoint"], "http://shop.example/oauth/token");
 
-    // A program that trusts this starter as it would any other issuer.
+    // A program that trusts this starter as an external issuer.
     let trusted = ExternalIssuer {
         issuer: "http://shop.example".to_owned(),
         jwks_url: Some(format!("{}/.well-known/jwks.json", first.address).parse().unwrap()),
@@ -401,7 +400,7 @@ async fn a_token_of_one_starter_counts_at_another_and_wherever_the_keys_are_read
     );
     let other = other.await.with_token(Some(token));
     assert_eq!(other.get("/v1/orders").await.status, 200);
-    // It gives out none itself, and says who does.
+    // It issues no tokens itself, and names the issuer.
     for path in ["/v1/customers", "/v1/sessions"] {
         let answer = other.post(path, &ada("correct horse battery")).await;
         assert_eq!(answer.problem(), "issued-elsewhere", "{path}");
@@ -426,7 +425,7 @@ async fn a_secret_is_read_form_encoded_and_as_it_is(database: PgPool) {
     assert_eq!(granted(&shop, &form("web-shop", secret)).await.status, 200);
     // In a form nothing is encoded twice.
     assert_eq!(granted(&shop, &form("web-shop", encoded)).await.status, 401);
-    // What no column holds is no client.
+    // An id that no text column can hold is no client.
     for nobody in ["web\u{0}shop", "", &"x".repeat(1_000)] {
         assert_eq!(granted(&shop, &form(nobody, secret)).await.status, 401, "{nobody:?}");
     }

@@ -1,4 +1,5 @@
-//! Tokens of an identity provider: which count, and which do not, however well they are made.
+//! Tokens of an identity provider: which are accepted, and which are not, however well they are
+//! forged.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +11,7 @@ use starter_api::{ExternalIssuer, Identity, Limits};
 use crate::issuer::{Issuer, PrivateKey, SigningKey, first_key, signed};
 use crate::shop::{Answer, Shop, no_database, nowhere};
 
-/// A shop without a database: who is let in is asked to come again, who is not is told so.
+/// A shop without a database: an authenticated caller gets 503, others get 401.
 async fn shop() -> Shop {
     Shop::with(no_database(), nowhere(), Limits::default()).await
 }
@@ -39,7 +40,7 @@ fn assert_refused(answer: &Answer, why: &str) {
 
 const NOT_ACCEPTED: &str = "The token is not one that this shop accepts";
 
-/// The claims of a good token, with some of them otherwise.
+/// The claims of a valid token, with changes.
 fn but(issuer: &Issuer, changes: &Value) -> Value {
     let mut claims = issuer.claims("ada", &["customer"]);
     for (claim, value) in changes.as_object().unwrap() {
@@ -96,7 +97,7 @@ async fn claims_that_are_not_right_are_refused() {
 async fn a_token_signed_by_another_is_refused() {
     let shop = shop().await;
     let claims = shop.issuer.claims("ada", &["customer"]);
-    // Under the name of the right key, and under its own.
+    // With the key id of the right key, and with its own.
     for kid in ["first", "stranger"] {
         assert_refused(&shown(&shop, SigningKey::es256(kid).sign(&claims)).await, NOT_ACCEPTED);
     }
@@ -125,7 +126,7 @@ async fn an_algorithm_that_is_not_the_keys_is_refused() {
         let unsigned = format!("{head}.{}.", base64(&claims));
         assert_refused(&shown(&shop, unsigned).await, NOT_ACCEPTED);
     }
-    // The public key, which everybody knows, taken for a shared secret.
+    // The public key, which everybody knows, used as a shared secret.
     for (kid, known) in
         [("rsa", rsa.public["n"].as_str()), ("first", first_key().public["x"].as_str())]
     {
@@ -138,7 +139,7 @@ async fn an_algorithm_that_is_not_the_keys_is_refused() {
             assert_refused(&shown(&shop, token).await, NOT_ACCEPTED);
         }
     }
-    // The right key with another algorithm of its kind.
+    // The right key with another algorithm of its family.
     let mut head = rsa.header();
     head.alg = Algorithm::PS256;
     let token = signed(&head, &claims, &rsa.private);
@@ -163,7 +164,8 @@ async fn a_key_that_comes_with_the_token_is_not_looked_at() {
         assert_refused(&shown(&shop, token).await, NOT_ACCEPTED);
     }
     assert_eq!(thief.asked(), 0, "the thief was asked for keys");
-    // A good token that carries such a key counts by its issuer's, not by the one it carries.
+    // A valid token that carries such a key is verified with its issuer's key, not with the one it
+    // carries.
     let mut head = first_key().header();
     head.jku = Some(format!("{}/keys", thief.url));
     let token = signed(&head, &claims, &first_key().private);
@@ -253,7 +255,7 @@ async fn new_keys_of_the_issuer_are_found_and_old_ones_forgotten() {
     assert_let_in(&shown(&shop, second.sign(&claims)).await);
     assert_refused(&shown(&shop, first_key().sign(&claims)).await, NOT_ACCEPTED);
 
-    // While the issuer is away, what it said last counts on.
+    // While the issuer is unavailable, its last keys stay in use.
     issuer.be_away(true);
     assert_refused(&shown(&shop, first_key().sign(&claims)).await, NOT_ACCEPTED);
     assert_let_in(&shown(&shop, second.sign(&claims)).await);
@@ -276,7 +278,7 @@ async fn tokens_under_unknown_keys_do_not_make_the_issuer_work() {
     assert_eq!(shop.issuer.asked(), 1, "the issuer was asked again and again");
 }
 
-/// A name is looked up among the issuer's keys, and never opened, fetched or put into a statement.
+/// A key id is looked up among the issuer's keys, and never used as a path, a URL or in SQL.
 #[tokio::test]
 async fn a_key_is_found_by_its_very_name_alone() {
     let shop = shop().await;
@@ -319,7 +321,7 @@ async fn while_the_issuer_has_never_answered_nobody_can_say() {
 #[tokio::test]
 async fn keys_are_taken_from_the_issuer_itself_alone() {
     let (issuer, thief) = (Issuer::start().await, Issuer::start().await);
-    // The discovery document of another.
+    // The discovery document of another issuer.
     let trusted = ExternalIssuer { issuer: format!("{}/", thief.url), ..issuer.trusted() };
     let shop = shop_trusting(&issuer, trusted).await;
     let mut claims = issuer.claims("ada", &["customer"]);

@@ -21,7 +21,7 @@ use crate::life::{
 };
 use crate::shop::{Shop, nowhere, order, send};
 
-/// A stream of server-sent events, read as it comes.
+/// A stream of server-sent events.
 pub(crate) struct Stream {
     answer: Response,
     text: String,
@@ -39,7 +39,7 @@ impl Stream {
         Self { answer, text: String::new() }
     }
 
-    /// The id and kind of the next event; nothing, if the stream has ended.
+    /// The id and type of the next event; `None` if the stream has ended.
     pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -47,7 +47,7 @@ impl Stream {
                 let told = field("id: ").zip(field("event: "));
                 let told = told.map(|(id, kind)| format!("{id} {kind}"));
                 self.text = String::from(rest);
-                // A comment keeps the connection open and says nothing.
+                // A comment keeps the connection open and has no content.
                 if told.is_some() {
                     return told;
                 }
@@ -79,7 +79,7 @@ async fn an_order_is_told_as_it_moves_and_the_stream_ends_with_it(database: PgPo
     let id = recorded(&database).await;
     let mut stream = Stream::open(&shop, id, None).await;
     assert_eq!(stream.next().await.unwrap(), "1 order.placed");
-    // Only now does it go on.
+    // Only now does it continue.
     happen(&database, id, &whole_life()).await;
     assert_eq!(
         stream.rest().await,
@@ -103,7 +103,7 @@ async fn a_stream_that_was_cut_goes_on_after_the_last_event_seen(database: PgPoo
     let rest = ["5 order.shipped", "6 ledger.revenue-recognised", "7 order.completed"];
     assert_eq!(stream.rest().await, rest);
 
-    // A browser that is told 204 does not come again.
+    // A browser does not reconnect after a 204.
     let path = format!("/v1/orders/{id}/events");
     let request = shop.request("GET", &path).header("accept", "text/event-stream");
     assert_eq!(send(request.header("last-event-id", "7")).await.status, 204);
@@ -147,8 +147,8 @@ async fn a_stream_ends_with_the_token_that_opened_it(database: PgPool) {
     let mut claims = shop.issuer.claims("ada", &["customer"]);
     claims["exp"] = json!(get_current_timestamp().saturating_add(3));
     let shop = shop.with_token(Some(first_key().sign(&claims)));
-    // Nothing happens to the order, and nobody closes the stream but the shop, which would do so
-    // after ten minutes in any case.
+    // Nothing happens to the order, and only the shop closes the stream, after ten minutes in any
+    // case.
     let stream = Stream::open(&shop, id, None).await;
     let told = timeout(Duration::from_mins(1), stream.rest()).await;
     assert_eq!(told.expect("the token has expired"), ["1 order.placed"]);
@@ -164,12 +164,12 @@ async fn only_so_many_orders_are_watched_at_once(database: PgPool) {
     let second = send(shop.request("GET", &path).header("accept", "text/event-stream")).await;
     assert_eq!((second.problem().as_str(), second.status.as_u16()), ("overloaded", 503));
     assert_eq!(second.header("retry-after"), Some("2"));
-    // Whoever goes away makes room.
+    // A closed stream frees its slot.
     drop(first);
     let again = || send(shop.request("HEAD", &path).header("accept", "text/event-stream"));
     let freed = futures::stream::repeat(()).then(|()| again()).any(async |it| it.status == 200);
     assert!(timeout(Duration::from_secs(20), freed).await.unwrap());
-    // The page is not a stream, and is always there.
+    // The page is not a stream, and is always available.
     assert_eq!(shop.get(&path).await.status, 200);
 }
 
@@ -192,7 +192,8 @@ async fn one_caller_does_not_take_the_streams_of_all(database: PgPool) {
     let (second, third) = (watch(his, "192.0.2.2"), watch(hers, "192.0.2.1"));
     let _programs = program.orders.watch_order(second).await.unwrap();
 
-    // Neither the same address has another one, whoever asks, nor the same caller from elsewhere.
+    // Neither may the same address open another one, whoever asks, nor the same caller from
+    // elsewhere.
     for (caller, address, id) in [
         (&bob, "192.0.2.1", his),
         (&bob, "192.0.2.2", his),
@@ -224,7 +225,7 @@ async fn an_orders_life_is_told_to_people(database: PgPool) {
     ];
     events.push(unwound(&cancelled("<b>[click](http://x)")).pop().unwrap());
     happen(&database, id, &events).await;
-    // A newer release may write what this one does not know.
+    // A newer release may write events that this one does not know.
     sqlx::query!("select orders.record($1, 'parcel.lost', '{\"amount\": \"not money\"}')", id)
         .fetch_one(&database)
         .await

@@ -1,4 +1,4 @@
-//! What Stripe tells is kept once, if Stripe has told it, and before it is answered.
+//! Stripe's events are stored once, if Stripe has signed them, and before they are acknowledged.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::shop::{Answer, Shop, no_database, nowhere, send};
 const SECRET: &str = "whsec_known_to_stripe_and_us";
 const NEXT_SECRET: &str = "whsec_the_one_that_follows";
 
-/// A shop whose endpoint has these secrets, in test mode.
+/// A shop whose webhook endpoint has these secrets, in test mode.
 async fn shop_with(database: &PgPool, secrets: &str) -> Shop {
     let webhooks = StripeWebhooks::new(secrets, StripeMode::Test).unwrap();
     Shop::hearing(database.clone(), webhooks, Limits::default()).await.with_token(None)
@@ -23,7 +23,7 @@ async fn shop(database: &PgPool) -> Shop {
     shop_with(database, SECRET).await
 }
 
-/// A refund of Ada's has failed.
+/// An event: a refund of Ada's has failed.
 fn event(id: &str) -> Value {
     json!({
         "id": id, "object": "event", "api_version": "2026-02-25.clover", "created": 1_793_534_400,
@@ -39,7 +39,7 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap()
 }
 
-/// The signature of a body, in the digits of the header.
+/// The signature of a body, in hexadecimal.
 fn signature(secret: &str, at: i64, body: &str) -> String {
     let key = Key::new(HMAC_SHA256, secret.as_bytes());
     let tag = sign(&key, format!("{at}.{body}").as_bytes());
@@ -58,13 +58,13 @@ async fn sent(shop: &Shop, headers: &[&str], body: String) -> Answer {
     send(request.header("Content-Type", "application/json; charset=utf-8").body(body)).await
 }
 
-/// As Stripe sends it, now.
+/// Sends an event as Stripe does, now.
 async fn told(shop: &Shop, event: &Value) -> Answer {
     let body = event.to_string();
     sent(shop, &[&header(SECRET, now(), &body)], body).await
 }
 
-/// The status and the problem of an answer.
+/// The status and the problem of a response.
 fn refused(answer: &Answer) -> (u16, String) {
     (answer.status.as_u16(), answer.problem())
 }
@@ -73,7 +73,7 @@ fn signature_refused() -> (u16, String) {
     (400, "signature-refused".to_owned())
 }
 
-/// All that is kept, with every column that has something to tell.
+/// All stored events, with every relevant column.
 async fn kept(database: &PgPool) -> Vec<String> {
     let rows = sqlx::query_scalar!(
         r#"select concat_ws(' ', event_id, type, object_kind, object_id, happened_at at time zone 'utc',
@@ -83,7 +83,7 @@ async fn kept(database: &PgPool) -> Vec<String> {
     rows.fetch_all(database).await.unwrap()
 }
 
-/// An event that a worker has looked at, in vain.
+/// An event that a worker has tried to apply, in vain.
 pub(crate) async fn open_event(database: &PgPool, id: &str) {
     sqlx::query!(
         "insert into inbox.events (event_id, type, object_kind, object_id, happened_at, attempts,
@@ -114,7 +114,7 @@ async fn an_event_is_kept_once_and_answered_when_it_is(database: PgPool) {
             "evt_2b refund.failed balance 2026-11-01 12:00:00 open 0",
         ]
     );
-    // One that has been applied is not taken in again.
+    // An applied event is not stored again.
     sqlx::query!("update inbox.events set state = 'applied', done_at = now()")
         .execute(&database)
         .await
@@ -324,7 +324,7 @@ async fn an_event_that_fits_nothing_is_dismissed_once_and_it_is_on_record_who_di
         let unknown = eve.post(&format!("/v1/webhooks/events/{id}/dismiss"), &why).await;
         assert_eq!(refused(&unknown), (404, "event-not-found".to_owned()), "{id}");
     }
-    // Stripe tells of it again, and it stays as it is.
+    // Stripe sends it again, and it stays as it is.
     assert_eq!(told(&shop, &event("evt_1a")).await.status, 200);
     let standing = sqlx::query_scalar!("select state from inbox.events where event_id = 'evt_1a'");
     assert_eq!(standing.fetch_one(&database).await.unwrap(), "ignored");

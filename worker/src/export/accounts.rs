@@ -2,8 +2,8 @@
 
 use domain::ledger::Account;
 
-/// The account's name in both languages: what kind it is, and its id with each word capitalised,
-/// because beancount wants capitals. The last part in lower case is the id again.
+/// The account's name in both formats: its type, and its id with each word capitalised, as
+/// beancount requires. The last part in lower case is the id.
 pub(super) const fn name(account: Account) -> &'static str {
     match account {
         Account::PaymentClearing => "Assets:Payment-Clearing",
@@ -34,7 +34,7 @@ mod tests {
             let (kind, last) = name(account).split_once(':').unwrap();
             assert_eq!(Account::by_id(&last.to_lowercase()), Some(account));
             assert!(["Assets", "Liabilities", "Income", "Expenses"].contains(&kind), "{kind}");
-            // What beancount takes for a name.
+            // The rule for names in beancount.
             assert!(last.starts_with(|first: char| first.is_ascii_uppercase()), "{last}");
         }
     }

@@ -16,7 +16,7 @@ const OPENING: &str = "\
 option \"title\" \"The books of a shop\"
 ";
 
-/// Accounts are open from before any transaction.
+/// The date on which accounts are opened, before any transaction.
 const ALWAYS: &str = "1970-01-01";
 
 pub(super) fn opening(books: &Books, out: &mut impl Write) -> io::Result<()> {
@@ -57,8 +57,8 @@ pub(super) fn transaction(
     Ok(())
 }
 
-/// A balance holds at the beginning of its day. `~ 0`, because beancount would otherwise let a
-/// difference of one in the last decimal pass.
+/// A balance assertion applies at the start of its day. `~ 0` because beancount otherwise tolerates
+/// a difference of one in the last decimal.
 pub(super) fn closing(books: &Books, out: &mut impl Write) -> io::Result<()> {
     let Some(day) = &books.day_after else { return Ok(()) };
     writeln!(out)?;
@@ -69,7 +69,7 @@ pub(super) fn closing(books: &Books, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// A string as beancount reads it.
+/// Quotes and escapes a string for beancount.
 fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', r"\\").replace('"', r#"\""#);
     format!("\"{}\"", escaped.replace(char::is_control, " "))

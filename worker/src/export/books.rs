@@ -11,19 +11,19 @@ use uuid::Uuid;
 
 use super::ExportError;
 
-/// What the books come to.
+/// Summary of the books, for the header and the balance assertions.
 pub(super) struct Books {
-    /// In the order of the trial balance, then by currency.
+    /// In trial-balance order, then by currency.
     pub(super) balances: Vec<Balance>,
-    /// How many decimals amounts of each currency are written with.
+    /// The number of decimals to write for each currency.
     pub(super) decimals: BTreeMap<String, u32>,
-    /// The day of the last transaction in UTC, as ISO 8601 writes it; none, if there is none.
+    /// The day of the last transaction, in UTC and ISO 8601; `None` without transactions.
     pub(super) last_day: Option<String>,
     /// The day after it.
     pub(super) day_after: Option<String>,
 }
 
-/// An account's balance in one currency: debits minus credits, added up by the database.
+/// An account's balance in one currency: debits minus credits, summed by the database.
 pub(super) struct Balance {
     pub(super) account: Account,
     pub(super) currency: String,
@@ -33,20 +33,20 @@ pub(super) struct Balance {
 /// A transaction of the books.
 pub(super) struct Transaction {
     pub(super) number: i64,
-    /// Its name in the books.
+    /// The key that names it in the books.
     pub(super) key: String,
     pub(super) order_id: Option<Uuid>,
-    /// The transaction that it takes back.
+    /// The transaction that it reverses.
     pub(super) reverses: Option<i64>,
-    /// When it was booked: the day in UTC, as ISO 8601 writes it.
+    /// The booking day, in UTC and ISO 8601.
     pub(super) day: String,
     pub(super) entries: Vec<Entry>,
 }
 
-/// A line of a transaction.
+/// An entry of a transaction.
 pub(super) struct Entry {
     pub(super) account: Account,
-    /// Below zero on the credit side.
+    /// Negative for a credit.
     pub(super) amount: Decimal,
     pub(super) currency: String,
 }
@@ -90,7 +90,7 @@ impl Books {
         Ok(Self { balances, decimals, last_day: days.last_day, day_after: days.day_after })
     }
 
-    /// The exact amount, with the decimals of its currency.
+    /// Formats the exact amount with the decimals of its currency.
     pub(super) fn written(&self, amount: Decimal, currency: &str) -> String {
         let decimals = self.decimals.get(currency).copied().unwrap_or_default();
         let mut exact = amount;
@@ -109,7 +109,7 @@ impl Transaction {
     }
 }
 
-/// Reads the transactions in the order of their numbers, one at a time.
+/// Reads the transactions one at a time, in the order of their numbers.
 pub(super) async fn each_transaction(
     db: &mut PgConnection,
     mut write: impl FnMut(Transaction) -> Result<(), ExportError>,
@@ -151,7 +151,7 @@ fn account(id: String) -> Result<Account, ExportError> {
     Account::by_id(&id).ok_or(ExportError::NoAccount(id))
 }
 
-/// The decimals that a currency has by ISO 4217.
+/// The number of decimals of a currency, by ISO 4217.
 fn usual(currency: &str) -> u32 {
     let known = Currency::from_code(currency);
     known.and_then(|known| minor_digits(known).ok()).unwrap_or_default()

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 
 use super::{ExportError, Exported, Format, export};
 
-/// As [`export`], into a file, which keeps what it held before until the books are whole.
+/// Like [`export`], but writes to a file, whose old content is kept until the new one is complete.
 pub async fn export_into(
     pool: &PgPool,
     format: Format,
@@ -30,7 +30,7 @@ pub async fn export_into(
     done
 }
 
-/// The file that a link leads to. A device or a pipe must not be replaced by a file.
+/// Resolves a symbolic link. A device or a pipe must not be replaced by a file.
 fn target(path: &Path) -> Result<PathBuf, ExportError> {
     match fs::metadata(path) {
         Ok(there) if there.is_file() => Ok(fs::canonicalize(path)?),

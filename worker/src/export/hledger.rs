@@ -1,7 +1,7 @@
 //! The books as an hledger journal.
 //!
-//! `hledger check --strict` asks for every account and commodity to be declared. Payees are not, so
-//! `hledger check payees` finds fault with each transaction.
+//! `hledger check --strict` requires every account and commodity to be declared. Payees are not
+//! declared, so `hledger check payees` reports every transaction.
 
 use std::io::{self, Write};
 
@@ -25,7 +25,7 @@ pub(super) fn opening(books: &Books, out: &mut impl Write) -> io::Result<()> {
     out.write_all(OPENING.as_bytes())?;
     for currency in books.decimals.keys() {
         let mut sample = books.written(Decimal::ONE_THOUSAND, currency);
-        // Without a decimal mark the directive is refused.
+        // hledger rejects the directive without a decimal mark.
         if !sample.contains('.') {
             sample.push('.');
         }
@@ -57,7 +57,7 @@ pub(super) fn transaction(
     Ok(())
 }
 
-/// A transaction of nothing, each of whose entries says what its account comes to.
+/// A zero transaction whose entries carry the balance assertions.
 pub(super) fn closing(books: &Books, out: &mut impl Write) -> io::Result<()> {
     let Some(day) = &books.last_day else { return Ok(()) };
     writeln!(out, "\n{day} * balances as the shop adds them up")?;
@@ -70,8 +70,8 @@ pub(super) fn closing(books: &Books, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Text that means nothing to hledger: it knows no escapes, and `;` begins a comment, `|` ends a
-/// payee, and `,` a tag.
+/// Removes characters that are syntax in hledger, which has no escapes: `;` begins a comment, `|`
+/// ends a payee, and `,` ends a tag.
 fn plain(text: &str) -> String {
     let is_special = |letter: char| letter.is_control() || matches!(letter, ';' | '|' | ',');
     text.replace(is_special, "_")

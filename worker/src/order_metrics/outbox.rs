@@ -8,40 +8,39 @@ use sqlx::PgPool;
 
 use super::COUNTED_MAX;
 
-/// Messages that the sink which is furthest behind has still to have, and how old the oldest message
-/// is that a sink has still to have. Where there are no sinks, messages that no program has marked
-/// as published.
+/// Undelivered messages of the sink that is furthest behind, and the age of the oldest undelivered
+/// message of any sink. Without sinks: messages that no program has marked as published.
 const UNPUBLISHED: &str = "ordersaga_outbox_unpublished_messages";
 const UNPUBLISHED_OLDEST: &str = "ordersaga_outbox_oldest_seconds";
 
-/// When a receiver last took a message, or a program marked one as published.
+/// When a receiver last accepted a message, or a program marked one as published.
 const PUBLISHED_AT: &str = "ordersaga_outbox_published_timestamp_seconds";
 
-/// Messages that receivers have refused, and that wait for an operator.
+/// Messages that receivers have refused, and that an operator has to decide about.
 const REFUSED: &str = "ordersaga_outbox_refused_messages";
 
-/// Sinks that no process reads for, and sinks that an operator has paused.
+/// Sinks without a reading process, and sinks paused by an operator.
 const UNREAD: &str = "ordersaga_outbox_sinks_unread";
 const PAUSED: &str = "ordersaga_outbox_sinks_paused";
 
-/// Whether the database was restored from another cluster's dump, so that nothing is delivered.
+/// 1 if the database was restored from another cluster's dump, so that nothing is delivered.
 const RESTORED: &str = "ordersaga_outbox_restored";
 
-/// The same of each sink.
+/// The same for each sink.
 const SINK_WAITING: &str = "ordersaga_sink_waiting_messages";
 const SINK_OLDEST: &str = "ordersaga_sink_oldest_seconds";
 const SINK_PARKED: &str = "ordersaga_sink_parked_messages";
 const SINK_FAILING: &str = "ordersaga_sink_failing_seconds";
 
-/// What messages wait for.
+/// The state of the outbox.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outbox {
-    /// How many the sink has still to have that is furthest behind; without sinks, how many are not
-    /// published. Paused sinks do not count.
+    /// Undelivered messages of the sink that is furthest behind; without sinks, unpublished
+    /// messages. Paused sinks do not count.
     pub unpublished: i64,
-    /// How many seconds ago the oldest of those that were looked at was written.
+    /// The age of the oldest message that was looked at, in seconds.
     pub oldest_seconds: Option<f64>,
-    /// When a receiver last took one, or one was last published, in seconds since 1970.
+    /// When a receiver last accepted a message, or one was last published, in Unix seconds.
     pub published_at: Option<f64>,
     /// Whether the database was restored from another cluster's dump.
     pub is_restored: bool,
@@ -49,24 +48,24 @@ pub struct Outbox {
     pub sinks: Vec<SinkStanding>,
 }
 
-/// How a sink stands.
+/// The state of a sink.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkStanding {
-    /// What it is called.
+    /// The sink's name.
     pub sink: String,
-    /// How many messages it has still to have, as far as they are counted.
+    /// The number of undelivered messages, as far as they are counted.
     pub waiting: i64,
-    /// How many seconds ago the oldest was written of them and of those that are tried again.
+    /// The age of the oldest undelivered or retried message, in seconds.
     pub oldest_seconds: Option<f64>,
-    /// How many messages its receiver has refused, and nobody has decided about.
+    /// Messages that its receiver has refused, and that nobody has decided about.
     pub refused: i64,
-    /// How many alone were not taken, and are tried again.
+    /// Single messages that were not accepted and are retried.
     pub retried: i64,
-    /// How many wait behind either.
+    /// Messages that wait behind a refused or retried one of their order.
     pub behind: i64,
-    /// For how many seconds its receiver has taken nothing, if that is so.
+    /// How long its receiver has accepted nothing, in seconds; `None` if it accepts.
     pub failing_seconds: Option<f64>,
-    /// When its receiver last took one, in seconds since 1970.
+    /// When its receiver last accepted a message, in Unix seconds.
     pub progressed_at: Option<f64>,
     /// Whether an operator has paused it.
     pub is_paused: bool,
@@ -105,7 +104,7 @@ pub(super) async fn read(pool: &PgPool) -> sqlx::Result<Outbox> {
     })
 }
 
-/// A program that reads the outbox by itself may mark what it has published.
+/// A program that reads the outbox directly may mark what it has published.
 async fn without_sinks(pool: &PgPool) -> sqlx::Result<Outbox> {
     let counted = sqlx::query!(
         r#"
@@ -135,7 +134,7 @@ async fn without_sinks(pool: &PgPool) -> sqlx::Result<Outbox> {
     })
 }
 
-/// `shown` are the sinks that have been shown before: one that is gone stands at zero.
+/// `shown` holds the sinks shown before: one that no longer exists is reset to zero.
 pub(super) fn show(outbox: &Outbox, shown: &mut BTreeSet<String>) {
     let sinks = &outbox.sinks;
     gauge!(UNPUBLISHED).set(count(outbox.unpublished));
@@ -167,11 +166,11 @@ fn show_sink(name: &str, sink: Option<&SinkStanding>) {
 }
 
 pub(super) fn describe() {
-    describe_gauge!(UNPUBLISHED, "Messages that a sink has still to have; 10000 at most");
-    describe_gauge!(UNPUBLISHED_OLDEST, "How long ago the oldest of them was written");
-    describe_gauge!(PUBLISHED_AT, "When a message was last taken; 0 if none ever was");
+    describe_gauge!(UNPUBLISHED, "Undelivered messages of the sink furthest behind; 10000 at most");
+    describe_gauge!(UNPUBLISHED_OLDEST, "Age of the oldest undelivered message");
+    describe_gauge!(PUBLISHED_AT, "When a message was last delivered; 0 if none ever was");
     describe_gauge!(REFUSED, "Messages that receivers have refused, and an operator decides about");
-    describe_gauge!(UNREAD, "Sinks that no relay reads for");
+    describe_gauge!(UNREAD, "Sinks without a relay");
     describe_gauge!(PAUSED, "Sinks that an operator has paused");
     describe_gauge!(
         RESTORED,
@@ -179,12 +178,12 @@ pub(super) fn describe() {
     );
     describe_gauge!(
         SINK_WAITING,
-        "Messages that a sink has still to have; 10000 at most, and 1000 of a paused one"
+        "Undelivered messages of a sink; 10000 at most, and 1000 of a paused one"
     );
-    describe_gauge!(SINK_OLDEST, "How long ago the oldest of them, or of the retried, was written");
-    describe_gauge!(SINK_PARKED, "Messages of a sink that wait, by what for");
+    describe_gauge!(SINK_OLDEST, "Age of a sink's oldest undelivered or retried message");
+    describe_gauge!(SINK_PARKED, "Parked messages of a sink, by reason");
     describe_gauge!(
         SINK_FAILING,
-        "For how long a sink's receiver has taken nothing; 0 if it takes"
+        "How long a sink's receiver has accepted nothing; 0 if it accepts"
     );
 }

@@ -53,8 +53,8 @@ async fn balanced(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I1", "debits = credits in each transaction and currency", "transactions", seen))
 }
 
-/// Balances are not kept, so they cannot be wrong; what can be is that they do not add up, or
-/// that an entry is on an account that nobody looks at.
+/// Balances are not stored, so they cannot be wrong. What can be wrong is that they do not sum to
+/// zero, or that an entry is on an unknown account.
 async fn trial_balance(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -134,8 +134,8 @@ async fn payment_clearing(
         .with_remark(skipped.remark(BOOKINGS)))
 }
 
-/// A completed order's money has become sales, tax and shipping income as its own totals say, less
-/// its refunds; of any other order at rest nothing is left in the books.
+/// A completed order's money is booked as sales, tax and shipping income according to its totals,
+/// less its refunds. Any other order at rest has a zero balance.
 async fn orders_as_booked(
     db: &mut PgConnection,
     skipped: &Skipped,
@@ -204,7 +204,7 @@ async fn orders_as_booked(
     Ok(Finding::of("I2", SAID, "orders", seen).with_remark(skipped.remark(BOOKINGS)))
 }
 
-/// Holds at any moment: a refund and its booking are one transaction, which is named by its key.
+/// Holds at every moment: a refund and its booking are one transaction, named by the refund's key.
 async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -251,7 +251,7 @@ async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
     Ok(Finding::of("I2", "a refund is booked exactly if it was given back", "refunds", seen))
 }
 
-/// Holds at any moment: what the provider says of a payout and its booking are one transaction.
+/// Holds at every moment: a provider's payout record and its booking are one transaction.
 async fn payouts_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -296,8 +296,8 @@ async fn payouts_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
     Ok(Finding::of("I2", "what the provider paid out and kept is booked", "movements", seen))
 }
 
-/// Holds at any moment: what comes in, is taken, goes back to the customer or stands on a list is booked
-/// in the transaction that says so.
+/// Holds at every moment: every change of a transfer (received, claimed, returned to the customer,
+/// put on a payment list) is booked in the transaction that records it.
 async fn transfers_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,

@@ -1,8 +1,8 @@
-//! I8: what consumers took effect of is what happened, each event once and in its order.
+//! I8: consumers have applied the events that happened, each exactly once and in order.
 //!
-//! A consumer keeps the ids of the events that it took effect of, each in the transaction of its
-//! effect (`docs/consuming.md`). Its own database cannot hold one twice; that none is missing, and
-//! that none was made up, only the shop's record can show.
+//! A consumer records the id of each event in the transaction that applies it
+//! (`docs/consuming.md`). Its own database rules out duplicates; only the shop's record can show
+//! that no event is missing or invented.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,17 +18,17 @@ use super::{EXAMPLES, Finding, ProveError, Seen};
 
 const EFFECTS: &str = "every consumer takes effect once";
 
-/// The longest event's id that is shown.
+/// The maximum length of an event's id in the output.
 const ID_MAX: usize = 60;
 
 pub(super) const fn without_inboxes() -> Finding {
     Finding::not_shown("I8", EFFECTS, "consumers keep records of their own: name them with --inbox")
 }
 
-/// Looks at consumers' inboxes: a file for each, with a line for each event that it took effect of,
-/// its id (`order_id:sequence`), those of an order in the order in which they were taken.
+/// Checks consumers' inboxes: one file per consumer, with the id (`order_id:sequence`) of each
+/// applied event on a line; the events of an order in the order in which they were applied.
 pub async fn look_at_inboxes(db: &PgPool, inboxes: &[PathBuf]) -> Result<Finding, ProveError> {
-    // Read after the files were written, so it knows of every event that a consumer can know of.
+    // Read after the files were written, so it contains every event that a consumer can have seen.
     let mut happened = HashMap::<Uuid, i32>::new();
     let mut orders = sqlx::query!("select order_id, version from orders.orders").fetch(db);
     while let Some(order) = orders.try_next().await? {
@@ -44,8 +44,8 @@ pub async fn look_at_inboxes(db: &PgPool, inboxes: &[PathBuf]) -> Result<Finding
     Ok(Finding::of("I8", EFFECTS, "effects", seen).with_remark(remark))
 }
 
-/// Reads one consumer's inbox, by the number of each order's last event. Answers how many events the
-/// consumer has still to take.
+/// Reads one consumer's inbox, given the number of each order's last event. Returns how many events
+/// the consumer has not applied yet.
 fn read(path: &Path, happened: &HashMap<Uuid, i32>, seen: &mut Seen) -> io::Result<i64> {
     let name = path.display();
     let mut taken = HashMap::<Uuid, i32>::new();
@@ -66,7 +66,7 @@ fn read(path: &Path, happened: &HashMap<Uuid, i32>, seen: &mut Seen) -> io::Resu
     Ok(left.fold(0, i64::saturating_add))
 }
 
-/// Takes one event's id, and says what is wrong with it.
+/// Checks one event's id; the error says what is wrong with it.
 fn take(
     id: &str,
     happened: &HashMap<Uuid, i32>,
@@ -95,7 +95,7 @@ mod tests {
 
     const ORDER: Uuid = Uuid::from_u128(7);
 
-    /// What is said of these events of an order that had three.
+    /// The results for these events of an order that has three.
     fn said(sequences: &[&str]) -> Vec<Result<(), &'static str>> {
         let happened = HashMap::from([(ORDER, 3)]);
         let mut taken = HashMap::new();

@@ -1,5 +1,5 @@
-//! I2, I4 and I9 of disputes: what a customer's bank has moved is in the books, once and as what it
-//! is; its order says so; and an operator is asked.
+//! I2, I4 and I9 for disputes: every movement by a customer's bank is booked once and as what it
+//! is, the order shows the dispute, and an operator is asked.
 
 use sqlx::PgConnection;
 
@@ -34,7 +34,8 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
     ])
 }
 
-/// Holds at any moment: a movement and its transaction are written together, under one name.
+/// Holds at every moment: a movement and its booking are written in one transaction, under one
+/// name.
 async fn booked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,
@@ -91,8 +92,8 @@ async fn booked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     .await
 }
 
-/// As `domain::dispute` has it: what is open has lost nothing yet, and a payment that was won may
-/// not be back yet.
+/// As in `domain::dispute`: an open dispute has lost nothing yet, and the money of a won one may
+/// not have been returned yet.
 async fn lost(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,

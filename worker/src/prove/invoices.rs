@@ -1,5 +1,5 @@
-//! I15: what was sold is invoiced once, for what was charged, and what was given back is credited once,
-//! for what was given back; under numbers without a gap.
+//! I15: every sale is invoiced once, for the amount charged; every refund is credited once, for the
+//! amount refunded; and the numbers have no gaps.
 
 use sqlx::PgConnection;
 
@@ -66,7 +66,7 @@ async fn charged(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I15", CHARGED, "invoices", seen))
 }
 
-/// What a refund's failure has had invoiced again is taken off what was credited.
+/// A failed refund is invoiced again, and that amount is subtracted from the credit.
 async fn given_back(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -130,7 +130,7 @@ async fn numbered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I15", NUMBERED, "documents", seen))
 }
 
-/// Orders that were sold before there was the sink are not its business.
+/// Orders sold before the sink existed are exempt.
 async fn invoiced(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,

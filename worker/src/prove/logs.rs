@@ -1,8 +1,8 @@
 //! I12: the programs' logs contain no personal data, card, payment method or secret.
 //!
-//! A log may say anything about anybody, so every text that none of them may say is looked for in
-//! every line: a phrase is taken apart into words, and each of its beginnings is kept as a number.
-//! A line then costs a look for each of its words, however many customers there are.
+//! Searches every line of the logs for every known private text. Each text is split into words, and
+//! the hash of each of its prefixes is kept in a map. A line then costs one lookup per word,
+//! however many customers there are.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,25 +20,25 @@ use super::{EXAMPLES, Finding, ProveError, Seen};
 
 pub(super) const LOGS: &str = "no card number, name, street, payment method or secret in logs";
 
-/// So much of a line is looked at at once.
+/// The maximum part of a line that is checked at once.
 const PIECE: u64 = 1 << 20;
 
-/// What is looked at again with the rest of such a line: longer than any phrase.
+/// The overlap of two parts of a long line: longer than any phrase.
 const OVERLAP: usize = 4_096;
 
-/// A longer phrase is known by its beginning.
+/// Longer phrases are matched by this many first words.
 const WORDS_MAX: usize = 12;
 
-/// Whoever says fewer letters and digits than this may mean something else.
+/// Phrases with fewer letters and digits than this are ambiguous and not searched for.
 const LETTERS_MIN: usize = 6;
 
-/// The ends of the names of variables that hold secrets.
+/// Suffixes of environment variables that hold secrets.
 const SECRETS: [&str; 5] = ["_SECRET", "_SECRETS", "_PASSWORD", "_KEY", "_TOKEN"];
 
-/// A signed token begins with `{"` in Base64, and has three parts.
+/// A signed token (JWT) begins with `{"` in Base64, and has three parts.
 const TOKEN_BEGINS: &str = "eyJ";
 
-/// What no log may say.
+/// Kinds of text that no log may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Email,
@@ -63,7 +63,7 @@ impl What {
         }
     }
 
-    /// A name of one word may be a word of any log.
+    /// A name of a single word may be an ordinary word of a log.
     const fn words_min(self) -> usize {
         match self {
             Self::Name | Self::Street => 2,
@@ -72,14 +72,14 @@ impl What {
     }
 }
 
-/// All that no log may say.
+/// The texts that no log may contain.
 #[derive(Debug, Default)]
 struct Unsaid {
-    /// The beginnings of all phrases, and what those are that end there.
+    /// Hashes of all prefixes of all phrases; a complete phrase maps to its kind.
     beginnings: HashMap<u64, Option<What>>,
-    /// How many phrases are looked for.
+    /// The number of phrases searched for.
     phrases: u64,
-    /// How many are so short that they are not.
+    /// The number of phrases that are too short to search for.
     left_out: u64,
 }
 
@@ -116,7 +116,7 @@ impl Unsaid {
         Ok(())
     }
 
-    /// What a line says that it must not, if it does.
+    /// The reason why a line violates the promise, if it does.
     fn complaint(&self, line: &str) -> Option<&'static str> {
         let lower = unescaped(line).to_lowercase();
         let words: Vec<_> = words(&lower).collect();
@@ -129,12 +129,12 @@ impl Unsaid {
         }
     }
 
-    /// What phrase these words begin with, if any.
+    /// The kind of phrase that these words begin with, if any.
     fn begins(&self, words: &[&str]) -> Option<What> {
         let mut hasher = DefaultHasher::new();
         for word in words {
             word.hash(&mut hasher);
-            // No phrase begins like this, if there is nothing.
+            // No entry: no phrase has this prefix.
             if let Some(what) = self.beginnings.get(&hasher.finish())? {
                 return Some(*what);
             }
@@ -147,8 +147,8 @@ impl Unsaid {
         for secret in secrets {
             unsaid.add(What::Secret, secret);
         }
-        // By what webhooks are signed, and by what a customer switches mails off. A line of Base64
-        // ends after 76 letters.
+        // The keys that sign webhooks, and those in customers' unsubscribe links. Base64 is wrapped
+        // after 76 letters.
         let kept_secrets = sqlx::query_scalar!(
             r#"
             select replace(encode(key, 'base64'), E'\n', '') as "text!" from webhooks.secrets
@@ -194,10 +194,10 @@ impl Unsaid {
     }
 }
 
-/// Looks whether logs say what none may: whatever the database knows of customers, and these secrets.
-/// `paths` are files, packed by gzip or not, and folders with such files.
+/// Searches logs for personal data in the database and for the given secrets. `paths` are files,
+/// plain or gzipped, or folders with such files.
 ///
-/// `owner` sees all customers, which no program does.
+/// `owner` has to see all customers; no program's role does.
 pub async fn look_at_logs(
     owner: &PgPool,
     secrets: &[String],
@@ -217,8 +217,8 @@ pub async fn look_at_logs(
     Ok(Finding::of("I12", LOGS, "lines", seen).with_remark(Some(remark)))
 }
 
-/// The secrets among a program's variables: passwords in URLs, those of the API's clients, and
-/// whatever is named as one.
+/// The secrets in a program's environment variables: passwords in URLs, the secrets of the API's
+/// clients, and every variable named as a secret.
 #[must_use]
 pub fn secrets_of(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let secrets_in = |(name, value): (String, String)| -> Vec<String> {
@@ -235,7 +235,7 @@ pub fn secrets_of(variables: impl Iterator<Item = (String, String)>) -> Vec<Stri
     variables.flat_map(secrets_in).collect()
 }
 
-/// The file, or all files of the folder.
+/// The file itself, or all files of the folder.
 fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -260,8 +260,8 @@ fn look_into(path: &Path, unsaid: &Unsaid, seen: &mut Seen) -> io::Result<()> {
     }
 }
 
-/// Looks at one line after the other, and at a long one in pieces that overlap. Names the line, and
-/// never shows what it says.
+/// Checks line by line, and long lines in overlapping parts. Reports the line's number, never its
+/// content.
 fn look_at(mut log: impl BufRead, path: &Path, unsaid: &Unsaid, seen: &mut Seen) -> io::Result<()> {
     let (mut piece, mut line, mut is_told) = (Vec::new(), 0_u64, false);
     loop {
@@ -293,7 +293,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty())
 }
 
-/// What JSON and URLs write for what stands between words, as a blank.
+/// Replaces the escapes of JSON and URLs that separate words with a space.
 fn unescaped(line: &str) -> String {
     let escapes = ["\\n", "\\r", "\\t", "%40", "%20"];
     if !line.contains(['\\', '%']) {
@@ -369,7 +369,7 @@ mod tests {
     fn a_line_longer_than_any_piece_is_looked_at_whole_and_told_once() {
         let unsaid = unsaid();
         let piece = usize::try_from(PIECE).unwrap();
-        // The name lies across the border of two pieces.
+        // The name crosses the border between two parts.
         let mut log = "well\n".to_owned() + &".".repeat(piece.saturating_sub(5));
         log += "Ada Lovelace\nwell\nAda Lovelace and Ada Lovelace";
         let mut seen = Seen::of(0, Vec::new());

@@ -1,4 +1,5 @@
-//! I16: each notification of a customer is sent as often as its policy allows, and none is forgotten.
+//! I16: each notification is sent to a customer as often as its policy allows, and none is
+//! forgotten.
 
 use domain::MailPolicy;
 use sqlx::PgConnection;
@@ -13,8 +14,8 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
     Ok(vec![at_most_once(db).await?, not_forgotten(db).await?])
 }
 
-/// One that its server has certainly not taken is not counted. One that an operator has sent again is
-/// counted anew.
+/// A mail that its server has definitely not accepted does not count. One that an operator sends
+/// again starts a new count.
 async fn at_most_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -37,7 +38,8 @@ async fn at_most_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I16", AT_MOST_ONCE, "notifications", seen))
 }
 
-/// A sender has ten minutes for each. What waits behind an earlier one of its order is not due.
+/// A sender has ten minutes for each mail. A mail that waits behind an earlier one of its order is
+/// not due.
 async fn not_forgotten(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let counted = sqlx::query!(
         r#"

@@ -75,8 +75,8 @@ async fn reached(db: &mut PgConnection, paused: i64) -> Result<Finding, sqlx::Er
     Ok(Finding::of("I7", REACHED, "messages to a sink each", seen).with_remark(remark))
 }
 
-/// What a sink has had is delivered, not wanted, or parked; and of an order, all from the first parked
-/// one on is parked.
+/// Every message before a sink's position is delivered, not wanted, or parked; and once a message
+/// of an order is parked, so are all later ones of that order.
 async fn in_order(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -111,8 +111,8 @@ async fn in_order(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I7", IN_ORDER, "messages to a sink each", seen))
 }
 
-/// Without sinks, delivery is another program's work. Where none has marked anything as published,
-/// there is nothing to judge yet.
+/// Without sinks, another program delivers. If it has not marked any message as published, there is
+/// nothing to check.
 async fn published(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,

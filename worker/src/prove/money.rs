@@ -1,4 +1,4 @@
-//! I4, I5 and I6: a customer has paid once, and exactly for the orders that stand.
+//! I4, I5 and I6: a customer has paid exactly once for each order that stands, and for no other.
 
 use domain::StepName;
 use sqlx::PgConnection;
@@ -19,7 +19,7 @@ pub(super) async fn look(
     Ok(findings)
 }
 
-/// Holds at any moment: a capture and the payment status that it leads to are one transaction.
+/// Holds at every moment: a capture and the resulting payment status are one transaction.
 async fn paid_for_what_stands(
     db: &mut PgConnection,
     skipped: &Skipped,
@@ -83,18 +83,19 @@ async fn paid_for_what_stands(
         .with_remark(skipped.remark(CHARGE)))
 }
 
-/// Where the records of the payments are that the shop has.
+/// Where the provider's records of the shop's payments are.
 struct Kept {
-    /// The sandbox has some.
+    /// The sandbox has records.
     in_sandbox: bool,
-    /// The bank has, by its statements, which are in this database.
+    /// The bank's statements, which are in this database, have records.
     at_bank: bool,
-    /// A provider has that keeps them elsewhere.
+    /// An external provider has records.
     elsewhere: bool,
 }
 
-/// By the sandbox's own records and the bank's statements, as they are now; and of a real provider,
-/// by the last comparison with it. A shop that has changed its provider has payments of several.
+/// Checks against the sandbox's records and the bank's statements as they are now, and for an
+/// external provider against the last reconciliation. A shop that has changed providers has
+/// payments at several.
 async fn as_the_provider_says(
     db: &mut PgConnection,
     skipped: &Skipped,
@@ -118,7 +119,7 @@ async fn as_the_provider_says(
     Ok(findings)
 }
 
-/// A payment's name says whose it is; the same names are compared in [`same`].
+/// The prefix of a payment's name identifies its provider; [`same`] compares the same names.
 async fn kept(db: &mut PgConnection) -> Result<Kept, sqlx::Error> {
     sqlx::query_as!(
         Kept,
@@ -272,7 +273,8 @@ async fn refunds(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I6", "no more is refunded than was captured", "charges", seen))
 }
 
-/// Holds at any moment: each is claimed and freed in the transaction that begins or ends it.
+/// Holds at every moment: an amount is claimed in the transaction that begins a refund, and freed
+/// in the one that ends it.
 async fn claims(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,

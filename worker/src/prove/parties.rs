@@ -1,5 +1,5 @@
-//! I13 and I14: an order, its reservation, its parcel and its charge say the same, and no party
-//! holds anything for an order that is over.
+//! I13 and I14: an order, its reservation, its parcel and its charge agree, and no party holds
+//! anything for an order that has ended.
 
 use domain::StepName;
 use sqlx::PgConnection;
@@ -49,7 +49,7 @@ pub(super) async fn look(
     ])
 }
 
-/// By the sandbox carrier's own records. Where another carrier is used, its records are elsewhere.
+/// Checks the sandbox carrier's records. Another carrier's records are not in this database.
 async fn at_the_carrier(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,
@@ -212,8 +212,8 @@ async fn booked_movements(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     .await
 }
 
-/// Of an order, the account loses the order's own cost when its sale is booked; whatever is left
-/// is the goods on hand at their articles' costs, and what orders have cost that have shipped.
+/// Booking a sale subtracts the order's cost from the account. The rest must equal the goods on
+/// hand at their articles' costs, plus the cost of orders that have shipped and are not booked yet.
 async fn inventory_at_cost(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,

@@ -1,4 +1,4 @@
-//! I12: nothing that is sent out or kept for ever contains personal data or a card number.
+//! I12: nothing that is sent out or kept permanently contains personal data or a card number.
 
 use std::collections::HashMap;
 
@@ -16,17 +16,17 @@ use super::{Finding, ProveError, Seen};
 
 const EVENTS: &str = "no card number, name or street in events and messages";
 const HISTORIES: &str = "no card number, name or street in histories (the newest)";
-/// How many of the newest histories are read.
+/// The number of newest histories that are read.
 const HISTORIES_READ: usize = 100;
 
-/// A word this short is in other words too.
+/// Shorter words also occur inside other words.
 const SHORTEST_NAME: usize = 4;
 
-/// What must not be found, for each order that has an address: recipient and street.
+/// The texts to search for, for each order with an address: recipient and street.
 pub(super) struct Private(HashMap<Uuid, [String; 2]>);
 
 impl Private {
-    /// What a text about an order should not say, if it does.
+    /// The reason why a text about an order violates the promise, if it does.
     fn complaint(&self, order: Option<Uuid>, text: &str) -> Option<&'static str> {
         let named = order.and_then(|order| self.0.get(&order)).is_some_and(|words| {
             words.iter().any(|word| word.chars().count() >= SHORTEST_NAME && text.contains(word))
@@ -105,7 +105,7 @@ pub(super) async fn look_at_histories(
             .into_events()
             .await
             .map_err(|error| unreadable(&error))?;
-        // Texts stand in a message's bytes as they are, payloads too.
+        // Texts appear verbatim in a message's encoded bytes, and so do those in payloads.
         let bytes = History { events }.encode_to_vec();
         let order = domain::OrderId::of_workflow(workflow_id).map(domain::OrderId::uuid);
         if let Some(complaint) = private.complaint(order, &String::from_utf8_lossy(&bytes)) {
@@ -116,11 +116,12 @@ pub(super) async fn look_at_histories(
     Ok(Finding::of("I12", HISTORIES, "histories", Seen::of(looked_at, complaints)))
 }
 
-/// Whether a text holds 13 to 19 digits, in one piece or grouped by blanks or hyphens, whose
-/// last is the check digit that card numbers have. The shop's own ids are left out: some of
-/// them are all digits by chance.
+/// Whether a text contains 13 to 19 digits, in one piece or grouped by spaces or hyphens, that pass
+/// the card numbers' check-digit test. The shop's own ids are ignored: some consist only of digits
+/// by chance.
 pub(super) fn holds_card_number(text: &str) -> bool {
-    // Hardly any text has that many digits at all, and there are hundreds of thousands.
+    // A cheap filter first: hardly any text has that many digits, and there are hundreds of
+    // thousands of texts.
     let long = |piece: &[u8]| piece.iter().filter(|byte| byte.is_ascii_digit()).count() >= 13;
     let in_groups = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b' ');
     if !text.as_bytes().split(|byte| !in_groups(byte)).any(|piece| piece.len() >= 13 && long(piece))

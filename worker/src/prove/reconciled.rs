@@ -1,12 +1,11 @@
-//! I4, I5 and I6 with a real provider: what the last reconciliation has found. It is as old as
-//! that, and says so.
+//! I4, I5 and I6 with an external provider: the findings of the last reconciliation, with its age.
 
 use domain::reconciliation::DifferenceKind;
 use sqlx::PgConnection;
 
 use super::{Finding, Seen};
 
-/// A promise about what the provider has on record, and what breaks it.
+/// A promise about the provider's records, and the kinds of difference that violate it.
 struct Promise {
     invariant: &'static str,
     said: &'static str,
@@ -55,7 +54,7 @@ const PROMISES: &[Promise] = &[
     },
 ];
 
-/// After how many hours a reconciliation says nothing of today any more.
+/// The age in hours after which a reconciliation is too old to count.
 const OLD_AFTER_HOURS: i32 = 48;
 
 const NONE: &str = "nobody has compared the shop with its provider: run `ordersaga reconcile`";

@@ -1,5 +1,5 @@
-//! I7 and I11: every turn has its event, every event its message, and the order's row is what
-//! its events come to.
+//! I7 and I11: every transition has its event, every event its message, and the order's row is the
+//! fold of its events.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,7 @@ async fn gapless(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I7", "an order's events are numbered without a gap", "orders", seen))
 }
 
-/// Sent in the order of their ids, an order's messages must be its events one by one.
+/// Sorted by id, an order's messages must be its events one by one.
 async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -87,7 +87,7 @@ async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I7", "each event has one message, in the order's own order", "events", seen))
 }
 
-/// Derived by the program's own state machines, which are written apart from the database's.
+/// Derived by the program's own state machines, which are independent of the database's.
 async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let mut states = HashMap::<Uuid, OrderState>::new();
     let mut complaints = Vec::new();
@@ -136,7 +136,7 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I7", "an order's row is what its events come to", "orders", seen))
 }
 
-/// The same request is one order, and what was placed is what its row says.
+/// The same request creates one order, and the order's row matches the placed event.
 async fn placed_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,

@@ -45,8 +45,8 @@ async fn conserved(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     ))
 }
 
-/// The stock is a sum that was kept up to date; here it is added up anew, once from the
-/// reservations and once from the movements.
+/// The stock is a running total; here it is recomputed twice, from the reservations and from the
+/// movements.
 async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,

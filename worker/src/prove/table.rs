@@ -1,12 +1,12 @@
-//! The findings as text.
+//! Formats findings as text.
 
 use super::{Finding, Verdict};
 
-/// Where a promise begins: behind its number and its verdict. What continues it on a narrow terminal
-/// begins there, too.
+/// The column where a promise begins, after its invariant and verdict; also the indentation of its
+/// continuation lines on a narrow terminal.
 pub const PROMISE_COLUMN: usize = 13;
 
-/// A line a promise, its verdict first, and beneath a broken one the examples.
+/// One line per promise, with its verdict first, and examples below a violated one.
 ///
 /// **Shape.** `I1   holds   debits = credits in each transaction and currency (17,754 transactions)`.
 #[must_use]
@@ -30,7 +30,7 @@ pub fn table(findings: &[Finding]) -> String {
     lines.join("\n")
 }
 
-/// The verdict, as wide as the column.
+/// The verdict, padded to the column's width.
 const fn word(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "holds",
@@ -40,7 +40,7 @@ const fn word(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// What stands behind the promise: how many things were looked at, and what there is to say.
+/// The text after the promise: how many things were checked, and remarks.
 fn details(finding: &Finding) -> Vec<String> {
     let looked_at = || format!("{} {}", grouped(finding.looked_at), finding.things);
     match &finding.verdict {
@@ -53,7 +53,7 @@ fn details(finding: &Finding) -> Vec<String> {
     }
 }
 
-/// 17754 as 17,754.
+/// Formats 17754 as 17,754.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

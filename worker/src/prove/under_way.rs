@@ -20,15 +20,15 @@ const TOLD: &str = "the record has whatever an open workflow has done";
 const ON_RECORD: &str = "every workflow's order is on record";
 const REFUNDED: &str = "a refund that has not ended is under way or waits to be launched";
 
-/// Visibility lags behind the workflows, and the workflows are read after the orders: what does
-/// not match is looked at again, this often.
+/// Visibility is eventually consistent, and the workflows are read after the orders: mismatches are
+/// checked again, up to this often.
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// How many orders are looked at again at once.
+/// How many orders are checked again concurrently.
 const LOOKED_AT_AT_ONCE: usize = 16;
 
-/// How long an order may be unwound, or be shipped without its sale being booked, before somebody
+/// How long an order may be unwinding, or shipped without its sale being booked, before a person
 /// has to be asked.
 const SILENT_HOURS: i32 = 24;
 
@@ -37,7 +37,7 @@ const SILENT_HOURS: i32 = 24;
 enum Standing {
     /// Its workflow has to be running.
     UnderWay,
-    /// It waits to be launched; its workflow may be running already, and has not ended.
+    /// It waits to be launched; its workflow may already be running, and must not have ended.
     WaitsForLaunch,
     /// It waits to be launched again.
     WaitsForRelaunch,
@@ -46,7 +46,8 @@ enum Standing {
 }
 
 impl Standing {
-    /// `waits` says whether it waits to be launched, and if so, whether that is again.
+    /// `waits` is `None` if it does not wait to be launched; otherwise it says whether this is a
+    /// relaunch.
     const fn of(has_ended: bool, waits: Option<bool>) -> Self {
         match (has_ended, waits) {
             (true, _) => Self::Ended,
@@ -60,7 +61,7 @@ impl Standing {
 /// The orders on record.
 pub(super) struct Known(HashMap<Uuid, Standing>);
 
-/// A visibility query for the workflows of every process.
+/// A visibility query for the workflows of all workflow types.
 pub(crate) fn of_every_process() -> String {
     let types: Vec<_> = PROCESSES
         .iter()
@@ -145,9 +146,10 @@ async fn silent(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     .await
 }
 
-/// A step ends after its patience at the latest, and between two of them lies at most the time
-/// in which the order can be cancelled, its customer can pay, or a person can look at it. Undos and what must succeed never give up, an order that
-/// needs a person waits for one, and one that waits to be launched loses no time.
+/// A step ends within its patience. Between two steps lies at most the time in which the order can
+/// be cancelled, paid by its customer, or reviewed. Undos, and steps after the point of no return,
+/// never give up; an order that needs a person waits for one; an order that waits to be launched
+/// loses no time.
 async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     let contracts = PROCESSES.iter().flat_map(|process| process.contracts);
     let patience = contracts.filter_map(|contract| contract.patience).max();
@@ -202,7 +204,7 @@ pub(super) fn without_temporal() -> [Finding; 4] {
     ]
 }
 
-/// Compares the orders with the workflows, and looks again where they differ.
+/// Compares the orders with the workflows, and checks mismatches again.
 pub(super) async fn look_at_workflows(
     pool: &PgPool,
     client: &Client,
@@ -240,8 +242,8 @@ pub(super) async fn look_at_workflows(
     Ok([worked_on, told, on_record])
 }
 
-/// Looks at each refund that has not ended and at its workflow, until they agree or have had time
-/// enough to.
+/// Compares each open refund with its workflow, until they agree or the number of checks is used
+/// up.
 pub(super) async fn look_at_refunds(pool: &PgPool, client: &Client) -> Result<Finding, ProveError> {
     let (mut looked_at, mut lost) = (0, Vec::new());
     for look in 0..LOOKS {
@@ -271,7 +273,7 @@ pub(super) async fn look_at_refunds(pool: &PgPool, client: &Client) -> Result<Fi
     Ok(Finding::of("I9", REFUNDED, "open refunds", Seen::all(looked_at, complaints)))
 }
 
-/// Asks open workflows what they have done. Without a worker none answers.
+/// Queries open workflows for what they have done. Without a worker none answers.
 async fn told(pool: &PgPool, client: &Client, open: Vec<Uuid>) -> Result<Finding, ProveError> {
     let looked_at = count(open.len());
     let complaints = stream::iter(open)
@@ -314,7 +316,7 @@ async fn orders_of(client: &Client, query: &str) -> Result<HashSet<Uuid>, ProveE
         .await
 }
 
-/// Looks at one order and its workflow themselves, until they agree or have had time enough to.
+/// Checks one order and its workflow directly, until they agree or the number of checks is used up.
 async fn look_again(
     pool: &PgPool,
     client: &Client,
@@ -359,7 +361,7 @@ async fn standing(pool: &PgPool, order: OrderId) -> Result<Option<Standing>, sql
     Ok(row.map(|row| Standing::of(row.has_ended, row.waits)))
 }
 
-/// An order that was placed a moment ago may not have been there at the first look.
+/// An order placed a moment ago may have been missing at the first check.
 async fn still_missing(pool: &PgPool, unknown: &[Uuid]) -> Result<Vec<String>, ProveError> {
     let mut missing = unknown.to_vec();
     for look in 0..LOOKS {

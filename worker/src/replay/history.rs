@@ -1,16 +1,17 @@
-//! Reads a workflow history in the formats in which tools write it.
+//! Reads a workflow history in the formats that Temporal's tools write.
 //!
-//! There are two JSONs of it. The SDK writes its own structs, field by field, numbers for enums.
-//! Everything else at Temporal (the CLI, the Web UI, the other SDKs) writes protobuf's JSON: names
-//! for enums, base64 for bytes, RFC 3339 for times. That one is read by the messages' own
-//! description, so that no event type can be forgotten here.
+//! There are two JSON formats. The SDK writes its own structs, field by field, with numbers for
+//! enums. Everything else at Temporal (the CLI, the Web UI, the other SDKs) writes protobuf JSON:
+//! names for enums, base64 for bytes, RFC 3339 for times. That one is decoded by the messages'
+//! descriptors, so that no event type is missed.
 //!
-//! Either may come with its events in an object, in a list, one on each line, or in pages as
-//! Temporal's HTTP API answers them; packed by gzip; with a byte order mark, and in UTF-16, as some
-//! shells redirect a program's output; and with the short names for enums that older tools write.
+//! In either format the events may be in an object, in a list, one per line, or in pages as
+//! Temporal's HTTP API returns them. The file may be gzipped, have a byte order mark, or be in
+//! UTF-16, which some shells write on redirection; and enums may have the short names of older
+//! tools.
 //!
-//! The SDK waits for ever for the rest of a history that cannot be one. So what is replayed is
-//! [checked](check) before.
+//! The SDK waits forever for the rest of an incomplete history. So a history is [checked](check)
+//! before it is replayed.
 
 mod names;
 
@@ -24,62 +25,62 @@ use temporalio_protos::temporal::api::enums::v1::EventType;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{History, HistoryEvent};
 
-/// The description of Temporal's messages, taken along by the build script.
+/// The descriptors of Temporal's messages, embedded by the build script.
 const MESSAGES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/temporal-messages.bin"));
 
-/// The message that a history is.
+/// The message type of a history.
 const HISTORY: &str = "temporal.api.history.v1.History";
 
-/// What a file of gzip begins with.
+/// The magic number of gzip.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Why bytes are no history, or none that can be replayed.
+/// Why the input is not a history, or not one that can be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAHistory {
-    /// Nothing at all, as from a command that failed.
+    /// Empty input, as from a failed command.
     #[error("it is empty")]
     Empty,
-    /// No JSON, or JSON of something else.
+    /// Not JSON, or JSON of something else.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// JSON that ends before its end.
+    /// Truncated JSON.
     #[error("it is cut off: {0}")]
     CutOff(serde_json::Error),
-    /// JSON without a single event.
+    /// JSON without events.
     #[error("it has no events")]
     NoEvents,
-    /// Payloads as some tools decode them for people: what the workflow was told cannot be read back.
+    /// Payloads decoded for display: the workflow's input cannot be restored from them.
     #[error("its payloads are decoded: save it with raw payloads")]
     DecodedPayloads,
-    /// A type of event that this release has never heard of, and may not ignore.
+    /// An event type that this release does not know and may not ignore.
     #[error("its event {0:?} is of a type that this release does not know")]
     UnknownEvent(String),
-    /// An event of which only the type is there, or whose type is not that of what it tells.
+    /// An event without attributes, or with the attributes of another type.
     #[error("its event {0} does not say what happened")]
     Hollow(i64),
-    /// Events that do not follow each other: some are missing, or in another order.
+    /// The event numbers are not consecutive: some are missing or out of order.
     #[error("its event {expected} is missing: event {found} is in its place")]
     Gap {
-        /// The number that comes next.
+        /// The expected number.
         expected: i64,
-        /// The number that is there.
+        /// The number found.
         found: i64,
     },
-    /// A history does not begin so.
+    /// The first event is not a workflow start.
     #[error("its first event does not start a run of a workflow")]
     NoStart,
-    /// A workflow task that has neither ended nor is the last of what is known.
+    /// A workflow task that is neither closed nor the last event.
     #[error("its event {0} begins a workflow task, and the next event does not end it")]
     OpenTask(i64),
-    /// No worker has had the workflow yet.
+    /// No worker has picked up the workflow yet.
     #[error("no workflow task has begun yet: there is nothing to replay")]
     NothingBegun,
-    /// A bug: the embedded description does not describe histories.
+    /// A bug: the embedded descriptors do not contain histories.
     #[error("this build cannot read protobuf's JSON: {0}")]
     Description(String),
 }
 
-/// All of a source, unpacked if it is packed; at most so many bytes of it.
+/// Reads the whole source, unpacking it if it is gzipped; fails above `most` bytes.
 pub(super) fn bytes_of(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let bytes = at_most(most, source)?;
     if bytes.starts_with(&GZIP) {
@@ -100,7 +101,7 @@ fn at_most(most: u64, source: impl Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Reads a history from either JSON.
+/// Reads a history in either JSON format.
 pub(super) fn read(json: &[u8]) -> Result<History, NotAHistory> {
     let text = in_utf8(json);
     if text.trim_ascii().is_empty() {
@@ -113,13 +114,13 @@ pub(super) fn read(json: &[u8]) -> Result<History, NotAHistory> {
         })?;
         collect(document, &mut events);
     }
-    // Protobuf's JSON writes names in camel case, the SDK's structs in snake case.
+    // Protobuf JSON has names in camel case, the SDK's structs in snake case.
     let is_protobufs = events.first().ok_or(NotAHistory::NoEvents)?.get("eventId").is_some();
     let history: Value = [("events", Value::Array(events))].into_iter().collect();
     if is_protobufs { protobuf_json(history) } else { Ok(serde_json::from_value(history)?) }
 }
 
-/// The same text without a byte order mark, in UTF-8.
+/// The same text in UTF-8, without a byte order mark.
 fn in_utf8(text: &[u8]) -> Cow<'_, [u8]> {
     match text {
         [0xff, 0xfe, units @ ..] => Cow::Owned(from_utf16(units, u16::from_le_bytes)),
@@ -134,7 +135,7 @@ fn from_utf16(units: &[u8], unit: fn([u8; 2]) -> u16) -> Vec<u8> {
     String::from_utf16_lossy(&units).into_bytes()
 }
 
-/// Finds the events in a document: it is one, or a list of them, or an object that holds a list.
+/// Collects the events in a document: one event, a list of them, or an object with such a list.
 fn collect(document: Value, events: &mut Vec<Value>) {
     match document {
         Value::Array(items) => events.extend(items),
@@ -162,14 +163,14 @@ fn protobuf_json(mut history: Value) -> Result<History, NotAHistory> {
     if let Some(unknown) = unknown_event(&history) {
         return Err(NotAHistory::UnknownEvent(unknown.to_owned()));
     }
-    // A newer server may tell more than this SDK knows.
+    // A newer server may send fields that this SDK does not know.
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     DynamicMessage::deserialize_with_options(kind, history, &options)?
         .transcode_to()
         .map_err(|error| NotAHistory::Description(error.to_string()))
 }
 
-/// The type of an event that is neither known nor to be ignored, if there is one.
+/// The first event type that is unknown and must not be ignored, if any.
 fn unknown_event(history: &Value) -> Option<&str> {
     let events = history.get("events").and_then(Value::as_array)?;
     let counts = |event: &&Value| event.get("workerMayIgnore") != Some(&Value::Bool(true));
@@ -178,8 +179,8 @@ fn unknown_event(history: &Value) -> Option<&str> {
     types.find(|name| EventType::from_str_name(name).is_none())
 }
 
-/// Whether the SDK comes to an end with a history: it waits for ever for the rest of one that lacks
-/// something.
+/// Whether the SDK can replay a history to its end: it waits forever for the rest of an incomplete
+/// one.
 pub(super) fn check(history: &History) -> Result<(), NotAHistory> {
     if !history.events.first().is_some_and(starts_a_run) {
         return Err(NotAHistory::NoStart);
@@ -202,7 +203,7 @@ pub(super) fn check(history: &History) -> Result<(), NotAHistory> {
     if first_task(history).is_some() { Ok(()) } else { Err(NotAHistory::NothingBegun) }
 }
 
-/// How many events there are until the first workflow task begins.
+/// The number of events until the first workflow task begins.
 pub(super) fn first_task(history: &History) -> Option<usize> {
     let begins = |event: &HistoryEvent| event.event_type() == EventType::WorkflowTaskStarted;
     history.events.iter().position(begins)?.checked_add(1)
@@ -243,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    /// As `temporal workflow show --output json` printed it.
+    /// The output of `temporal workflow show --output json`.
     const PRINTED: &[u8] =
         include_bytes!("../../tests/histories/rejected-without-an-answer.cli.json");
 
@@ -318,7 +319,7 @@ mod tests {
         }
     }
 
-    /// As older tools write the name.
+    /// The name as older tools write it.
     fn short(name: &Value) -> Value {
         let words = name.as_str().unwrap().strip_prefix("EVENT_TYPE_").unwrap().split('_');
         words
@@ -338,7 +339,7 @@ mod tests {
         assert_eq!(events[3]["eventType"], "WorkflowTaskCompleted");
         events[0]["workflowExecutionStartedEventAttributes"]["taskQueue"]["kind"] = json!("Normal");
         assert_eq!(read(older.to_string().as_bytes()).unwrap(), history);
-        // One among others.
+        // One short name among full ones.
         let mut mixed = printed();
         mixed["events"][2]["eventType"] = json!("WorkflowTaskStarted");
         assert_eq!(read(mixed.to_string().as_bytes()).unwrap(), history);
@@ -381,7 +382,7 @@ mod tests {
         assert_eq!(said(&decoded.to_string()), told);
     }
 
-    /// What is said of a history after somebody has meddled with it.
+    /// The result of checking a history after a modification.
     fn checked(meddle: impl FnOnce(&mut Vec<HistoryEvent>)) -> String {
         let mut history = read(PRINTED).unwrap();
         meddle(&mut history.events);
@@ -391,7 +392,7 @@ mod tests {
     #[test]
     fn a_history_that_the_sdk_would_wait_for_is_refused() {
         assert_eq!(checked(|_| {}), "fine");
-        // Of an order that is under way.
+        // An order in progress.
         assert_eq!(checked(|events| events.truncate(3)), "fine");
         let begun = "no workflow task has begun yet: there is nothing to replay";
         assert_eq!(checked(|events| events.truncate(2)), begun);
@@ -433,7 +434,7 @@ mod tests {
         assert!(bomb.starts_with("unpacking it: it is longer than "), "{bomb}");
         let half = bytes_of(&packed[..50], most).unwrap_err().to_string();
         assert!(half.starts_with("unpacking it: "), "{half}");
-        // A source that never ends.
+        // An endless source.
         assert!(bytes_of(io::repeat(b' '), 1_000).is_err());
     }
 }

@@ -1,13 +1,13 @@
-//! What is counted of an order, and how.
+//! What is counted for an order, and how.
 //!
-//! | count | taken from |
+//! | count | source |
 //! |---|---|
-//! | statements | the driver's own record of each that it sends, in this process |
-//! | transactions that write | the ids that Postgres gave away, savepoints that write included |
-//! | write-ahead log | how far its end has moved |
-//! | rows | Postgres' counts per table, complete once every connection has ended |
-//! | events, transitions | Temporal's word for the workflow, and its history |
-//! | allocations | a counting allocator, in this process: worker, client and test together |
+//! | statements | the driver's log of each statement that this process sends |
+//! | transactions that write | transaction ids assigned by Postgres, including writing savepoints |
+//! | write-ahead log | the movement of its end |
+//! | rows | Postgres' statistics per table, complete once every connection is closed |
+//! | events, transitions | Temporal's description of the workflow, and its history |
+//! | allocations | a counting allocator in this process: worker, client and test together |
 
 use std::alloc::System;
 use std::collections::BTreeMap;
@@ -32,13 +32,13 @@ use crate::support::{OrderHandle, history};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// What has been allocated.
+/// Allocation counters.
 #[derive(Clone, Copy)]
 pub struct Allocated {
-    /// How often, an allocation that grew included.
+    /// The number of allocations, including reallocations that grew.
     pub times: u64,
     pub bytes: u64,
-    /// What of it has not been freed.
+    /// Bytes allocated and not freed.
     kept: u64,
 }
 
@@ -53,7 +53,7 @@ impl Allocated {
         }
     }
 
-    /// What has been allocated since then.
+    /// The difference to an earlier reading.
     pub fn since(self) -> Self {
         let now = Self::now();
         // More may have been freed than allocated.
@@ -61,31 +61,31 @@ impl Allocated {
         Self { times: now.times - self.times, bytes: now.bytes - self.bytes, kept }
     }
 
-    /// What each of so many orders has left behind.
+    /// Bytes kept per order.
     pub const fn kept_each(self, orders: u64) -> u64 {
         self.kept / orders
     }
 }
 
-/// The statements that were sent and not yet counted.
+/// Statements sent and not counted yet.
 static SENT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// What the workers ask every second, whatever the orders do.
+/// Workers query this every second, regardless of orders.
 const ASKED_ANYWAY: &str = "operations.paused_queues";
 
-/// From now on statements are counted.
+/// Counts statements from now on.
 pub fn listen() {
     tracing::subscriber::set_global_default(Listener).unwrap();
 }
 
-/// The statements that were sent since the last look, but for those of no order.
+/// The statements sent since the last call, except those that belong to no order.
 pub fn statements() -> Vec<String> {
     let mut sent = mem::take(&mut *SENT.lock().unwrap());
     sent.retain(|statement| !statement.contains(ASKED_ANYWAY));
     sent
 }
 
-/// Hears of each statement that the driver sends.
+/// Receives each statement that the driver sends.
 struct Listener;
 
 impl Subscriber for Listener {
@@ -116,7 +116,7 @@ impl Subscriber for Listener {
     fn exit(&self, _span: &Id) {}
 }
 
-/// A statement's text: its first words, or all of it where these are not all.
+/// A statement's text: the logged summary, or the full text if the summary is truncated.
 #[derive(Default)]
 struct Statement(String);
 
@@ -135,7 +135,7 @@ impl Visit for Statement {
     }
 }
 
-/// How far Postgres' log is, and how many transactions have written to it.
+/// The position of Postgres' log, and the number of writing transactions.
 #[derive(Clone, Copy)]
 pub struct Log {
     pub bytes: u64,
@@ -143,16 +143,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// What has come since then.
+    /// The difference to an earlier reading.
     pub fn since(self, then: Self) -> Self {
         Self { bytes: self.bytes - then.bytes, transactions: self.transactions - then.transactions }
     }
 }
 
-/// The rows that were ever written, by what was done to them in which table.
+/// The rows written so far, by table and operation.
 pub type Rows = BTreeMap<String, u64>;
 
-/// Looks at the database from outside.
+/// Observes the database from outside.
 pub struct Observer(PgConnection);
 
 impl Observer {
@@ -172,7 +172,7 @@ impl Observer {
         Log { bytes: count(bytes), transactions: count(transactions) }
     }
 
-    /// Waits until nobody else is connected, so that everybody's counts are complete.
+    /// Waits until there is no other connection, so that all statistics are complete.
     pub async fn until_alone(&mut self) {
         loop {
             let others: i64 = sqlx::query_scalar(
@@ -205,7 +205,7 @@ impl Observer {
     }
 }
 
-/// What an order that has ended takes of Temporal.
+/// The cost of an ended order on Temporal.
 pub async fn footprint(handle: &OrderHandle) -> Measured {
     let told = handle.describe(WorkflowDescribeOptions::default()).await.unwrap();
     let info = told.raw().workflow_execution_info.clone().unwrap();

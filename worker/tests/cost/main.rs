@@ -1,11 +1,11 @@
-//! What an order costs, counted in what every machine counts alike: statements, transactions, rows,
-//! history, log bytes, allocations. Each count is pinned (`pins.rs`), so that cost cannot creep in.
+//! The cost of an order in units that are the same on every machine: statements, transactions,
+//! rows, history, log bytes, allocations. Each count is pinned (`pins.rs`), so that cost cannot
+//! grow unnoticed.
 //!
-//! Real orders of 1, 22 and 541 lines go the quick way through the whole saga, one after the other,
-//! against a real Temporal server and a real Postgres. Nothing else runs meanwhile: no sweep, no
-//! relay, no API; the test itself does what the API does to put an order on record and to launch it.
-//! What Postgres does by itself now and then only adds to a count, so the least of several orders is
-//! what one costs.
+//! Real orders of 1, 22 and 541 lines run through the whole saga with quick attempts, one after the
+//! other, against a real Temporal server and a real Postgres. Nothing else runs meanwhile: no
+//! sweep, no relay, no API; the test itself records and launches an order as the API does.
+//! Postgres' background work can only add to a count, so the minimum of several orders counts.
 
 #![allow(
     unreachable_pub,
@@ -42,28 +42,28 @@ use pins::{LINES, Measured};
 use subject::Invoice;
 use support::{Code, OrderHandle, ended, put_on_record, serve_as};
 
-/// Orders of each size that are counted, after one that fills every cache.
+/// The number of orders counted of each size, after one that warms up every cache.
 const COUNTED: [u64; 3] = [12, 12, 4];
 
-/// Of how many orders it is counted what is kept of them.
+/// The number of orders over which memory kept per order is measured.
 const KEPT_OF: u64 = 100;
 
 const QUEUES: &[Queue] = &[Queue::Orders, Queue::Payments, Queue::Fulfilment];
 
-/// Has activities run as they are.
+/// Passes activities through.
 #[derive(Clone)]
 struct AsTheyAre;
 
 impl ActivityInboundInterceptor for AsTheyAre {}
 
-/// The shop that is counted.
+/// The shop under measurement.
 struct Shop {
     options: PgConnectOptions,
     client: Client,
     observer: Observer,
 }
 
-/// What one order cost, and the statements that it took.
+/// The cost of one order, and its statements.
 #[derive(Default)]
 struct Cost {
     measured: Measured,
@@ -71,13 +71,13 @@ struct Cost {
 }
 
 impl Shop {
-    /// One connection, so that what it has written can be waited for.
+    /// A single connection, so that its writes can be waited for.
     fn owner(&self) -> PgPool {
         PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone())
     }
 
-    /// Carries so many orders for this invoice through with workers of their own; what the least of
-    /// them cost. All connections but the observer's are closed when this returns.
+    /// Processes this many orders for this invoice with new workers; returns the minimum cost. All
+    /// connections except the observer's are closed when this returns.
     async fn carry(&mut self, invoice: &Invoice, orders: u64) -> Cost {
         let owner = self.owner();
         let workers = serve_as(Code::default(), &owner, &self.client, AsTheyAre, QUEUES);
@@ -101,7 +101,8 @@ impl Shop {
         least
     }
 
-    /// How many bytes a worker keeps of an order that has ended, in the mean of many, until it is worn.
+    /// The mean number of bytes that a worker keeps for each ended order, until the worker is
+    /// replaced.
     async fn kept(&mut self, invoice: &Invoice) -> u64 {
         let owner = self.owner();
         let workers = serve_as(Code::default(), &owner, &self.client, AsTheyAre, QUEUES);
@@ -141,7 +142,7 @@ impl Shop {
         let statements = statements();
         let log = self.observer.log().await.since(before);
         let count = |counted: usize| u64::try_from(counted).unwrap();
-        // They stand for a provider and a carrier elsewhere.
+        // The sandboxes stand for an external provider and carrier.
         let of_sandboxes = statements.iter().filter(|statement| statement.contains("sandbox_"));
         let of_sandboxes = count(of_sandboxes.count());
         let mut measured = footprint(&handle).await;
@@ -156,7 +157,7 @@ impl Shop {
         Cost { measured, statements }
     }
 
-    /// Every invariant that the records can show holds.
+    /// Asserts every invariant that the records can show.
     async fn assert_proven(&self) {
         let db = testkit::as_role(&self.owner(), "ordersaga_worker");
         let findings = prove(&db, Some(&self.client)).await.unwrap();
@@ -165,11 +166,11 @@ impl Shop {
     }
 }
 
-/// The rows that each of so many orders has written.
+/// The rows that each of these orders has written.
 fn rows_each(before: &Rows, after: &Rows, orders: u64) -> BTreeMap<String, u64> {
     let written = after.iter().map(|(what, rows)| {
         let more = rows - before.get(what).copied().unwrap_or_default();
-        // One that not every order has written counts as one of each.
+        // A row that only some orders have written counts as one per order.
         (what.clone(), more.div_ceil(orders))
     });
     written.filter(|(_, rows)| *rows > 0).collect()

@@ -1,20 +1,20 @@
-//! What an order may cost, and what is said where it costs something else.
+//! The maximum cost of an order, and the messages if it differs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What was counted of one order, by name.
+/// The counts of one order, by name.
 pub type Measured = BTreeMap<String, u64>;
 
-/// The sizes that are counted, in lines; the columns of the table.
+/// The measured sizes in lines; the table's columns.
 pub const LINES: [usize; 3] = [1, 22, 541];
 
-/// How far bytes and allocations may be below their pin, in percent: they vary a little from run to run
-/// and from machine to machine, so they are pinned some percent above what was counted. Every other
-/// count is exact. An order that has become cheaper has its pin lowered.
+/// How far bytes and allocations may be below their pin, in percent: they vary a little between
+/// runs and machines, so they are pinned some percent above the measurement. All other counts are
+/// exact. If an order becomes cheaper, lower its pin.
 const BELOW_PERCENT: u64 = 15;
 
-/// What one order costs at most. What is not named must not be.
+/// The maximum cost of one order. Counts that are not listed must be zero.
 #[rustfmt::skip]
 const PINS: &[(&str, [u64; 3])] = &[
     //                                                1 line,  22 lines, 541 lines
@@ -59,7 +59,7 @@ fn pinned(size: usize, name: &str) -> u64 {
     PINS.iter().find(|(known, _)| *known == name).map_or(0, |(_, at_most)| at_most[size])
 }
 
-/// Where an order of this size costs something else than is pinned.
+/// The differences between an order of this size and its pins.
 pub fn complaints(size: usize, measured: &Measured) -> Vec<String> {
     let names = PINS.iter().map(|(name, _)| (*name).to_owned());
     let mut names = names.chain(measured.keys().cloned()).collect::<Vec<_>>();
@@ -75,7 +75,7 @@ pub fn complaints(size: usize, measured: &Measured) -> Vec<String> {
         .collect()
 }
 
-/// By how many percent a count may be below its pin. What is kept has only an upper limit: it is the
+/// How far a count may be below its pin, in percent. Kept memory has only an upper limit: it is the
 /// difference of two large numbers, and varies by half.
 fn spare(name: &str) -> u64 {
     match name {
@@ -86,7 +86,7 @@ fn spare(name: &str) -> u64 {
     }
 }
 
-/// What is to be said of a count, if anything.
+/// The complaint about a count, if any.
 fn compared(counted: u64, at_most: u64, spare_percent: u64) -> Option<String> {
     if counted > at_most {
         let more = counted - at_most;
@@ -99,7 +99,7 @@ fn compared(counted: u64, at_most: u64, spare_percent: u64) -> Option<String> {
     None
 }
 
-/// All that there is to say to whoever has changed what an order costs.
+/// The full report for whoever has changed the cost of an order.
 pub fn report(complaints: &[String], found: &[Measured], statements: &[Vec<String>]) -> String {
     let mut text =
         "an order costs something else than is pinned in worker/tests/cost/pins.rs:\n".to_owned();
@@ -121,7 +121,7 @@ pub fn report(complaints: &[String], found: &[Measured], statements: &[Vec<Strin
     text
 }
 
-/// What was counted, as the table is written.
+/// The measurements in the table's format.
 pub fn written(found: &[Measured]) -> String {
     let mut names = found.iter().flat_map(Measured::keys).collect::<Vec<_>>();
     names.sort_unstable();
@@ -137,7 +137,7 @@ pub fn written(found: &[Measured]) -> String {
     text
 }
 
-/// A number as the code writes it, in groups of three digits.
+/// A number with digit separators, as in code.
 fn grouped(count: u64) -> String {
     if count < 1_000 {
         return count.to_string();

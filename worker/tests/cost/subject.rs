@@ -17,7 +17,7 @@ const PRODUCTS: &[u8] = include_bytes!("../../../shop/data/products.csv");
 /// An invoice of the data for each size.
 const INVOICES: [(usize, &str); 3] = [(1, "537249"), (22, "536841"), (541, "576339")];
 
-/// An invoice, with what its articles are sold for.
+/// An invoice, with its articles' prices.
 #[derive(Deserialize)]
 pub struct Invoice {
     #[serde(rename = "invoice")]
@@ -41,7 +41,7 @@ struct Product {
 }
 
 impl Invoice {
-    /// The one of so many lines.
+    /// The invoice with this many lines.
     pub fn of(lines: usize) -> Self {
         let (_, number) = INVOICES.into_iter().find(|(size, _)| *size == lines).unwrap();
         let mut invoices = ORDERS.lines().map(|line| serde_json::from_str::<Self>(line).unwrap());
@@ -56,7 +56,7 @@ impl Invoice {
         invoice
     }
 
-    /// Has its articles in the warehouse.
+    /// Receives its articles into stock.
     pub async fn stock_up(&self, db: &PgPool) {
         let articles = self.articles.values().map(|product| Article {
             sku: Sku::parse(product.sku.as_str()).unwrap(),
@@ -67,7 +67,7 @@ impl Invoice {
         load(db, &articles.collect::<Vec<_>>(), stocking).await.unwrap();
     }
 
-    /// Another order for the same.
+    /// Another order for the same articles.
     pub fn order(&self) -> Order {
         let bought = |line: &Line| -> (PricedSku, Quantity) {
             let price = &self.articles[&line.sku].unit_price_gbp;
@@ -76,7 +76,7 @@ impl Invoice {
         };
         let basket = self.lines.iter().map(bought).collect::<Vec<_>>();
         Order {
-            // A moment that is written with as many digits each time.
+            // A timestamp with the same number of digits each time.
             placed_at: DateTime::<Utc>::from(std::time::SystemTime::now()).trunc_subsecs(0),
             terms: Terms::default(),
             ..testkit::order_of(OrderId::of(Uuid::now_v7()), &basket)

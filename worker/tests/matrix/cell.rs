@@ -1,4 +1,5 @@
-//! A cell of the matrix: what goes wrong where, when it is called off, and how it has to end.
+//! A cell of the matrix: which fault occurs where, when the order is cancelled, and how it has to
+//! end.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use workflows::{PROCESSES, ProcessEntry, Queue, contract_of};
 
 use crate::support::{Call, FOR_EVER, Fault, Gate};
 
-/// One order's fate.
+/// The plan for one order.
 #[derive(Clone, Debug)]
 pub struct Cell {
     pub point: Point,
@@ -22,117 +23,116 @@ pub struct Cell {
 pub struct Point {
     pub course: Course,
     pub activity: String,
-    /// Which of the activity's calls, counted from 0.
+    /// Which of the activity's call sites, counted from 0.
     pub site: usize,
-    /// How that call is known to Temporal.
+    /// How Temporal identifies that call.
     pub call: Call,
 }
 
-/// Where the order would go if nothing but this happened.
+/// The order's course apart from the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Course {
     /// It ships.
     Ships,
-    /// Its last step that can be undone takes effect, but never answers, so that everything is
-    /// taken back.
+    /// The last step that can be undone takes effect but never answers, so that everything is
+    /// undone.
     Unwinds,
-    /// The same, but that step cannot be undone any more, and a person decides that it counts as
-    /// done.
+    /// The same, but that step can no longer be undone, and a person accepts it as done.
     IsAccepted,
-    /// It has shipped, and a part of its money is given back: a refund is under way.
+    /// It has shipped, and is partly refunded: the point is in the refund.
     IsRefunded,
-    /// The same, but the provider does not give the money back, and a person gives the refund up.
+    /// The same, but the provider does not make the refund, and a person gives it up.
     IsGivenUp,
 }
 
 impl Course {
-    /// Whether what is done for the order is taken back, or is to be.
+    /// Whether the order is unwound, or starts to be.
     pub const fn unwinds(self) -> bool {
         matches!(self, Self::Unwinds | Self::IsAccepted)
     }
 
-    /// Whether it is a refund's.
+    /// Whether the point is in a refund.
     pub const fn is_of_a_refund(self) -> bool {
         matches!(self, Self::IsRefunded | Self::IsGivenUp)
     }
 }
 
-/// What goes wrong at the point.
+/// The fault at the point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
     Nothing,
-    /// Fails before the effect, once.
+    /// Fails once before the effect.
     Fails,
-    /// Fails before the effect, until it is tried patiently.
+    /// Fails before the effect, until the patient attempt.
     FailsLong,
-    /// Never answers, and nothing takes effect.
+    /// Never answers, without any effect.
     NeverAnswers,
-    /// Hangs until it is given up, however often it is tried; the attempts run when the order has
-    /// long ended.
+    /// Every attempt hangs until it times out; the attempts run after the order has ended.
     Hangs,
     /// Takes effect, and the answer is lost.
     LosesAnswer,
     LosesAnswerLong,
     LosesAnswerForEver,
-    /// Times out, and a zombie of it runs beside the second attempt.
+    /// Times out, and the timed-out attempt runs concurrently with the second one.
     Overlaps,
-    /// Times out, and a zombie of it runs when the order has ended.
+    /// Times out, and the timed-out attempt runs after the order has ended.
     ComesLate,
-    /// Takes effect, and a proxy answers in its party's place for a while.
+    /// Takes effect, and a proxy gives invalid answers for a while.
     MakesNoSense,
-    /// Fails for good, as a bug does.
+    /// Fails permanently, like a bug.
     Breaks,
-    /// Is refused for good by the business.
+    /// Is rejected by the business.
     IsRefused,
-    /// Takes effect, and answers something that cannot be read.
+    /// Takes effect, and returns an undecodable answer.
     Garbles,
-    /// Takes effect, and answers more than Temporal takes.
+    /// Takes effect, and returns more than Temporal accepts.
     AnswersTooMuch,
     /// Is ten times slower.
     IsSlow,
-    /// Its party's first answer is a proxy's page, and makes no sense; nothing is done there.
+    /// The party's first answer is a proxy's HTML page; the party did nothing.
     AnswersHtml,
-    /// Its party does as asked, and the first answer ends before its end.
+    /// The party executes the call, and the first answer is truncated.
     AnswersHalf,
-    /// Its party does as asked, and the first answer is longer than any that is read.
+    /// The party executes the call, and the first answer exceeds the size limit.
     AnswersWithoutEnd,
-    /// Its party cannot answer once, and asks to be asked again at once.
+    /// The party is unavailable once, and asks for an immediate retry.
     AsksForNoPause,
-    /// Its party cannot answer once, and asks to be asked again after a while.
+    /// The party is unavailable once, and asks for a later retry.
     AsksForAPause,
-    /// Its party does as asked once, and the connection dies before it answers.
+    /// The party executes the call once, and the connection breaks before the answer.
     LosesItsConnection,
-    /// Its party does as asked once, and answers so late that the attempt is given up before.
+    /// The party executes the call once, and answers after the attempt has timed out.
     AnswersLate,
-    /// Its party's connection dies once, and the request arrives when all orders have ended.
+    /// The connection breaks once, and the request arrives after all orders have ended.
     LandsLate,
-    /// Its party's index lags: what was made is not found once.
+    /// The party is eventually consistent: a new object is not found once.
     Lags,
-    /// Its party's connection dies once, and by the next attempt the party has forgotten the key.
+    /// The connection breaks once, and the party has forgotten the idempotency key by the next
+    /// attempt.
     ForgetsKeys,
-    /// Its party has news five times while the call is under way, in the wrong order.
+    /// The party sends five notifications during the call, in the wrong order.
     HintsComeOften,
-    /// The refund is pending at first, and then it fails.
+    /// The refund is pending at first, and then fails.
     RefundFails,
-    /// What the bank sets aside expires before the money can be taken in peace.
+    /// The authorisation expires before the capture.
     ExpiresEarly,
-    /// Another thing goes wrong at every attempt: it fails, loses its answer, answers too much;
-    /// then, tried patiently, loses its answer once more, and is slow at last.
+    /// Each attempt fails differently: it fails, loses its answer, answers too much; then the
+    /// patient attempts lose an answer once more, and the last one is slow.
     FailsByTurns,
-    /// Takes effect, and its worker's process dies before it answers.
+    /// Takes effect, and the worker's process is killed before it answers.
     Dies,
-    /// The same, once it is tried patiently.
+    /// The same, during a patient attempt.
     DiesLong,
-    /// The bank asks the customer first, who approves the payment.
+    /// The bank asks the customer for approval, who approves.
     NeedsCustomer,
-    /// The bank asks the customer first, who does nothing.
+    /// The bank asks the customer for approval, who does nothing.
     CustomerIsGone,
 }
 
-/// What a party does with one call, as its sandbox has it.
+/// A party's behaviour for one call, as the sandbox defines it.
 #[derive(Clone, Copy, Debug)]
 pub struct Misbehaviour {
-    /// Which call; `*` for the next one, whichever it is.
+    /// The call; `*` for the next one of any kind.
     pub call: &'static str,
     pub behaviour: &'static str,
     pub retry_after: Option<&'static str>,
@@ -140,13 +140,13 @@ pub struct Misbehaviour {
 }
 
 impl Misbehaviour {
-    /// Of the next call.
+    /// For the next call.
     const fn once(behaviour: &'static str) -> Self {
         Self { call: "*", behaviour, retry_after: None, seconds: None }
     }
 }
 
-/// When, and how, the order is called off.
+/// When and how the order is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancel {
     pub moment: Moment,
@@ -157,11 +157,11 @@ pub struct Cancel {
 pub enum Moment {
     /// When the history has this event.
     Event(usize),
-    /// While the call is under way, before it takes effect.
+    /// During the call, before its effect.
     BeforeEffect,
-    /// While the call is under way, after it took effect.
+    /// During the call, after its effect.
     AfterEffect,
-    /// While its worker is dead, and before there is another.
+    /// While its worker is dead and not replaced.
     WhileDead,
 }
 
@@ -177,7 +177,7 @@ impl Point {
         contract_of(&self.activity).unwrap()
     }
 
-    /// Whether the step can be refused: it can be undone, so the order can do without.
+    /// Whether the step can be rejected: only one that can be undone.
     fn can_be_refused(&self) -> bool {
         let contract = self.contract();
         contract.role == Role::Does && contract.patience.is_some()
@@ -188,7 +188,7 @@ impl Point {
         self.party() == Some(PROVIDER)
     }
 
-    /// Whose sandbox it calls, if it calls one: the schema that its behaviours are ordered in.
+    /// The schema of the sandbox that it calls, if any, in which behaviours are requested.
     pub fn party(&self) -> Option<&'static str> {
         let contract = self.contract();
         match contract.role {
@@ -205,26 +205,26 @@ impl Point {
     }
 }
 
-/// The payment provider, as the database calls its sandbox.
+/// The schema of the payment provider's sandbox.
 const PROVIDER: &str = "sandbox_provider";
 
-/// Every activity of the process whose workflows' ids begin so.
+/// All activities of the process whose workflow ids have this prefix.
 pub fn contracts_of(id_prefix: &'static str) -> impl DoubleEndedIterator<Item = &'static Contract> {
     let is_it = move |process: &&ProcessEntry| process.id_prefix == id_prefix;
     PROCESSES.iter().filter(is_it).flat_map(|process| process.contracts)
 }
 
-/// Every activity of the order's process.
+/// All activities of the order's process.
 pub fn contracts() -> impl DoubleEndedIterator<Item = &'static Contract> {
     contracts_of(OrderId::WORKFLOW_ID_PREFIX)
 }
 
-/// The last step that can be undone: where it fails, everything has to be taken back.
+/// The last step that can be undone: if it fails, everything has to be undone.
 pub fn last_step() -> &'static Contract {
     contracts().rev().find(|one| one.role == Role::Does && one.patience.is_some()).unwrap()
 }
 
-/// A refusal that no step gives by itself, so that it is known for the matrix' own.
+/// A rejection that no step returns by itself, so that it identifies the matrix.
 pub fn refusal() -> Rejection {
     Rejection::CardDeclined { decline_code: "as planned by the matrix".to_owned() }
 }
@@ -267,7 +267,7 @@ impl Trouble {
         Self::CustomerIsGone,
     ];
 
-    /// What the table calls it.
+    /// The name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -307,8 +307,8 @@ impl Trouble {
         }
     }
 
-    /// Whether it can happen to this call: only a step with a limit to its patience is given up,
-    /// only one that can be undone is refused.
+    /// Whether it can occur at this call: only a step with limited patience is given up, only one
+    /// that can be undone is rejected.
     pub fn can_happen_to(self, point: &Point) -> bool {
         match self {
             Self::NeverAnswers | Self::Hangs | Self::LosesAnswerForEver => {
@@ -331,7 +331,7 @@ impl Trouble {
             Self::RefundFails => {
                 matches!(point.activity.as_str(), "RefundPayment" | "IssueRefund")
             }
-            // What is patient from the beginning has no quick way that could fail first.
+            // A call that is patient from the beginning has no quick attempt that could fail first.
             Self::DiesLong => point.call.is_local(),
             Self::NeedsCustomer | Self::CustomerIsGone | Self::ExpiresEarly => {
                 point.activity == "AuthorisePayment"
@@ -353,12 +353,12 @@ impl Trouble {
         }
     }
 
-    /// Whether the order's patience ends it.
+    /// Whether the order's patience runs out.
     pub const fn uses_up_patience(self) -> bool {
         matches!(self, Self::NeverAnswers | Self::Hangs | Self::LosesAnswerForEver)
     }
 
-    /// What the point's party does, one call after the other, if it is the party's doing.
+    /// The party's behaviour for consecutive calls, if the fault is the party's.
     pub fn at_the_party(self) -> Vec<Misbehaviour> {
         let once = Misbehaviour::once;
         let unavailable = |retry_after| Misbehaviour { retry_after, ..once("unavailable") };
@@ -369,7 +369,7 @@ impl Trouble {
             Self::AsksForNoPause => vec![unavailable(Some("0"))],
             Self::AsksForAPause => vec![unavailable(Some("2"))],
             Self::LosesItsConnection => vec![once("lost")],
-            // The quick way's attempts have five seconds.
+            // A quick attempt has five seconds.
             Self::AnswersLate => vec![Misbehaviour { seconds: Some(6), ..once("hangs") }],
             Self::LandsLate => vec![once("late")],
             Self::Lags => vec![once("not-found")],
@@ -401,7 +401,7 @@ impl Trouble {
         }
     }
 
-    /// What the order is paid with, where that decides what goes wrong.
+    /// The payment token that triggers the fault, if there is one.
     pub const fn token(self) -> Option<&'static str> {
         if matches!(self, Self::NeedsCustomer | Self::CustomerIsGone) {
             Some("tok_needs_customer")
@@ -412,7 +412,7 @@ impl Trouble {
         }
     }
 
-    /// How long the customer has to approve the payment, where their bank asks them.
+    /// The customer's time limit for approving the payment, if the bank asks for that.
     pub const fn approval_seconds(self) -> Option<u32> {
         if matches!(self, Self::NeedsCustomer) {
             Some(3_600)
@@ -423,13 +423,12 @@ impl Trouble {
         }
     }
 
-    /// Whether it takes a process that can die.
+    /// Whether it needs a process that can be killed.
     pub const fn is_a_death(self) -> bool {
         matches!(self, Self::Dies | Self::DiesLong)
     }
 
-    /// What the activity does, attempt by attempt. Four times is more often than the quick way
-    /// tries.
+    /// The activity's behaviour, attempt by attempt. Four failures exceed the quick attempts.
     pub fn faults(self, cancel: Option<Cancel>, gate: &Gate) -> Vec<Fault> {
         match cancel.map(|cancel| cancel.moment) {
             Some(Moment::BeforeEffect) => return vec![Fault::HeldBefore(gate.clone())],
@@ -464,7 +463,7 @@ impl Trouble {
             Self::LosesAnswerForEver => vec![Fault::AnswerLost(FOR_EVER)],
             Self::Overlaps => vec![Fault::Overlap],
             Self::ComesLate => vec![Fault::Late(gate.clone())],
-            // Once the quick way, or to begin with, and once where the saga knows of it.
+            // Once for the quick attempt, or at the beginning, and once where the saga notices.
             Self::MakesNoSense => vec![Fault::InvalidAnswer(2)],
             Self::Breaks => vec![Fault::Broken(1)],
             Self::IsRefused => vec![Fault::Refused(refusal())],
@@ -483,7 +482,7 @@ impl Trouble {
 }
 
 impl Cell {
-    /// How the order has to end if nobody calls it off.
+    /// How the order has to end if it is not cancelled.
     fn end(&self) -> End {
         let role = self.point.contract().role;
         match (self.trouble, role) {
@@ -504,12 +503,12 @@ impl Cell {
         }
     }
 
-    /// Whether the point's party makes the trouble, once the point is reached.
+    /// Whether the party causes the fault once the point is reached.
     pub fn is_its_partys_doing(&self) -> bool {
         self.trouble == Trouble::HintsComeOften || !self.trouble.at_the_party().is_empty()
     }
 
-    /// Whether only the sandbox provider can make this trouble.
+    /// Whether only the sandbox provider can cause this fault.
     pub fn is_of_the_sandbox_provider(&self) -> bool {
         self.trouble.token().is_some()
             || self.point.party() == Some("sandbox_provider")
@@ -521,8 +520,8 @@ impl Cell {
         matches!(self.trouble, Trouble::Breaks | Trouble::Garbles) && !self.point.can_be_refused()
     }
 
-    /// Whether a cancel has to be kept: one that the shop answered, and one that Temporal took in
-    /// while the order still had a step before it that can be taken back.
+    /// Whether a cancellation must succeed: one that the shop has answered, and one that Temporal
+    /// accepted while an undoable step was still ahead.
     fn must_be_kept(&self, taken_in: bool) -> bool {
         let in_time = self.cancel.is_some_and(|Cancel { moment, way }| match (way, moment) {
             (Way::Update, _) => true,
@@ -535,12 +534,12 @@ impl Cell {
         taken_in && in_time
     }
 
-    /// Why the order did not end as it has to, if it did not. A cancel may come too late, but one
-    /// that was taken in, in time, is kept.
+    /// Why the order's end is wrong, if it is. A cancellation may be too late, but one accepted in
+    /// time must succeed.
     pub fn complaint(&self, ended: &OrderStatus, taken_in: bool) -> Option<String> {
         let as_planned = match (self.end(), ended) {
             (End::Completed, OrderStatus::Completed) => {
-                // What has left stays sold, whoever has called the order off meanwhile.
+                // What has been shipped stays sold, even if the order was cancelled meanwhile.
                 self.point.course == Course::IsAccepted || !self.must_be_kept(taken_in)
             }
             (End::Failed, OrderStatus::Failed { .. }) => true,
@@ -552,7 +551,7 @@ impl Cell {
     }
 }
 
-/// How an order ends that nobody calls off.
+/// The end of an order that is not cancelled.
 enum End {
     Completed,
     Rejected(Rejection),

@@ -1,8 +1,8 @@
-//! Workers that die between an activity's effect and its answer.
+//! Workers killed between an activity's effect and its answer.
 //!
-//! Nothing inside a process can play its death, so every queue is served by a process of its own
-//! (this program, called with `--serve`). It aborts where it is told to; the next one finds what
-//! Temporal knows of the order, and what the database does.
+//! A process cannot simulate its own death, so every queue is served by a child process (this
+//! program with `--serve`). It aborts at the given point; the next one continues from Temporal's
+//! and the database's records.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
@@ -29,26 +29,26 @@ use crate::run::{self, Manner, Outcome};
 use crate::support::{Call, Code, Faults, Gate, OrderHandle, Shop, ended, failed, serve_as};
 use crate::told;
 
-/// Deaths in a row before everybody may recover. Each takes the orders of those before it along,
-/// and Temporal lets a task wait that was lost ten times.
+/// Consecutive deaths before the orders may recover. Each takes down the orders of earlier ones,
+/// and Temporal delays a task that was lost ten times.
 const IN_A_ROW: usize = 12;
 
-/// Where, and in which order's life, a process dies.
+/// Where a process dies, and in the course of which order.
 #[derive(Debug, Deserialize, Serialize)]
 struct Sentence {
     order: OrderId,
     activity: String,
     call: Call,
-    /// The calls that the activity gets when nothing goes wrong.
+    /// The activity's calls when nothing fails.
     usual: BTreeSet<Call>,
-    /// Whether the quick way is to fail first.
+    /// Whether the quick attempts have to fail first.
     patiently: bool,
 }
 
-/// What a process is told on its standard input.
+/// The instructions on a process's standard input.
 #[derive(Debug, Deserialize, Serialize)]
 struct Errand {
-    /// Orders, and the course that each is to take.
+    /// Orders, and their courses.
     courses: Vec<(OrderId, Course)>,
     sentence: Option<Sentence>,
 }
@@ -58,12 +58,12 @@ struct Bereft {
     cell: Cell,
     order: Order,
     handle: OrderHandle,
-    /// Whether its cancel was taken in.
+    /// Whether its cancellation was accepted.
     taken_in: bool,
     complaint: Option<String>,
 }
 
-/// Runs the cells, after which the shop has no workers any more.
+/// Runs the cells; afterwards the shop has no workers.
 pub async fn run(
     shop: &mut Shop,
     points: &BTreeSet<Point>,
@@ -93,7 +93,7 @@ pub async fn run(
     outcomes
 }
 
-/// Places an order and has its worker die; the next one begins without knowing of it.
+/// Places an order and makes its worker die; the next worker has no knowledge of that.
 async fn die(
     shop: &Shop,
     points: &BTreeSet<Point>,
@@ -137,7 +137,7 @@ async fn die(
     Bereft { cell: cell.clone(), order, handle, taken_in, complaint }
 }
 
-/// Waits for the order's end, whoever brings it there.
+/// Waits for the order's end.
 async fn recover(shop: &Shop, bereft: Bereft, manner: Manner) -> Outcome {
     let Bereft { cell, order, handle, taken_in, complaint } = bereft;
     let end = async {
@@ -161,7 +161,7 @@ async fn recover(shop: &Shop, bereft: Bereft, manner: Manner) -> Outcome {
     Outcome { cell, complaint, openings: Vec::new() }
 }
 
-/// A process that serves every queue, until it dies or its owner does.
+/// A process that serves every queue, until it dies or its parent does.
 async fn start(shop: &Shop, errand: &Errand) -> Child {
     let provider =
         if shop.is_paid_by_transfer() { ProviderName::BankTransfer } else { ProviderName::Sandbox };
@@ -176,19 +176,19 @@ async fn start(shop: &Shop, errand: &Errand) -> Child {
         .unwrap();
     let mut told = serde_json::to_vec(errand).unwrap();
     told.push(b'\n');
-    // It stays open: its end tells the process that nobody waits for it any more.
+    // Standard input stays open: closing it tells the process to stop.
     process.stdin.as_mut().unwrap().write_all(&told).await.unwrap();
     process
 }
 
-/// What a process says before it dies; nothing, if it dies unprepared.
+/// The output of a process before it dies; empty if it dies unexpectedly.
 async fn last_words(process: &mut Child) -> String {
     let mut words = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut words).await.unwrap();
     words
 }
 
-/// Serves every queue, until the errand's sentence strikes or nobody waits any more.
+/// Serves every queue until the process is to die, or its parent is gone.
 pub async fn serve_until_death(code: Code) {
     let mut told = String::new();
     io::stdin().read_line(&mut told).unwrap();
@@ -206,7 +206,7 @@ pub async fn serve_until_death(code: Code) {
     abandoned.await.unwrap().unwrap();
 }
 
-/// The faults that a process plays, and its own death.
+/// The faults of a process, and its death.
 #[derive(Clone, Debug)]
 struct Doom {
     faults: Faults,
@@ -215,7 +215,7 @@ struct Doom {
 
 #[derive(Clone, Copy, Debug)]
 enum Fate {
-    /// The quick way fails, so that the patient one is taken.
+    /// Makes the quick attempts fail, so that the patient one is made.
     TriesInVain,
     Dies,
 }

@@ -1,17 +1,17 @@
-//! The fault matrix: every activity of the contract table, wherever an order calls it, going
-//! wrong in every way, with and without a cancel at every moment, against a real Temporal server
-//! and a real Postgres.
+//! The fault matrix: every activity of the contract table, at every call site in an order, with
+//! every kind of fault, with and without a cancellation at every point, against a real Temporal
+//! server and a real Postgres.
 //!
-//! The fault points are not written down: an order that ships and an order that unwinds are
-//! watched, and every call they make is one. A call that the contract table lists and neither of
-//! them makes is an error, so a new step is covered, or missed aloud. A refund that is carried out
-//! and one that is given up are watched in the same way; their orders have ended, so nobody cancels
-//! them. What customers are told, and their invoices, are made of what the orders leave behind.
+//! The fault points are discovered: an order that ships and an order that unwinds are observed, and
+//! each of their calls is a point. A call in the contract table that neither makes is an error, so
+//! a new step is either covered or reported. A completed refund and one that is given up are
+//! observed in the same way; their orders have ended, so they are not cancelled. Mails and invoices
+//! are checked from the messages that the orders leave behind.
 //!
 //! ```text
 //! matrix                              a slice: every fault at every point, and some of the cancels
 //! matrix --whole                      every fault at every point with a cancel at every moment
-//! matrix --orders 300 [--seed 42]     several faults to each of so many real orders, drawn by seed
+//! matrix --orders 300 [--seed 42]     several faults to each of 300 real orders, drawn by seed
 //! matrix --provider stripe            the calls to the payment provider, which is Stripe's counterpart
 //! matrix --provider bank-transfer     the slice, with customers who pay by transfer
 //! ```
@@ -58,41 +58,41 @@ use stripe::Counterpart;
 use support::{Code, Shop, bank};
 use uuid::Uuid;
 
-/// How much of the matrix is run.
+/// The part of the matrix to run.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Every cell, instead of a slice
+    /// All cells, instead of a slice
     #[arg(long)]
     whole: bool,
-    /// Cells whose description contains this, and no others
+    /// Only cells whose description contains this
     #[arg(long)]
     only: Option<String>,
-    /// Stop at the first cell that fails
+    /// Stop at the first failing cell
     #[arg(long)]
     fail_fast: bool,
-    /// Cells under way at once
+    /// Concurrent cells
     #[arg(long, default_value_t = 48)]
     at_once: usize,
-    /// Seconds after which an order that has not ended never will
+    /// Seconds after which an order counts as stuck
     #[arg(long, default_value_t = 180)]
     give_up_after: u64,
-    /// Who takes the customers' money. With Stripe, whose counterpart the launcher has to have started,
-    /// the cells are those of calls to it, and of what it can play; with transfers, what only the
-    /// sandbox can do wrong is left out, and so are refunds, for which an operator exports a list
+    /// The payment provider. With Stripe, whose counterpart the launcher has to start, only calls
+    /// to it are tested, with faults that it can simulate; with transfers, faults of the sandbox
+    /// are skipped, and so are refunds, for which an operator exports a list
     #[arg(long, default_value = "sandbox", conflicts_with = "orders",
         value_parser = PossibleValuesParser::new(ProviderName::NAMES)
             .try_map(|name| name.parse::<ProviderName>()))]
     provider: ProviderName,
-    /// Real orders to each of which several faults happen, instead of the matrix
+    /// Number of real orders with several faults each, instead of the matrix
     #[arg(long)]
     orders: Option<usize>,
-    /// What the faults of those orders are drawn from; by default it is drawn itself
+    /// The seed for the faults of those orders; random by default
     #[arg(long)]
     seed: Option<u64>,
-    /// Serves the queues for another matrix that waits for this process to die
+    /// Serve the queues for a parent matrix that waits for this process to die
     #[arg(long, hide = true)]
     serve: bool,
-    /// What the test runner says to every test; a matrix has one way to run
+    /// Arguments of the test runner, which are ignored
     #[arg(hide = true)]
     filters: Vec<String>,
 }
@@ -135,7 +135,7 @@ async fn main() -> ExitCode {
     if let Some(customers) = customers {
         customers.abort();
     }
-    // Where it stopped early, attempts stand before their gates for ever.
+    // After an early stop, attempts wait at their gates forever.
     if passed || !manner.fail_fast {
         shop.close().await;
     }
@@ -171,7 +171,7 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
     } else {
         sinks::run(shop, arguments.only.as_deref(), manner).await
     };
-    // A process that is to die is started with the sandbox.
+    // A process that is killed uses the sandbox.
     if stripe.is_none() && !manner.is_over(&results) {
         let deaths = plan::deaths(&points, arguments.whole);
         let deaths: Vec<_> = deaths.into_iter().filter(wanted).collect();
@@ -200,7 +200,7 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
     proven && untold.is_empty() && has_run && is_right
 }
 
-/// A database of the matrix' own, on the server that the tests use.
+/// The matrix's own database, on the tests' server.
 async fn database() -> PgPool {
     let url = std::env::var("DATABASE_URL")
         .expect("DATABASE_URL names the Postgres that the tests use; `make matrix` sets it");

@@ -1,4 +1,4 @@
-//! Which cells there are.
+//! The cells of the matrix.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::run::Outcome;
 
 const WAYS: [Way; 3] = [Way::Signal, Way::Temporal, Way::Update];
 
-/// Every trouble at every point, and nobody cancels.
+/// Every fault at every point, without cancellation.
 pub fn undisturbed(points: &BTreeSet<Point>) -> Vec<Cell> {
     let cells = points.iter().flat_map(|point| {
         Trouble::ALL
@@ -18,8 +18,8 @@ pub fn undisturbed(points: &BTreeSet<Point>) -> Vec<Cell> {
     cells.collect()
 }
 
-/// The same again with a cancel: while each call is under way, and wherever the undisturbed
-/// order's history lets one in between. A slice takes every call, and a few of the events.
+/// The same with a cancellation: during each call, and at each event of the undisturbed history
+/// that allows one. A slice includes every call, and some of the events.
 pub fn cancelled(points: &BTreeSet<Point>, undisturbed: &[Outcome], whole: bool) -> Vec<Cell> {
     let mut ways = WAYS.into_iter().cycle();
     let mut way = move || ways.next().unwrap_or(Way::Signal);
@@ -44,7 +44,8 @@ pub fn cancelled(points: &BTreeSet<Point>, undisturbed: &[Outcome], whole: bool)
     cells
 }
 
-/// A death at every point, and a cancel while nobody serves. A slice takes each point once.
+/// A death at every point, and a cancellation while no worker runs. A slice includes each point
+/// once.
 pub fn deaths(points: &BTreeSet<Point>, whole: bool) -> Vec<Cell> {
     let cancels = [None, Some(Way::Signal), Some(Way::Temporal)]
         .map(|way| way.map(|way| Cancel { moment: Moment::WhileDead, way }));
@@ -59,6 +60,6 @@ pub fn deaths(points: &BTreeSet<Point>, whole: bool) -> Vec<Cell> {
     cells.collect()
 }
 
-/// A slice has every so manyth of the cancels. Prime to the number of ways and to what points
-/// have in common, so that it meets all of them.
+/// A slice includes one in this many cancellations. Coprime to the number of ways and to periods of
+/// the points, so that it covers all of them.
 const SLICE: usize = 7;

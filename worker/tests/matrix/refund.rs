@@ -1,7 +1,7 @@
-//! Takes refunds through their cells.
+//! Runs refunds through their cells.
 //!
-//! An order comes to its end undisturbed; then a part of its money is given back, or a person gives
-//! that up because the provider does not do it.
+//! An order completes undisturbed; then it is partly refunded, or a person gives the refund up
+//! because the provider does not make it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::support::{
     provider_takes_its_time, refund_ended,
 };
 
-/// How much of what was paid is given back.
+/// The refunded share of the payment.
 const PERCENT: u32 = 40;
 
-/// How often a person, or a bank, looks.
+/// How often the simulated person, or bank, checks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Every call that a refund makes, on either course; and none of the contract table is missing.
+/// Every call that a refund makes on either course; fails if one of the contract table is missing.
 pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
     let mut points = BTreeSet::new();
     for course in [Course::IsRefunded, Course::IsGivenUp] {
@@ -66,7 +66,7 @@ pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
     points
 }
 
-/// What is wrong with how the cell's refund ended, if anything is.
+/// What is wrong with the end of the cell's refund, if anything.
 pub async fn through(shop: &Shop, cell: &Cell, order: &Order) -> Option<String> {
     let Point { course, activity, site, .. } = &cell.point;
     let refund = asked_for(shop, order, *course).await;
@@ -91,7 +91,7 @@ pub async fn through(shop: &Shop, cell: &Cell, order: &Order) -> Option<String> 
     complaint(shop, is_given_up, refund, ended).await
 }
 
-/// A refund that is on record, of an order that is completed.
+/// A recorded refund of a completed order.
 async fn asked_for(shop: &Shop, order: &Order, course: Course) -> RefundId {
     let status = ended(&shop.place(order).await).await;
     assert_eq!(status, OrderStatus::Completed, "order {}", order.order_id);
@@ -104,18 +104,18 @@ async fn asked_for(shop: &Shop, order: &Order, course: Course) -> RefundId {
     asks_back(shop, order, PERCENT).await
 }
 
-/// What happens outside while a refund is under way.
+/// Outside events during a refund.
 struct Outside {
-    /// The bank does not take the money, at first.
+    /// The bank rejects the money at first.
     fails: bool,
-    /// A person gives the refund up then.
+    /// A person then gives the refund up.
     is_given_up: bool,
-    /// A person is there.
+    /// A person is present.
     needs_person: bool,
 }
 
 impl Outside {
-    /// How the refund ends, while its party does what it does.
+    /// The refund's end, while the party behaves as planned.
     async fn until_ended(
         &self,
         shop: &Shop,
@@ -133,7 +133,7 @@ impl Outside {
         }
     }
 
-    /// Fails the refund as soon as it is made, whereupon the provider tells of it.
+    /// Makes the refund fail as soon as it exists, and sends the provider's notification.
     async fn bank(&self, shop: &Shop, handle: &RefundHandle, order: OrderId) {
         if !self.fails {
             return;
@@ -146,8 +146,8 @@ impl Outside {
         tell_news(handle, "refund-failed").await;
     }
 
-    /// Gives the refund up once, if that is its course, and else has everything tried again. Never
-    /// comes to an end.
+    /// Gives the refund up once, if that is its course, and otherwise retries everything. Never
+    /// returns.
     async fn person(&self, handle: &RefundHandle) {
         if !self.needs_person {
             return;
@@ -160,7 +160,7 @@ impl Outside {
             let Some(waiting) = waits(handle).await else { continue };
             let resolution = decided(&waiting, decision);
             let options = Default::default();
-            // The refund may have gone on by itself since it was looked at.
+            // The refund may have continued since it was checked.
             if handle.execute_update(RefundSaga::resolve, resolution, options).await.is_ok() {
                 decision = Decision::Retry;
             }
@@ -168,7 +168,7 @@ impl Outside {
     }
 }
 
-/// What the workflow says that it waits for, asked as an order's is.
+/// What the workflow waits for, queried like an order's.
 async fn waits(handle: &RefundHandle) -> Option<WaitingFor> {
     let description = handle.describe(WorkflowDescribeOptions::default()).await.ok()?;
     if description.search_attributes().get(&NEEDS_ATTENTION) != Some(true) {
@@ -178,15 +178,14 @@ async fn waits(handle: &RefundHandle) -> Option<WaitingFor> {
     view.ok()?.waiting_for
 }
 
-/// The provider tells the refund that something has changed. One that has ended meanwhile needs to
-/// hear of nothing.
+/// The provider notifies the refund of a change. A refund that has ended meanwhile ignores it.
 async fn tell_news(handle: &RefundHandle, status: &str) {
     let (reference, status) = ("re_1".to_owned(), status.to_owned());
     let payload = signal_payload(&PartyUpdate { reference, status }).unwrap();
     handle.signal(RefundSaga::payment_update, payload, Default::default()).await.ok();
 }
 
-/// What the record, the books and the provider have to say about how the refund ended.
+/// Checks the record, the books and the provider after the refund's end.
 async fn complaint(
     shop: &Shop,
     is_given_up: bool,
@@ -233,7 +232,7 @@ async fn complaint(
     })
 }
 
-/// Whether Stripe's counterpart has given back what the record says, and nothing else.
+/// Whether Stripe's counterpart has refunded exactly what the record says.
 async fn is_given_at_stripe(shop: &Shop, stripe: &Counterpart, refund: RefundId) -> bool {
     let due: Decimal = sqlx::query_scalar(
         "select case state when 'succeeded' then amount else 0 end

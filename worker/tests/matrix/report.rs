@@ -1,4 +1,4 @@
-//! The table.
+//! Prints the matrix's table.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::run::Outcome;
 use crate::sinks::SinkOutcome;
 use crate::support::Shop;
 
-/// How many cells of a trouble passed, and how many ran.
+/// The number of passed cells, and of all cells, by fault.
 type Row = BTreeMap<Trouble, (usize, usize)>;
 
-/// Says of each activity, or sink, and trouble how many cells passed, and of every cell that did not, why.
+/// Prints the passed cells by activity or sink and fault, and the reason of every failed cell.
 pub fn print(outcomes: &[Outcome], of_sinks: &[SinkOutcome]) {
     let mut rows: BTreeMap<(Course, &str), Row> = BTreeMap::new();
     for Outcome { cell, complaint, .. } in outcomes {
@@ -65,7 +65,7 @@ fn print_row(name: &str, row: &Row) {
     println!("{name:<17}{}", cells.collect::<Vec<_>>().concat());
 }
 
-/// Every invariant, over all the orders of all the cells.
+/// Checks every invariant over the orders of all cells.
 pub async fn prove(shop: &Shop) -> bool {
     let findings = look(&shop.db, Some(&shop.client)).await.unwrap();
     println!("\n{}", table(&findings));

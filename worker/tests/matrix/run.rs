@@ -1,4 +1,4 @@
-//! Takes orders through their cells.
+//! Runs orders through their cells.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -32,45 +32,45 @@ use crate::support::{
 };
 use crate::told;
 
-/// What came of a cell.
+/// The result of a cell.
 pub struct Outcome {
     pub cell: Cell,
-    /// What is wrong, if anything is.
+    /// What is wrong, if anything.
     pub complaint: Option<String>,
-    /// The events after which somebody else can get in before the workflow goes on.
+    /// The events after which another request can be handled before the workflow continues.
     pub openings: Vec<usize>,
 }
 
 impl Outcome {
-    /// The line that tells what is wrong, if anything is.
+    /// The line for a failed cell.
     pub fn failure(&self) -> Option<String> {
         let complaint = self.complaint.as_ref()?;
         Some(format!("FAILED {}: {complaint}", self.cell))
     }
 }
 
-/// How many cells go by between two words about the progress.
+/// How many cells run between two progress messages.
 const PROGRESS_EVERY: usize = 100;
 
 /// How cells are run.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
-    /// Cells under way at once.
+    /// Concurrent cells.
     pub at_once: usize,
-    /// An order that has not ended by then never will.
+    /// An order that has not ended after this time counts as stuck.
     pub give_up_after: Duration,
-    /// Whether the first cell that fails is the last.
+    /// Whether to stop at the first failing cell.
     pub fail_fast: bool,
 }
 
 impl Manner {
-    /// Whether nothing more is to be run after these.
+    /// Whether to stop after these results.
     pub fn is_over(self, outcomes: &[Outcome]) -> bool {
         self.fail_fast && outcomes.iter().any(|outcome| outcome.complaint.is_some())
     }
 }
 
-/// Every call that an order makes, on either course; and none of the contract table is missing.
+/// Every call that an order makes on either course; fails if one of the contract table is missing.
 pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
     let mut points = BTreeSet::new();
     for course in [Course::Ships, Course::Unwinds, Course::IsAccepted] {
@@ -90,12 +90,12 @@ pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
         });
         for (activity, site, call) in sites {
             let point = Point { course, activity, site, call };
-            // A step goes the same way on both courses, up to where they part.
+            // Both courses share a step's calls up to the point where they part.
             let is_own = match point.contract().role {
                 Role::Does => course == Course::Ships,
                 Role::Accepts => course == Course::IsAccepted,
                 Role::Undoes => course == Course::Unwinds,
-                // Only where a person is asked are the notes about that written.
+                // Notes about a person's decision are only written where one is needed.
                 Role::Notes => match point.activity.as_str() {
                     "NoteUnwinding" | "NoteEnd" => course == Course::Unwinds,
                     _ => course == Course::IsAccepted,
@@ -168,7 +168,7 @@ async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
     Outcome { cell, complaint, openings }
 }
 
-/// The order of a course, before anything else happens to it.
+/// An order on this course, without the cell's fault.
 pub fn order_on(shop: &Shop, course: Course) -> Order {
     let mut order = support::screened();
     if shop.stripe().is_some() {
@@ -182,13 +182,13 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
     order
 }
 
-/// How many seconds an order waits that is to give up: no more than everything else needs.
-/// localstripe does one thing at a time, and does it slowly once it knows of a thousand payments.
+/// The patience in seconds of an order that has to give up: as short as everything else allows.
+/// localstripe is single-threaded, and slow once it has a thousand payments.
 fn impatience(shop: &Shop) -> u32 {
     if shop.stripe().is_some() { 5 } else { 1 }
 }
 
-/// Plans what makes an order take its course.
+/// Plans the faults that put an order on its course.
 pub fn plan_course(faults: &Faults, order: OrderId, course: Course) {
     if course.unwinds() {
         faults.plan(order, last_step().name, Fault::AnswerLost(FOR_EVER));
@@ -198,7 +198,7 @@ pub fn plan_course(faults: &Faults, order: OrderId, course: Course) {
     }
 }
 
-/// The undo that is broken for good where the parcel has left.
+/// The undo that is permanently broken once the parcel has left.
 const RECALL: &str = "CancelShipment";
 
 async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Vec<usize>) {
@@ -256,7 +256,7 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     (complaint, openings)
 }
 
-/// Has the point's party misbehave, or send its news, as soon as the point is reached.
+/// Makes the point's party misbehave, or send notifications, as soon as the point is reached.
 pub async fn misbehave(
     shop: &Shop,
     cell: &Cell,
@@ -296,8 +296,7 @@ pub async fn misbehave(
     before.let_go();
 }
 
-/// A party tells the order that something has changed on its side. An order that has ended
-/// meanwhile needs to hear of nothing.
+/// A party notifies the order of a change. An order that has ended meanwhile ignores it.
 async fn tell_news(handle: &OrderHandle, party: &str, status: &str) {
     let (reference, status) = ("pay_1".to_owned(), status.to_owned());
     let payload = signal_payload(&PartyUpdate { reference, status }).unwrap();
@@ -309,7 +308,7 @@ async fn tell_news(handle: &OrderHandle, party: &str, status: &str) {
     }
 }
 
-/// Has everything arrive at the parties that was held up on its way, when all orders have ended.
+/// Delivers all delayed requests to the parties, after all orders have ended.
 pub async fn land(shop: &Shop) {
     let database = Database::of(shop.db.clone());
     let provider = SandboxProvider::new(database.clone(), 0);
@@ -321,7 +320,8 @@ pub async fn land(shop: &Shop) {
     );
 }
 
-/// Calls the order off at its moment. Whether the shop, or Temporal for it, took that in.
+/// Cancels the order at its point. Returns whether the shop, or Temporal on its behalf, accepted
+/// that.
 pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate) -> bool {
     let Some(Cancel { moment, way }) = cancel else { return false };
     match moment {
@@ -338,7 +338,7 @@ pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate)
         Moment::WhileDead => {}
     }
     let request = CancelRequest { reason: "called off by the matrix".to_owned() };
-    // A workflow that has ended by now cannot be told any more, which is as good as too late.
+    // A workflow that has already ended cannot be notified, which counts as too late.
     let taken_in = match way {
         Way::Update => {
             let update = handle.execute_update(OrderSaga::cancel, request, Default::default());
@@ -357,9 +357,8 @@ pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate)
     taken_in
 }
 
-/// A person who has everything tried again, except the recall of a parcel that cannot be recalled:
-/// if the carrier has it, it has left; if not, there is nothing to recall. Never comes to an end by
-/// itself.
+/// A person who retries everything, except the recall of a parcel that cannot be recalled: if the
+/// carrier has it, it has left; if not, there is nothing to recall. Never returns.
 pub async fn decide<T>(
     shop: &Shop,
     handle: &OrderHandle,
@@ -371,7 +370,7 @@ pub async fn decide<T>(
     if !is_needed && !has_left {
         return std::future::pending().await;
     }
-    // The order may have gone on by itself since it was looked at, and then it takes no decision.
+    // The order may have continued since it was checked, and then takes no decision.
     let take = async |waiting: &WaitingFor| {
         let is_recall = has_left && waiting.decisions.contains(&saga::Decision::AcceptAsDone);
         let decision = match is_recall {
@@ -391,7 +390,7 @@ pub async fn decide<T>(
             Some(waiting) => take(&waiting).await,
             None => false,
         };
-        // That the record cannot be written is not on record: the workflow itself tells.
+        // The record does not show that it cannot be written; only the workflow does.
         if !is_taken
             && look.is_multiple_of(ASK_AT_EVERY)
             && let Some(waiting) = waits(handle).await
@@ -401,8 +400,8 @@ pub async fn decide<T>(
     }
 }
 
-/// A customer who approves the payment as soon as their bank asks them, or a bank that does not
-/// carry out a refund, whereupon the provider tells the order. Never comes to an end by itself.
+/// A customer who approves the payment as soon as the bank asks, or a bank that rejects a refund,
+/// with the provider's notification to the order. Never returns.
 async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trouble: Trouble) -> T {
     if let Some(stripe) = Counterpart::of(shop) {
         return answer_at_stripe(&stripe, handle, order, trouble).await;
@@ -447,7 +446,7 @@ async fn answer_at_stripe<T>(
     std::future::pending().await
 }
 
-/// Has a bank not carry out the order's refund; whether there was one to fail.
+/// Makes the order's refund fail at the bank; returns whether there was one.
 pub async fn refund_fails(shop: &Shop, order: OrderId) -> bool {
     if let Some(stripe) = Counterpart::of(shop) {
         return stripe.refund_fails(order).await;
@@ -470,8 +469,8 @@ const FAIL_REFUND: &str = "
     )
     select exists (select from failed)";
 
-/// How often a person looks at the record, and at every which look at the workflow, too. A query
-/// costs the worker more than reading a row, and many orders are looked at at once.
+/// How often the record is checked, and after how many checks the workflow is queried, too. A query
+/// costs the worker more than reading a row, and many orders are checked at once.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const ASK_AT_EVERY: u32 = 10;
 
@@ -487,11 +486,11 @@ async fn waits_on_record(shop: &Shop, order: OrderId) -> Option<WaitingFor> {
     Some(WaitingFor { step: step.to_string(), occurrence, decisions })
 }
 
-/// What the workflow says that it waits for; nothing while no worker answers.
+/// What the workflow waits for; `None` while no worker answers.
 ///
-/// It is asked only once it is at rest: the SDK answers a query after whatever has happened, also
-/// what no workflow task has brought yet, and then goes on from there in the next one. Replay
-/// brings both in one step, and stops with a non-determinism error.
+/// Queried only when the workflow is idle: the SDK answers a query after applying all events,
+/// including those that no workflow task has delivered yet, and continues from that state in the
+/// next one. Replay applies both in one step, and fails with a non-determinism error.
 pub async fn waits(handle: &OrderHandle) -> Option<WaitingFor> {
     let description = handle.describe(WorkflowDescribeOptions::default()).await.ok()?;
     if description.search_attributes().get(&NEEDS_ATTENTION) != Some(true) {
@@ -501,7 +500,7 @@ pub async fn waits(handle: &OrderHandle) -> Option<WaitingFor> {
     view.ok()?.waiting_for
 }
 
-/// What the record and the parties have to say about how the order ended.
+/// Checks the record and the parties after the order's end.
 pub async fn on_record(shop: &Shop, order: &Order, status: &OrderStatus) -> Option<String> {
     let on_record = shop.status_on_record(order.order_id).await;
     if on_record.as_deref() != Some(status.name()) {
@@ -516,7 +515,7 @@ pub async fn on_record(shop: &Shop, order: &Order, status: &OrderStatus) -> Opti
     (traces != expected).then(|| format!("left {traces:?} behind, not {expected:?}"))
 }
 
-/// Events that a workflow task's completion brings come with it; nobody gets in between them.
+/// Events from a workflow task's completion are written with it; no request is handled in between.
 fn openings(events: &[HistoryEvent]) -> Vec<usize> {
     let comes_by_itself = |event: &HistoryEvent| {
         matches!(

@@ -1,5 +1,5 @@
-//! Several faults at once: real orders, each with troubles drawn from a seed, until everything is
-//! mended and has to come to its end.
+//! Several faults at once: real orders, each with faults drawn from a seed, until everything is
+//! repaired and every order has to end.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,10 +22,10 @@ use crate::report;
 use crate::run::{self, Manner};
 use crate::support::{self, COST_PERCENT, Gate, OrderHandle, Shop, decided, ended};
 
-/// Pieces of each article: enough for whatever is drawn.
+/// Stock of each article: enough for any draw.
 const STOCKING: u32 = 1_000_000;
 
-/// Troubles that pass, or end the order; one that waits for an operator is among them.
+/// Faults that pass, or end the order, including one that waits for an operator.
 const TROUBLES: [Trouble; 13] = [
     Trouble::Fails,
     Trouble::FailsLong,
@@ -42,14 +42,14 @@ const TROUBLES: [Trouble; 13] = [
     Trouble::FailsByTurns,
 ];
 
-/// One order's fate, as the seed has it.
+/// The plan for one order, drawn from the seed.
 struct Fate {
     order: Order,
     troubles: Vec<(Point, Trouble)>,
     cancel: Option<Cancel>,
 }
 
-/// Runs so many real orders; whether all of them came to an end that leaves nothing half done.
+/// Runs this many real orders. Returns whether all of them ended without anything half done.
 pub async fn run(shop: &Shop, orders: usize, seed: Option<u64>, manner: Manner) -> bool {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}: {orders} real orders, up to three troubles each");
@@ -131,7 +131,7 @@ async fn through(shop: &Shop, fate: &Fate, manner: Manner) -> Option<String> {
     Some(format!("order {}: {complaint}", order.order_id))
 }
 
-/// When an operator is asked, whatever was wrong is mended, and everything tried again.
+/// When an operator is asked, repairs everything and retries.
 async fn heal_when_asked(shop: &Shop, handle: &OrderHandle, order: OrderId) -> domain::OrderStatus {
     let mut looks = interval(Duration::from_secs(1));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -139,7 +139,7 @@ async fn heal_when_asked(shop: &Shop, handle: &OrderHandle, order: OrderId) -> d
         looks.tick().await;
         if let Some(waiting) = run::waits(handle).await {
             shop.faults.heal_order(order);
-            // The order may have gone on by itself since it was looked at.
+            // The order may have continued since it was checked.
             let _refused = shop.decide(handle, &decided(&waiting, Decision::Retry)).await.is_err();
         }
     }
@@ -158,7 +158,7 @@ struct Line {
     quantity: u32,
 }
 
-/// Real orders at real prices, all of them sent to one country.
+/// Real orders at real prices, all sent to one country.
 async fn sample(shop: &Shop, count: usize) -> Vec<Order> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shop/data");
     let articles = worker::catalogue_file::read(&data.join("products.csv")).unwrap();

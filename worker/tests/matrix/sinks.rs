@@ -1,7 +1,7 @@
-//! Cells of the sinks that tell customers: the database fails before and after the effect, the mail
-//! server refuses, cuts or hangs, and a transaction fails that has taken a number.
+//! Cells of the sinks for customers: the database fails before and after the effect, the mail
+//! server rejects, cuts or hangs, and a transaction that has taken a number fails.
 //!
-//! Each has an order of its own, which is sold, and a mail server of its own.
+//! Each cell has its own sold order, and its own mail server.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -20,10 +20,10 @@ use crate::run::{Manner, order_on};
 use crate::support::{Shop, ended};
 use crate::told::{as_relay, documents, invoices, mail_sink, messages, send_all, sender};
 
-/// The domain of their mails, by which they are told from those of all other cells.
+/// The domain of these cells' mails, which distinguishes them from those of other cells.
 const DOMAIN: &str = "cells.example";
 
-/// Which sink.
+/// The sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
     Mail,
@@ -31,7 +31,7 @@ pub enum Row {
 }
 
 impl Row {
-    /// What the table calls it.
+    /// The name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mail => "mail",
@@ -40,7 +40,7 @@ impl Row {
     }
 }
 
-/// A cell, and what is wrong with it, if anything is.
+/// A cell, and what is wrong with it, if anything.
 pub struct SinkOutcome {
     pub row: Row,
     pub trouble: Trouble,
@@ -65,7 +65,7 @@ const CELLS: [(Row, Trouble); 9] = [
     (Row::Invoice, Trouble::Breaks),
 ];
 
-/// Runs the cells one after the other: what goes wrong in the database goes wrong for all.
+/// Runs the cells one after the other: a fault of the database affects all of them.
 pub async fn run(shop: &Shop, only: Option<&str>, manner: Manner) -> Vec<SinkOutcome> {
     let mut outcomes = Vec::new();
     for (row, trouble) in CELLS {
@@ -98,7 +98,8 @@ async fn through(shop: &Shop, row: Row, trouble: Trouble) {
     }
 }
 
-/// Does something while the database refuses all new rows of a table that are not so.
+/// Does something while the database rejects all new rows of a table that do not satisfy a
+/// condition.
 async fn while_only<T>(db: &PgPool, table: &str, are: &str, done: impl Future<Output = T>) -> T {
     let alter = async |change: &str| {
         let statement = AssertSqlSafe(format!("alter table {table} {change}"));
@@ -110,15 +111,15 @@ async fn while_only<T>(db: &PgPool, table: &str, are: &str, done: impl Future<Ou
     done
 }
 
-/// A database that does not answer any more.
+/// An unavailable database.
 async fn away(db: &PgPool) -> PgPool {
     let away = as_relay(db);
     away.close().await;
     away
 }
 
-/// An order whose mails are sent by a server that goes wrong: the confirmation is sent at least once,
-/// the mail about its parcel at most once.
+/// An order whose mails go through a faulty server: the confirmation is sent at least once, the
+/// mail about its parcel at most once.
 struct Post {
     db: PgPool,
     order: OrderId,
@@ -144,7 +145,7 @@ impl Post {
             };
             assert!(behind.iter().all(|it| *it == Verdict::NotTried), "{verdicts:?}");
         }
-        // The answer to the first is lost, so they are delivered again, by another process.
+        // The first answer is lost, so the messages are delivered again by another process.
         for _ in 0..2 {
             let verdicts = mail_sink(as_relay(&self.db), DOMAIN).deliver(&self.messages).await;
             assert!(verdicts.contains(&Verdict::Delivered), "{verdicts:?}");
@@ -175,7 +176,7 @@ impl Post {
             self.ends_as(&lost).await;
         } else {
             assert_eq!(trouble, Trouble::Hangs);
-            // It takes the connection, and says nothing.
+            // It accepts the connection, and never answers.
             let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let to_silent = sender(&self.db, silent.local_addr().unwrap().port(), DOMAIN);
             let looked = send_all(&to_silent).await.unwrap();
@@ -185,7 +186,7 @@ impl Post {
         }
     }
 
-    /// Sends until the database refuses what came of a mail.
+    /// Sends until the database rejects the result of a mail.
     async fn sends_while_only(&self, notifications_are: &str) {
         self.time_passes().await;
         let sending = send_all(&self.sender);
@@ -193,7 +194,7 @@ impl Post {
         assert!(sent.is_err(), "{sent:?}");
     }
 
-    /// Whatever waits for a time has waited for it.
+    /// Makes all waiting times expire.
     async fn time_passes(&self) {
         sqlx::query("update mail.notifications set next_try_at = now() where order_id = $1")
             .bind(self.order.uuid())
@@ -208,7 +209,7 @@ impl Post {
         self.stands(expected).await;
     }
 
-    /// What became of both mails, and how often the server has them.
+    /// Asserts the state of both mails, and how often the server has them.
     async fn stands(&self, expected: &[(&str, &str, usize)]) {
         let rows: Vec<(String, String, String)> = sqlx::query_as(
             "select template, state, format('<%s>', message_id) from mail.notifications
@@ -232,7 +233,7 @@ impl Post {
     }
 }
 
-/// The invoice of an order that is sold.
+/// The invoice of a sold order.
 async fn issues(db: &PgPool, order: OrderId, messages: &[Message], trouble: Trouble) {
     let before = numbers_taken(db).await;
     let sink = invoices(as_relay(db), "shipment");
@@ -245,7 +246,7 @@ async fn issues(db: &PgPool, order: OrderId, messages: &[Message], trouble: Trou
         assert!(verdicts.contains(&Verdict::Delivered), "{verdicts:?}");
     } else {
         assert_eq!(trouble, Trouble::Breaks);
-        // The number is taken in the statement before.
+        // The number was taken in the previous statement.
         let are = format!("order_id <> '{order}'");
         let verdicts = while_only(db, "invoices.invoices", &are, sink.deliver(messages)).await;
         let is_refused = |it: &Verdict| matches!(it, Verdict::Refused { .. });
@@ -263,7 +264,7 @@ async fn issues(db: &PgPool, order: OrderId, messages: &[Message], trouble: Trou
     assert_eq!(numbers_taken(db).await, before + 1);
 }
 
-/// How many numbers were taken of all series.
+/// The numbers taken in all series.
 async fn numbers_taken(db: &PgPool) -> i64 {
     let taken = "select coalesce(sum(next_number - 1), 0)::bigint from invoices.series";
     sqlx::query_scalar(taken).fetch_one(db).await.unwrap()

@@ -1,5 +1,5 @@
-//! Stripe's counterpart as the payment provider: what goes wrong there is planned for one order at a
-//! time, and its own account says what an order has paid.
+//! Stripe's counterpart as the payment provider: faults are planned for single orders, and its own
+//! records show what an order has paid.
 
 use std::sync::OnceLock;
 
@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 use crate::cell::{Cell, Trouble};
 use crate::support::Shop;
 
-/// Nobody's: the counterpart takes any.
+/// The counterpart accepts any key.
 const KEY: &str = "sk_test_matrix";
 
-/// The settings under which the launcher's counterpart takes the money, if it has started one.
+/// The settings for the launcher's counterpart, if it was started.
 pub fn settings() -> Option<StripeSettings> {
     let url = std::env::var("ORDERSAGA_STRIPE_URL").ok()?;
     Some(StripeSettings {
         api_key: KEY.parse().unwrap(),
         api_url: Url::parse(&url).unwrap(),
-        // Customers are there to approve what their bank asks them about.
+        // Customers are present to approve payments.
         return_url: Some(Url::parse("https://shop.example/back").unwrap()),
     })
 }
@@ -32,7 +32,7 @@ pub struct Counterpart {
 }
 
 impl Counterpart {
-    /// The one that takes this shop's money, if one does.
+    /// The counterpart that this shop uses, if any.
     pub fn of(shop: &Shop) -> Option<Self> {
         let url = shop.stripe()?.api_url.as_str().trim_end_matches('/').to_owned();
         Some(Self { url })
@@ -43,7 +43,7 @@ impl Counterpart {
         HTTP.get_or_init(|| runtime::http::client_builder().no_proxy().build().unwrap())
     }
 
-    /// The next request about the order's payment goes wrong.
+    /// Makes the next request about the order's payment fail.
     pub async fn goes_wrong(&self, order: OrderId, trouble: &Value) {
         let mut planned = trouble.clone();
         if planned["path"].is_null() {
@@ -55,7 +55,7 @@ impl Counterpart {
         assert!(told.status().is_success(), "{planned}: {}", told.status());
     }
 
-    /// The customer approves the order's payment, if their bank asks them; whether it does.
+    /// The customer approves the order's payment, if the bank asks. Returns whether it did.
     pub async fn approves(&self, order: OrderId) -> bool {
         let payments = self.payments(order).await;
         let Some(asked) = payments.iter().find(|one| one["status"] == "requires_action") else {
@@ -67,7 +67,7 @@ impl Counterpart {
         answer.status().is_success()
     }
 
-    /// How many payments the order has that hold its customer's money, or have taken it.
+    /// The number of the order's payments that are authorised or captured.
     pub async fn standing(&self, order: OrderId) -> i64 {
         let stands = |payment: &&Value| match payment["status"].as_str().unwrap() {
             "requires_capture" => true,
@@ -78,12 +78,12 @@ impl Counterpart {
         i64::try_from(payments.iter().filter(stands).count()).unwrap()
     }
 
-    /// The order's next refund is pending.
+    /// Makes the order's next refund pending.
     pub async fn refund_pends(&self, order: OrderId) {
         self.goes_wrong(order, &refund_pends()).await;
     }
 
-    /// Has a bank not carry out a refund of the order that is pending; whether there is one.
+    /// Makes a pending refund of the order fail at the bank; returns whether there is one.
     pub async fn refund_fails(&self, order: OrderId) -> bool {
         let refunds = self.refunds(order).await;
         let Some(pending) = refunds.iter().find(|refund| refund["status"] == "pending") else {
@@ -96,7 +96,7 @@ impl Counterpart {
         true
     }
 
-    /// How much of the order's money was given back, in the currency's smallest unit.
+    /// The order's refunded amount, in the currency's smallest unit.
     pub async fn given_back(&self, order: OrderId) -> i64 {
         let refunds = self.refunds(order).await;
         let given = refunds.iter().filter(|refund| refund["status"] != "failed");
@@ -115,13 +115,13 @@ impl Counterpart {
         all
     }
 
-    /// Every payment that was ever opened for the order, whether or not the shop knows of it.
+    /// Every payment ever created for the order, known to the shop or not.
     async fn payments(&self, order: OrderId) -> Vec<Value> {
         let answer = Self::http().get(format!("{}/_proxy/payments/{order}", self.url)).send().await;
         answer.unwrap().json().await.unwrap()
     }
 
-    /// The requests that stripe-mock has refused so far.
+    /// The requests that stripe-mock has rejected so far.
     pub async fn refused(&self) -> Vec<Value> {
         let answer = Self::http().get(format!("{}/_proxy/judgements", self.url)).send().await;
         let judged: Value = answer.unwrap().json().await.unwrap();
@@ -133,19 +133,19 @@ fn refund_pends() -> Value {
     json!({ "method": "POST", "path": "/v1/refunds", "fault": "refund-pends" })
 }
 
-/// Whether the cell says something about this provider that its counterpart can play.
+/// Whether the cell concerns this provider and its counterpart can simulate it.
 pub fn can_play(cell: &Cell) -> bool {
     cell.point.is_of_payments()
         && (is_its_own(cell.trouble) || !cell.is_its_partys_doing())
         && cell.trouble != Trouble::ExpiresEarly
 }
 
-/// Whether the trouble is the provider's, and its counterpart has it.
+/// Whether the fault is the provider's, and its counterpart supports it.
 fn is_its_own(trouble: Trouble) -> bool {
     trouble == Trouble::HintsComeOften || at_stripe(trouble).is_some()
 }
 
-/// What the provider does with the next request, where the sandbox would do the like.
+/// The fault of the provider's next request, equivalent to the sandbox's.
 pub fn at_stripe(trouble: Trouble) -> Option<Value> {
     if trouble == Trouble::AnswersHtml {
         Some(json!({ "fault": { "html-page": 200 } }))
@@ -164,7 +164,7 @@ pub fn at_stripe(trouble: Trouble) -> Option<Value> {
     }
 }
 
-/// The card with which an order is paid that has this trouble.
+/// The card that triggers this fault.
 pub fn card(trouble: Option<Trouble>) -> PaymentToken {
     let asks = matches!(trouble, Some(Trouble::NeedsCustomer | Trouble::CustomerIsGone));
     let name = if asks { "pm_card_authenticationRequired" } else { "pm_card_visa" };

@@ -1,9 +1,9 @@
-//! What a customer is told of an order, and gets as invoice: made by sinks of the relay from the
-//! order's messages, outside its workflow.
+//! A customer's mails and invoices of an order: produced by sinks of the relay from the order's
+//! messages, outside its workflow.
 //!
-//! Of every cell, the messages are taken again and again, cut after each of them, as by a relay that
-//! dies between an effect and its own record of it. Then there are the mails and documents that the
-//! order's end asks for, each once. What goes wrong in the sinks themselves is in [`crate::sinks`].
+//! For every cell, the messages are delivered repeatedly, interrupted after each of them, as by a
+//! relay that dies between an effect and recording it. Afterwards each mail and document that the
+//! order's end requires exists once. Faults of the sinks themselves are in [`crate::sinks`].
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -27,16 +27,16 @@ use crate::cell::Course;
 use crate::mail_server::MailServer;
 use crate::support::Shop;
 
-/// The domain of the mails of all cells but those of the sinks themselves.
+/// The domain of all cells' mails except those of the sinks' cells.
 const DOMAIN: &str = "shop.example";
 
-/// Whoever tells: with the rights of the relay alone.
+/// The sinks, with only the relay's rights.
 struct Sinks {
     mail: MailSink,
-    /// Issue an invoice once the parcel is handed over, or once the payment is taken.
+    /// Issue an invoice on shipment, or on payment.
     at_shipment: Invoices,
     at_payment: Invoices,
-    /// One sends at a time, so that once nothing is due, an order's mails are settled.
+    /// One sender at a time, so that an order's mails are settled once nothing is due.
     sender: Mutex<Sender>,
     server: MailServer,
 }
@@ -64,12 +64,12 @@ async fn sinks(shop: &Shop) -> &'static Sinks {
     SINKS.get_or_init(open).await
 }
 
-/// The database, with the rights of the relay alone.
+/// The database, with only the relay's rights.
 pub fn as_relay(db: &PgPool) -> PgPool {
     testkit::as_role(db, "ordersaga_relay")
 }
 
-/// The sink of mails. Of those that are sent, one kind is sent once at most.
+/// The sink of mails. One kind of mail may be sent at most once.
 pub fn mail_sink(db: PgPool, domain: &str) -> MailSink {
     MailSink::new(db, domain.to_owned(), vec![MailTemplate::Shipped], vec![])
 }
@@ -80,7 +80,7 @@ struct Program {
     invoices: InvoiceArgs,
 }
 
-/// The sink of invoices of a British shop, which issues them at this moment.
+/// The sink of invoices of a British shop, which issues them at this point.
 pub fn invoices(db: PgPool, at: &str) -> Invoices {
     let at = format!("--invoice-at={at}");
     let settings = [
@@ -97,7 +97,7 @@ pub fn invoices(db: PgPool, at: &str) -> Invoices {
     Invoices::open(&settings, db).unwrap().unwrap()
 }
 
-/// Sends to the mail server at this port.
+/// Sends to the mail server on this port.
 pub fn sender(db: &PgPool, port: u16, domain: &str) -> Sender {
     let server = Server {
         host: "127.0.0.1".to_owned(),
@@ -123,7 +123,7 @@ pub fn sender(db: &PgPool, port: u16, domain: &str) -> Sender {
     Sender::new(as_relay(db), Arc::new(templates), sending)
 }
 
-/// Sends until nothing is due, or the server takes nothing, or the database fails.
+/// Sends until nothing is due, or the server accepts nothing, or the database fails.
 pub async fn send_all(sender: &Sender) -> Result<Looked, sqlx::Error> {
     loop {
         let looked = Box::pin(sender.send_next(Channel::Mail)).await?;
@@ -133,7 +133,7 @@ pub async fn send_all(sender: &Sender) -> Result<Looked, sqlx::Error> {
     }
 }
 
-/// An order's messages, in their order.
+/// An order's messages, in order.
 pub async fn messages(db: &PgPool, order: OrderId) -> Vec<Message> {
     type Row = (i64, String, String, String, i32, String, String, DateTime<Utc>);
     let rows: Vec<Row> = sqlx::query_as(
@@ -171,8 +171,8 @@ pub async fn messages(db: &PgPool, order: OrderId) -> Vec<Message> {
     messages.collect()
 }
 
-/// What is wrong with what was told of a cell's order, which has ended, if anything is. Invoices of
-/// orders that unwind are issued at the payment, so that there is something to take back.
+/// What is wrong with the mails and documents of a cell's ended order, if anything. Invoices of
+/// orders that unwind are issued on payment, so that there is something to reverse.
 pub async fn complaint(shop: &Shop, order: OrderId, course: Course) -> Option<String> {
     let sinks = sinks(shop).await;
     let invoices = if course.unwinds() { &sinks.at_payment } else { &sinks.at_shipment };
@@ -202,8 +202,8 @@ pub async fn complaint(shop: &Shop, order: OrderId, course: Course) -> Option<St
     }
 }
 
-/// Takes the messages, cut after each of them, and everything before once more. What the sink does
-/// not take, if there is anything.
+/// Delivers the messages, interrupted after each of them and repeated from the start. Returns the
+/// verdict on a message that the sink does not accept, if any.
 async fn hears(sink: &dyn Sink, messages: &[Message]) -> Option<Verdict> {
     for cut in 1..=messages.len() {
         let verdicts = sink.deliver(&messages[..cut]).await;
@@ -216,11 +216,11 @@ async fn hears(sink: &dyn Sink, messages: &[Message]) -> Option<Verdict> {
     None
 }
 
-/// How an order has ended, as far as its customer is told.
+/// How an order has ended, as far as its customer is informed.
 #[derive(sqlx::FromRow)]
 struct End {
     status: String,
-    /// What was taken of the customer's money, and what refunds have given back.
+    /// The captured amount, and the amounts refunded.
     captured: Decimal,
     given_back: Decimal,
     refunds: i64,
@@ -249,7 +249,7 @@ impl End {
     }
 }
 
-/// The mails of the order's end were sent, and what was taken back before it was told was not.
+/// Checks that the mails of the order's end were sent, and none that no longer holds.
 async fn mails_amiss(shop: &Shop, order: OrderId, end: &End) -> Option<String> {
     let made: Vec<(String, String)> = sqlx::query_as(
         "select template, state from mail.notifications where order_id = $1
@@ -274,8 +274,8 @@ async fn mails_amiss(shop: &Shop, order: OrderId, end: &End) -> Option<String> {
     (!is_right).then(|| format!("mails {made:?}, not {expected:?}"))
 }
 
-/// An order that stands has one invoice of its charge, and one credit note for each refund; what was
-/// invoiced and is taken back has one of each, and anything else none.
+/// A completed order has one invoice of its charge, and one credit note for each refund; an order
+/// that was invoiced and reversed has one of each, and any other has none.
 async fn documents_amiss(
     shop: &Shop,
     order: OrderId,
@@ -311,7 +311,7 @@ pub async fn documents(db: &PgPool, order: OrderId) -> Vec<(String, Decimal)> {
     .unwrap()
 }
 
-/// What is wrong over all cells: a mail that the mail server has not once, or a series with a gap.
+/// Checks over all cells: every mail is at the mail server once, and no series has a gap.
 pub async fn complaints(shop: &Shop) -> Vec<String> {
     let mut arrived: BTreeMap<String, i64> = BTreeMap::new();
     for id in sinks(shop).await.server.kept().iter().flat_map(|mail| mail.headers("Message-ID")) {

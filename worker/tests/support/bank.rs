@@ -1,4 +1,4 @@
-//! A bank, by its statements, and customers who transfer what they are asked for.
+//! A bank, simulated by its statements, and customers who transfer what they are asked for.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use worker::bank::tell_news;
 
 const SHOPS_OWN: &str = "GB82WEST12345698765432";
 
-/// Where customers transfer to.
+/// The account that customers transfer to.
 pub fn account() -> BankAccount {
     BankAccount { iban: Iban::parse(SHOPS_OWN).unwrap(), holder: "The Shop".to_owned() }
 }
 
-/// What the customer of an order writes on the transfer.
+/// The reference that an order's customer writes on the transfer.
 pub fn reference(order: &Order) -> String {
     CreditorReference::of(&order.key(StepName::AuthorisePayment).to_string()).to_string()
 }
 
-/// An entry of a statement: so many pounds, which the bank knows by this name.
+/// An entry of a statement over this amount in pounds, with the bank's reference.
 pub fn transfer(name: &str, pounds: Decimal, text: &str) -> String {
     format!(
         r#"<Ntry><Amt Ccy="GBP">{pounds}</Amt><CdtDbtInd>CRDT</CdtDbtInd>
@@ -35,7 +35,7 @@ pub fn transfer(name: &str, pounds: Decimal, text: &str) -> String {
     )
 }
 
-/// A statement with these entries is taken in.
+/// Imports a statement with these entries.
 pub async fn take_in(db: &PgPool, entries: &str) -> Imported {
     let file = format!(
         "<Document><BkToCstmrStmt><Stmt><Id>S1</Id>
@@ -50,8 +50,8 @@ const AWAITED: &str = "select reference, amount from bank.payments
         where order_events.order_id = payments.order_id and type = 'payment.awaiting-customer'
     )";
 
-/// Customers who transfer whatever they are asked for, as soon as the order's record says so: every
-/// order takes the same way then, and makes the same calls. Never comes to an end by itself.
+/// Customers who transfer the requested amount as soon as the order's record asks for it, so that
+/// every order has the same course and the same calls. Never returns.
 pub async fn pay_whatever_is_awaited(db: PgPool, client: Client) {
     let mut looks = interval(Duration::from_millis(100));
     loop {

@@ -1,10 +1,9 @@
-//! Faults by order, activity and call: how the outside world fails, on demand.
+//! Planned faults by order, activity and call site: they simulate failures of the outside world.
 //!
-//! An activity is called at several *sites* of an order's life; a site is told by its number
-//! among the activity's calls, whose repeats are the same call. A fault begins at its site and
-//! lasts as long as its kind says; then it is the turn of the next one planned, so that any
-//! attempt can be made to fail in any way. All of this stands in the tests; no release build
-//! knows it.
+//! An activity is called at several *sites* in an order's life, numbered by its distinct calls;
+//! retries belong to the same site. A fault begins at its site and lasts as its kind says; then the
+//! next planned one begins, so that any attempt can fail in any way. This exists only in tests, not
+//! in release builds.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,43 +21,43 @@ use temporalio_sdk::interceptors::{
 };
 use tokio::sync::watch;
 
-/// What goes wrong with an activity.
+/// A fault of an activity.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The business says no; nothing takes effect.
+    /// A business rejection, without effect.
     Refused(Rejection),
-    /// Nobody answers, so many times; nothing takes effect.
+    /// Unavailable this many times, without effect.
     Unavailable(u32),
-    /// It takes effect, but the answer is lost, so many times.
+    /// Takes effect, but the answer is lost, this many times.
     AnswerLost(u32),
-    /// It takes effect, but a proxy answers in the party's place, and makes no sense, so many times.
-    /// The party is asked again for minutes.
+    /// Takes effect, but a proxy returns an invalid answer, this many times. The party is retried
+    /// for minutes.
     InvalidAnswer(u32),
-    /// A bug, so many times; nothing takes effect.
+    /// A bug, this many times, without effect.
     Broken(u32),
-    /// It takes effect, and what it answers cannot be read, so many times.
+    /// Takes effect, and returns an undecodable answer, this many times.
     Garbled(u32),
-    /// It takes effect, and its answer is larger than Temporal takes, so many times.
+    /// Takes effect, and returns an answer larger than Temporal's limit, this many times.
     TooLarge(u32),
-    /// One attempt takes effect ten times slower than it would.
+    /// One attempt takes ten times as long as usual.
     Slow,
-    /// The first attempt hangs until it has timed out and the second begins; then both run at
-    /// once.
+    /// The first attempt hangs until it has timed out and the second begins; then both run
+    /// concurrently.
     Overlap,
     /// The first attempt hangs, and runs only after its gate is opened.
     Late(Gate),
     /// Every attempt hangs, and runs only after the gate is opened.
     Hangs(Gate),
-    /// The first attempt stops before it takes effect, until its gate is opened.
+    /// The first attempt waits at its gate before its effect.
     HeldBefore(Gate),
-    /// The first attempt stops between its effect and its answer, until its gate is opened.
+    /// The first attempt waits at its gate between its effect and its answer.
     HeldAfter(Gate),
 }
 
-/// Always, as far as a test can see.
+/// Always, for a test's purposes.
 pub const FOR_EVER: u32 = u32::MAX;
 
-/// Where an attempt stops until it is let go.
+/// A gate at which an attempt waits until it is opened.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Passage>);
 
@@ -76,7 +75,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Waits until the attempt stands before the gate.
+    /// Waits until the attempt has reached the gate.
     pub async fn reached(&self) {
         until(&self.0.reached).await;
     }
@@ -98,27 +97,27 @@ impl Gate {
 }
 
 async fn until(flag: &watch::Sender<bool>) {
-    // The gate holds the sender for as long as anybody waits.
+    // The gate keeps the sender alive while anything waits.
     flag.subscribe().wait_for(|raised| *raised).await.unwrap();
 }
 
-/// The faults planned for the orders of a shop, and the calls that were made.
+/// The planned faults of a shop's orders, and the calls made.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Orders>>);
 
 type Orders = BTreeMap<String, BTreeMap<String, Calls>>;
 
-/// What a call and its repeats have in common.
+/// The identity of a call and its retries.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Call {
-    /// Whether it is made the quick way.
+    /// Whether it is a quick attempt.
     is_local: bool,
-    /// Told by the workflow, so it is the same in every run of it.
+    /// Assigned by the workflow, so it is the same in every run.
     id: String,
 }
 
 impl Call {
-    /// The call that is being made.
+    /// The call in progress.
     pub fn of(info: &ActivityInfo) -> Self {
         Self { is_local: info.is_local, id: info.activity_id.clone() }
     }
@@ -132,11 +131,11 @@ impl Call {
 #[derive(Debug, Default)]
 struct Calls {
     made: Vec<Call>,
-    /// What is to go wrong, one after the other.
+    /// The planned faults, in order.
     planned: Vec<Planned>,
-    /// Open once a second attempt has begun.
+    /// Opened once a second attempt has begun.
     second: Gate,
-    /// Attempts under way.
+    /// Attempts in progress.
     running: watch::Sender<usize>,
 }
 
@@ -148,7 +147,7 @@ struct Planned {
     attempts: u32,
 }
 
-/// Counts an attempt as long as it is under way.
+/// Counts an attempt while it is in progress.
 struct Running(watch::Sender<usize>);
 
 impl Running {
@@ -165,18 +164,18 @@ impl Drop for Running {
 }
 
 impl Faults {
-    /// From now on the order's activity goes wrong, wherever it is called.
+    /// Makes the order's activity fail from now on, at any call site.
     pub fn plan(&self, order: OrderId, activity: &str, fault: Fault) {
         self.plan_at(order, activity, 0, fault);
     }
 
-    /// The order's activity goes wrong from its `site`th call on, counted from 0, once whatever
-    /// was planned for it before is over.
+    /// Makes the order's activity fail from its `site`th call on, counted from 0, after all faults
+    /// planned before.
     pub fn plan_at(&self, order: OrderId, activity: &str, site: usize, fault: Fault) {
         self.plan_in(&order.workflow_id(), activity, site, fault);
     }
 
-    /// From now on the refund's activity goes wrong.
+    /// Makes the refund's activity fail from now on.
     pub fn plan_for_refund(&self, refund: RefundId, activity: &str, fault: Fault) {
         self.plan_in(&refund.workflow_id(), activity, 0, fault);
     }
@@ -187,19 +186,19 @@ impl Faults {
         self.calls(workflow, activity, |calls| calls.planned.push(planned));
     }
 
-    /// From now on the order's activity goes right.
+    /// Removes the faults of the order's activity.
     pub fn heal(&self, order: OrderId, activity: &str) {
         self.calls(&order.workflow_id(), activity, |calls| calls.planned.clear());
     }
 
-    /// From now on everything goes right for the order.
+    /// Removes all faults of the order.
     pub fn heal_order(&self, order: OrderId) {
         for calls in self.orders().entry(order.workflow_id()).or_default().values_mut() {
             calls.planned.clear();
         }
     }
 
-    /// Lets every attempt go on that still hangs, and waits until it has come to its end.
+    /// Releases all hanging attempts, and waits until they have finished.
     pub async fn drain(&self, order: OrderId, activity: &str) {
         self.drain_in(&order.workflow_id(), activity).await;
     }
@@ -222,14 +221,14 @@ impl Faults {
         running.wait_for(|running| *running == 0).await.unwrap();
     }
 
-    /// Stops the order's activity before it takes effect.
+    /// Holds the order's activity before its effect.
     pub fn hold(&self, order: OrderId, activity: &str) -> Gate {
         let gate = Gate::default();
         self.plan(order, activity, Fault::HeldBefore(gate.clone()));
         gate
     }
 
-    /// Every activity that the order has called, and its calls, site by site.
+    /// Every activity called by the order, with its calls by site.
     pub fn calls_of(&self, order: OrderId) -> BTreeMap<String, Vec<Call>> {
         self.calls_in(&order.workflow_id())
     }
@@ -253,7 +252,7 @@ impl Faults {
 }
 
 impl Calls {
-    /// What goes wrong with this attempt.
+    /// The fault of this attempt.
     fn attempted(&mut self, call: Call) -> Option<Fault> {
         if !self.made.contains(&call) {
             self.made.push(call);
@@ -265,7 +264,7 @@ impl Calls {
 }
 
 impl Planned {
-    /// What it does to the next attempt, if it is not over.
+    /// The effect on the next attempt, unless the fault is over.
     fn meets(&mut self, second: &Gate) -> Option<Fault> {
         self.attempts = self.attempts.saturating_add(1);
         let now = self.fault.clone();
@@ -350,10 +349,10 @@ impl ActivityInboundInterceptor for Faults {
     }
 }
 
-/// A gRPC message is refused above 4 MB, and a payload above 2 MB.
+/// gRPC rejects messages above 4 MB, and Temporal payloads above 2 MB.
 const LARGER_THAN_TEMPORAL_TAKES: usize = 5 << 20;
 
-/// An answer of another type than the activity's.
+/// An answer of the wrong type.
 fn of_another_type(answer: String) -> Box<dyn ActivityExecutionValue> {
     Box::new(answer)
 }

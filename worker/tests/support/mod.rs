@@ -1,5 +1,5 @@
-//! A shop in a test: a real Temporal server and a real database of its own, the real worker, and
-//! a way to make any activity of any order go wrong.
+//! A shop in a test: its own real Temporal server and database, the real worker, and planned faults
+//! for any activity of any order.
 
 #![allow(
     dead_code,
@@ -65,7 +65,7 @@ use workflows::order::{
     signal_payload,
 };
 
-/// An order's workflow, to be asked and told.
+/// The handle of an order's workflow.
 pub type OrderHandle = WorkflowHandle<Client, <OrderSaga as WorkflowImplementation>::Run>;
 
 /// A shop that is open.
@@ -74,25 +74,25 @@ pub struct Shop {
     pub client: Client,
     pub faults: Faults,
     server: testkit::Server,
-    /// Where the server listens.
+    /// The server's address.
     address: String,
-    /// What its workers run.
+    /// The code that its workers run.
     code: Code,
-    /// Who carries the workflows, and who does the patient work of the parties.
+    /// The workers for workflows, and those for patient attempts at the parties.
     workflows: Option<Workers>,
     parties: Option<Workers>,
 }
 
-/// Workers that serve until they are told to stop.
+/// Workers that serve until they are stopped.
 pub struct Workers {
     stop: watch::Sender<bool>,
-    /// Which queues are served at this moment.
+    /// The queues that are currently served.
     serving: watch::Receiver<BTreeMap<&'static str, bool>>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Workers {
-    /// Waits until so many queues are served.
+    /// Waits until this many queues are served.
     pub async fn serve(&self, queues: usize) {
         let mut serving = self.serving.clone();
         let are_served = |serving: &BTreeMap<_, bool>| {
@@ -118,17 +118,17 @@ fn copy_of(from: &str, to: &str) -> String {
     format!("create database \"{to}\" template \"{from}\"")
 }
 
-/// What the sandboxes keep stands for what a real provider and carrier keep elsewhere.
+/// The sandboxes' tables stand for records of an external provider and carrier.
 const THE_PARTIES_OWN: [&str; 3] =
     ["sandbox_provider.payments", "sandbox_provider.refunds", "sandbox_carrier.shipments"];
 
-/// Runs a statement that needs a connection to another database than the shop's.
+/// Runs a statement on a connection to another database than the shop's.
 async fn run(options: &PgConnectOptions, statement: String) {
     let mut connection = options.clone().database("postgres").connect().await.unwrap();
     connection.execute(AssertSqlSafe(statement)).await.unwrap();
 }
 
-/// Where an order stands, by its record.
+/// The state of an order on record.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct OnRecord {
     pub status: String,
@@ -145,19 +145,19 @@ pub struct OnRecord {
 pub struct Traces {
     goods_held: i64,
     goods_sold: i64,
-    /// Payments that were not given back, in the provider's own records.
+    /// Payments that were not refunded, in the provider's own records.
     pub payments: i64,
     has_balance: bool,
-    /// Whether the customer has paid for something that was not handed over.
+    /// Whether the customer has paid for something that was not shipped.
     pub is_owed: bool,
-    /// Parcels that were not called off, in the carrier's own records.
+    /// Parcels that were not cancelled, in the carrier's own records.
     pub parcels: i64,
     /// Reviews that still wait for a person.
     reviews: i64,
 }
 
 impl Traces {
-    /// What an order leaves that was completed.
+    /// The traces of a completed order.
     pub fn of_a_sale() -> Self {
         Self { goods_sold: 1, payments: 1, has_balance: true, parcels: 1, ..Self::default() }
     }
@@ -170,19 +170,19 @@ const ARTICLES: [(&str, &str, &str); 3] = [
     ("84077", "WORLD WAR 2 GLIDERS ASSTD DESIGNS", "0.29"),
 ];
 
-/// What each article cost, in percent of its price.
+/// The cost of each article, in percent of its price.
 pub const COST_PERCENT: u32 = 60;
 
-/// Pieces of each article that a shop opens with.
+/// The initial stock of each article.
 pub const ON_HAND: u32 = 100_000;
 
 impl Shop {
-    /// Opens a shop on a database of its own, with the code of today.
+    /// Opens a shop with its own database and the current code.
     pub async fn open(db: PgPool) -> Self {
         Self::open_with(Code::default(), db).await
     }
 
-    /// The same, whose workers run this.
+    /// The same with workers that run this code.
     pub async fn open_with(code: Code, db: PgPool) -> Self {
         stock_up(&db).await;
         let (server, address) = testkit::server().await;
@@ -192,14 +192,14 @@ impl Shop {
         Self { db, client, faults, server, address, code, workflows, parties }.with_workers()
     }
 
-    /// The same, with workers for every queue.
+    /// The same with workers for every queue.
     fn with_workers(mut self) -> Self {
         self.workflows = Some(self.serve(&[Queue::Orders]));
         self.parties = Some(self.serve(&[Queue::Payments, Queue::Fulfilment]));
         self
     }
 
-    /// How Stripe takes the money, if it does and not the sandbox.
+    /// The settings for Stripe, if it is the provider.
     pub fn stripe(&self) -> Option<&StripeSettings> {
         self.code.stripe.as_ref()
     }
@@ -208,7 +208,7 @@ impl Shop {
         serve_as(self.code.clone(), &self.db, &self.client, self.faults.clone(), queues)
     }
 
-    /// Does something while nobody carries the workflows.
+    /// Does something while there are no workflow workers.
     pub async fn without_workflow_workers(mut self, something: impl AsyncFnOnce(&Faults)) -> Self {
         stop(self.workflows.take()).await;
         something(&self.faults).await;
@@ -216,7 +216,7 @@ impl Shop {
         self
     }
 
-    /// A copy of the shop's database as it is now, while nobody is connected to it.
+    /// Makes a copy of the shop's database, while there are no connections.
     pub async fn back_up(mut self) -> (Self, Backup) {
         self.close_database().await;
         let options = PgConnectOptions::clone(&self.db.connect_options());
@@ -226,7 +226,7 @@ impl Shop {
         (self.open_database().await, backup)
     }
 
-    /// Sets the database back. What provider and carrier know stays: their records are not the
+    /// Restores the copy, except for the provider's and the carrier's records, which are not the
     /// shop's.
     pub async fn set_back_to(mut self, backup: Backup) -> Self {
         let mut theirs = Vec::new();
@@ -267,7 +267,7 @@ impl Shop {
         self.with_workers()
     }
 
-    /// From now on nobody serves any queue but whoever comes from outside.
+    /// Stops all workers of the shop; only a test's own workers serve queues from now on.
     pub async fn send_workers_home(&mut self) {
         stop(self.workflows.take()).await;
         stop(self.parties.take()).await;
@@ -278,15 +278,15 @@ impl Shop {
         self.code.bank.is_some()
     }
 
-    /// Starts an order's workflow, as the starter does.
+    /// Starts an order's workflow like the starter.
     ///
-    /// A workflow task keeps Temporal's own time limit: with a shorter one, a debug build of the
-    /// SDK panics where a release build only logs that a busy machine was late.
+    /// A workflow task keeps Temporal's default timeout: with a shorter one, a debug build of the
+    /// SDK panics when a busy machine is late, where a release build only logs it.
     pub async fn place(&self, order: &Order) -> OrderHandle {
         self.place_within(order, None).await
     }
 
-    /// The same, with a time limit for each workflow task.
+    /// The same with a timeout for each workflow task.
     pub async fn place_within(&self, order: &Order, task: Option<Duration>) -> OrderHandle {
         self.put_on_record(order).await;
         let handle = self.launch(order, task).await;
@@ -298,12 +298,12 @@ impl Shop {
         handle
     }
 
-    /// Puts an order on record, as the starter does; it is still to be launched.
+    /// Records an order like the starter, with its launch pending.
     pub async fn put_on_record(&self, order: &Order) {
         put_on_record(&self.db, order, &serde_json::to_value(order.placed()).unwrap()).await;
     }
 
-    /// Starts the workflow of an order that is on record, or is not.
+    /// Starts the workflow of an order, whether or not it is on record.
     pub async fn launch(&self, order: &Order, task: Option<Duration>) -> OrderHandle {
         let attributes = search_attributes_at_start(&order.customer_id, order.totals.total);
         let options = WorkflowStartOptions::new(Queue::Orders.name(), order.order_id.workflow_id())
@@ -314,7 +314,7 @@ impl Shop {
         self.client.start_workflow(OrderSaga::run, start, options).await.unwrap()
     }
 
-    /// Places orders at once and waits for all to end.
+    /// Places orders concurrently and waits until all have ended.
     pub async fn see_off(&self, orders: &[Order]) -> Vec<OrderStatus> {
         join_all(orders.iter().map(|order| async {
             let handle = self.place(order).await;
@@ -323,15 +323,15 @@ impl Shop {
         .await
     }
 
-    /// Waits until this event of the order is on record. A test that waits in vain is ended by
-    /// the runner.
+    /// Waits until this event of the order is recorded. The test runner ends a test that waits
+    /// forever.
     pub async fn until_event(&self, order: OrderId, event: &str) {
         while !self.events_on_record(order).await.iter().any(|recorded| recorded == event) {
             tokio::task::yield_now().await;
         }
     }
 
-    /// The types of the order's events, first to last.
+    /// The types of the order's events, in order.
     pub async fn events_on_record(&self, order: OrderId) -> Vec<String> {
         sqlx::query_scalar(
             "select type from orders.order_events where order_id = $1 order by sequence",
@@ -342,7 +342,7 @@ impl Shop {
         .unwrap()
     }
 
-    /// The data of the order's events of one type, first to last.
+    /// The data of the order's events of one type, in order.
     pub async fn data_of(&self, order: OrderId, event: &str) -> Vec<Value> {
         sqlx::query_scalar(
             "select data from orders.order_events
@@ -355,8 +355,7 @@ impl Shop {
         .unwrap()
     }
 
-    /// From now on this call to the carrier goes wrong in this way for the order's parcel, whoever
-    /// asks.
+    /// Makes this call to the carrier fail in this way for the order's parcel from now on.
     pub async fn carrier_fails(&self, order: &Order, call: &str, behaviour: &str) {
         sqlx::query(
             "insert into sandbox_carrier.behaviours (call, whom, behaviour) values ($1, $2, $3)",
@@ -369,7 +368,7 @@ impl Shop {
         .unwrap();
     }
 
-    /// From now on this call to the carrier goes right for the order's parcel.
+    /// Makes this call to the carrier succeed for the order's parcel from now on.
     pub async fn carrier_recovers(&self, order: &Order, call: &str) {
         sqlx::query("delete from sandbox_carrier.behaviours where whom = $1 and call = $2")
             .bind(order.order_id.to_string())
@@ -379,7 +378,7 @@ impl Shop {
             .unwrap();
     }
 
-    /// The carrier calls off by itself whatever it was to fetch.
+    /// The carrier cancels all shipments that it has not fetched.
     pub async fn carrier_calls_off(&self) {
         sqlx::query(
             "update sandbox_carrier.shipments set state = 'cancelled', cancelled_at = now()",
@@ -389,7 +388,7 @@ impl Shop {
         .unwrap();
     }
 
-    /// The goods have been held for the order as long as the shop holds them.
+    /// Expires the order's reservation.
     pub async fn reservation_is_over(&self, order: &Order) {
         sqlx::query("update inventory.reservations set expires_at = now() where order_id = $1")
             .bind(order.order_id.uuid())
@@ -398,7 +397,7 @@ impl Shop {
             .unwrap();
     }
 
-    /// From now on the provider refunds what it answered without sense for.
+    /// The provider makes the refunds that it gave invalid answers to.
     pub async fn provider_mends_refunds(&self) {
         sqlx::query(
             "insert into sandbox_provider.repairs (idempotency_key)
@@ -409,14 +408,14 @@ impl Shop {
         .unwrap();
     }
 
-    /// Waits until the order's workflow says so of itself.
+    /// Waits until the order's view satisfies a condition.
     pub async fn until_view(&self, handle: &OrderHandle, is_so: impl Fn(&OrderView) -> bool) {
         while !is_so(&self.view(handle).await) {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Waits until the order's workflow waits for a person's decision, and answers about what.
+    /// Waits until the order's workflow waits for a person's decision, and returns about what.
     pub async fn until_needs_attention(&self, handle: &OrderHandle) -> WaitingFor {
         self.until_waiting_for(handle, |_| true).await
     }
@@ -435,16 +434,16 @@ impl Shop {
         }
     }
 
-    /// A person who has everything tried again that waits. Never comes to an end by itself.
+    /// A person who retries everything that waits. Never returns.
     pub async fn retry_whatever_waits(&self, handle: &OrderHandle) -> ! {
         loop {
             let waiting = self.until_needs_attention(handle).await;
-            // The order may have gone on since it was looked at.
+            // The order may have continued since it was checked.
             let _refused = self.decide(handle, &decided(&waiting, Decision::Retry)).await.is_err();
         }
     }
 
-    /// Where the order stands; nothing if it is not on record.
+    /// The order's state; `None` if it is not on record.
     pub async fn on_record(&self, order: OrderId) -> Option<OnRecord> {
         sqlx::query_as(
             "select status, payment_status, fulfilment_status, ending is not null as is_unwinding,
@@ -475,13 +474,13 @@ impl Shop {
         reached.await.unwrap();
     }
 
-    /// A person decides about what the order waits for.
+    /// A person decides what the order waits for.
     pub async fn resolve(&self, handle: &OrderHandle, decision: Decision) {
         let waiting = self.until_needs_attention(handle).await;
         self.decide(handle, &decided(&waiting, decision)).await.unwrap();
     }
 
-    /// A person sends this decision; whether the order takes it.
+    /// A person sends this decision; returns whether the order accepts it.
     pub async fn decide(
         &self,
         handle: &OrderHandle,
@@ -492,12 +491,12 @@ impl Shop {
         update.await.map_err(|error| format!("{error:?}"))
     }
 
-    /// The database with the worker's rights alone, as the commands have it.
+    /// The database with only the worker's rights, as commands use it.
     pub fn db_as_worker(&self) -> PgPool {
         testkit::as_role(&self.db, "ordersaga_worker")
     }
 
-    /// Every invariant that the database and Temporal can show holds.
+    /// Asserts every invariant that the database and Temporal can show.
     pub async fn assert_proven(&self) {
         let db = self.db_as_worker();
         let findings = prove(&db, Some(&self.client)).await.unwrap();
@@ -505,12 +504,13 @@ impl Shop {
         assert!(!findings.iter().any(worker::prove::Finding::is_broken), "{}", table(&findings));
     }
 
-    /// Nothing of the order is left: no goods held or gone, no money, no balance, no parcel.
+    /// Asserts that nothing of the order is left: no reserved or sold goods, no money, no balance,
+    /// no parcel.
     pub async fn assert_clean_slate(&self, order: OrderId) {
         assert_eq!(self.traces(order).await, Traces::default(), "what {order} left behind");
     }
 
-    /// What the order has left behind, here and with the parties.
+    /// What the order has left behind, in the database and at the parties.
     pub async fn traces(&self, order: OrderId) -> Traces {
         sqlx::query_as(
             "with balance as (
@@ -550,12 +550,12 @@ impl Shop {
         .unwrap()
     }
 
-    /// How an order's workflow looks from inside.
+    /// The workflow's own view of the order.
     pub async fn view(&self, handle: &OrderHandle) -> OrderView {
         handle.query(OrderSaga::order, (), Default::default()).await.unwrap()
     }
 
-    /// Where this shop's Temporal server listens.
+    /// The address of this shop's Temporal server.
     pub fn server_address(&self) -> String {
         self.address.clone()
     }
@@ -572,7 +572,7 @@ async fn stop(workers: Option<Workers>) {
     }
 }
 
-/// How the order ended. An order that failed is told by its workflow's failure.
+/// How the order ended. A failed order is reported by its workflow's failure.
 pub async fn ended(handle: &OrderHandle) -> OrderStatus {
     match handle.get_result(WorkflowGetResultOptions::default()).await {
         Ok(OrderOutcome { status, .. }) => status,
@@ -585,7 +585,7 @@ pub fn order() -> Order {
     order_paid_by("tok_visa")
 }
 
-/// The same, which is screened for fraud, with an hour for a person to look at it.
+/// The same with fraud screening, and an hour for a person's review.
 pub fn screened() -> Order {
     screened_paid_by("tok_visa")
 }
@@ -600,7 +600,7 @@ pub fn order_paid_by(token: &str) -> Order {
     order_of(2, token)
 }
 
-/// An order of so many lines of one piece each.
+/// An order of this many lines of one piece each.
 pub fn order_of(lines: usize, token: &str) -> Order {
     let articles = ARTICLES.iter().cycle().take(lines);
     let bought = |(sku, _, price): &(&str, _, &str)| {
@@ -608,7 +608,7 @@ pub fn order_of(lines: usize, token: &str) -> Order {
     };
     let basket: Vec<_> = articles.map(bought).collect();
     Order {
-        // The database keeps microseconds.
+        // The database stores microseconds.
         placed_at: DateTime::<Utc>::from(std::time::SystemTime::now()).trunc_subsecs(6),
         payment_token: PaymentToken::parse(token).unwrap(),
         terms: Terms { patience_seconds: Some(1), ..Terms::default() },
@@ -623,7 +623,7 @@ pub fn decided(waiting: &WaitingFor, decision: Decision) -> Resolution {
     Resolution { step, occurrence, decision, by, why }
 }
 
-/// Puts an order on record as this event of its placing tells it, and leaves it to be launched.
+/// Records an order with this placement event, with its launch pending.
 pub async fn put_on_record(db: &PgPool, order: &Order, placed: &Value) {
     let launch_after = PgInterval { months: 0, days: 1, microseconds: 0 };
     let fingerprint = order.order_id.to_string();
@@ -644,7 +644,7 @@ async fn stock_up(db: &PgPool) {
     activities::catalogue::load(db, &articles, stocking).await.unwrap();
 }
 
-/// Serves the queues with the code of today.
+/// Serves the queues with the current code.
 pub fn serve<I>(db: &PgPool, client: &Client, faults: I, queues: &'static [Queue]) -> Workers
 where
     I: ActivityInboundInterceptor + Clone,
@@ -652,27 +652,27 @@ where
     serve_as(Code::default(), db, client, faults, queues)
 }
 
-/// What a worker runs.
+/// The code that a worker runs.
 #[derive(Clone, Default)]
 pub struct Code {
-    /// The release that it says it is.
+    /// The release that it reports.
     pub release: Option<Release>,
-    /// What its workflows do otherwise than today's.
+    /// How its workflows differ from the current ones.
     pub changes: Option<WorkflowInterceptorConstructor>,
-    /// How long a party whose answers make no sense is asked again. By default not at all.
+    /// How long a party that gives invalid answers is retried. By default not at all.
     pub ask_again_for: Duration,
-    /// How Stripe takes the money, if it does and not the sandbox.
+    /// The settings for Stripe, if it is the provider.
     pub stripe: Option<StripeSettings>,
-    /// Where customers transfer to, if they pay by transfer.
+    /// The account for bank transfers, if they are the provider.
     pub bank: Option<BankAccount>,
-    /// After how many activities a worker is worn, if sooner than ever.
+    /// After how many activities a worker is replaced, if not by the default.
     pub worn_after: Option<u32>,
     /// How many workers have been made.
     pub made: watch::Sender<usize>,
 }
 
 impl Code {
-    /// Who takes the customers' money.
+    /// The payment provider.
     fn provider(&self, records: Database) -> Arc<dyn PaymentProvider> {
         if let Some(settings) = &self.stripe {
             Arc::new(StripeProvider::new(settings).unwrap())
@@ -685,7 +685,7 @@ impl Code {
     }
 }
 
-/// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
+/// Serves the queues on a separate thread and runtime, because a test's own runtime ends with it.
 pub fn serve_as<I>(
     code: Code,
     db: &PgPool,
@@ -696,7 +696,7 @@ pub fn serve_as<I>(
 where
     I: ActivityInboundInterceptor + Clone,
 {
-    // With the worker's rights alone.
+    // With only the worker's rights.
     let as_worker = testkit::as_role(db, "ordersaga_worker");
     let (options, client) = (PgConnectOptions::clone(&as_worker.connect_options()), client.clone());
     let (stop, mut stopped) = watch::channel(false);
@@ -753,7 +753,7 @@ where
     Workers { stop, serving, thread }
 }
 
-/// A signal's payload that no handler can read.
+/// A signal's payload that no handler can decode.
 pub fn unreadable() -> RawValue {
     RawValue::new(vec![Default::default()])
 }

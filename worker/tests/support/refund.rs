@@ -1,4 +1,4 @@
-//! A refund in a test: asked for and launched as the starter does it.
+//! A refund in a test: requested and launched like by the starter.
 
 use domain::event::{OrderEvent, RefundRequested};
 use domain::refund::{Ask, Left, Parts, RefundId, RefundState};
@@ -10,10 +10,10 @@ use workflows::refund::{RefundSaga, RefundStart, search_attributes_at_start};
 
 use super::Shop;
 
-/// A refund's workflow, to be asked and told.
+/// The handle of a refund's workflow.
 pub type RefundHandle = WorkflowHandle<Client, <RefundSaga as WorkflowImplementation>::Run>;
 
-/// Puts the first refund of a completed order on record, of so many percent of what was paid.
+/// Records the first refund of a completed order, of this percentage of the payment.
 pub async fn asks_back(shop: &Shop, order: &Order, percent: u32) -> RefundId {
     let amount = order.totals.total.percent(percent.into()).unwrap();
     let left = Left::of(&order.lines, &order.totals, &[]).unwrap();
@@ -58,7 +58,7 @@ pub async fn refund_ended(handle: &RefundHandle) -> RefundState {
     outcome.state.unwrap()
 }
 
-/// The provider makes the order's next refund, and decides about it later.
+/// The provider accepts the order's next refund, and decides it later.
 pub async fn provider_takes_its_time(shop: &Shop, order: &Order) {
     sqlx::query!(
         "insert into sandbox_provider.behaviours (call, whom, behaviour, remaining)

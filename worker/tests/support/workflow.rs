@@ -1,4 +1,4 @@
-//! What a test asks Temporal about an order's workflow, and tells it.
+//! Reads and controls an order's workflow in Temporal.
 
 use futures::StreamExt as _;
 use temporalio_client::errors::WorkflowUpdateError;
@@ -23,7 +23,7 @@ pub async fn history(handle: &OrderHandle) -> History {
     History { events: handle.fetch_history(Default::default()).into_events().await.unwrap() }
 }
 
-/// Waits until the history has so many events of this type. Temporal tells of each as it comes.
+/// Waits until the history has this many events of this type, using Temporal's long poll.
 pub async fn until_in_history(handle: &OrderHandle, wanted: EventType, times: usize) {
     let options = WorkflowFetchHistoryOptions::builder().wait_new_event(true).build();
     let mut events = handle.fetch_history(options);
@@ -42,7 +42,7 @@ fn run(handle: &OrderHandle, run_id: Option<String>) -> WorkflowExecution {
     WorkflowExecution { workflow_id, run_id: run_id.unwrap_or_default() }
 }
 
-/// Resets a run to the workflow task that this event ended, and answers the new run.
+/// Resets a run to the workflow task that this event ended, and returns the new run.
 pub async fn reset(handle: &OrderHandle, event_id: i64) -> OrderHandle {
     let request = ResetWorkflowExecutionRequest {
         namespace: handle.info().namespace.clone(),
@@ -59,9 +59,9 @@ pub async fn reset(handle: &OrderHandle, event_id: i64) -> OrderHandle {
     WorkflowHandle::new(handle.client().clone(), info)
 }
 
-/// Asks for a cancel, and answers what the shop answered.
+/// Requests a cancellation, and returns the shop's answer.
 ///
-/// `is_known` opens once Temporal has the request, whoever answers it, and when.
+/// `is_known` opens once Temporal has the request, regardless of the answer.
 pub async fn cancel(
     handle: &OrderHandle,
     reason: &str,
@@ -84,7 +84,7 @@ pub async fn cancel(
     tokio::join!(answered, admitted).0
 }
 
-/// Whether Temporal has an update.
+/// Whether Temporal has admitted an update.
 async fn is_admitted(handle: &OrderHandle, update_id: &str) -> bool {
     let request = PollWorkflowExecutionUpdateRequest {
         namespace: handle.info().namespace.clone(),

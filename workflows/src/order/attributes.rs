@@ -1,26 +1,26 @@
-//! What the Web UI shows and searches: search attributes and summary.
+//! Search attributes and summary of an order's workflow, shown in Temporal's Web UI.
 
 use domain::{CountryCode, CustomerId, Money, OrderStatus};
 use rust_decimal::prelude::ToPrimitive;
 use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
 
-/// Whether the order is being worked on, and how it ended.
+/// The order's status: processing, or how it ended.
 pub const ORDER_STATUS: SearchAttributeKey<String> = SearchAttributeKey::keyword("OrderStatus");
 
-/// Whose order it is.
+/// The customer who placed the order.
 pub const CUSTOMER_ID: SearchAttributeKey<String> = SearchAttributeKey::keyword("CustomerId");
 
-/// What the order comes to. For searching alone: a search attribute is a floating-point number,
-/// the exact amount is in the order.
+/// The order's total. For searching only: a search attribute is a floating-point number; the exact
+/// amount is in the order.
 pub const ORDER_TOTAL: SearchAttributeKey<f64> = SearchAttributeKey::float("OrderTotal");
 
-/// In which currency it is paid.
+/// The currency of the total.
 pub const CURRENCY: SearchAttributeKey<String> = SearchAttributeKey::keyword("Currency");
 
-/// Whether a person has to decide something.
+/// Whether the order waits for a person's decision.
 pub const NEEDS_ATTENTION: SearchAttributeKey<bool> = SearchAttributeKey::bool("NeedsAttention");
 
-/// What an order's workflow is started with, so that it can be found from its first moment.
+/// The search attributes set when an order's workflow is started.
 #[must_use]
 pub fn search_attributes_at_start(customer_id: &CustomerId, total: Money) -> SearchAttributes {
     SearchAttributes::new([
@@ -32,7 +32,7 @@ pub fn search_attributes_at_start(customer_id: &CustomerId, total: Money) -> Sea
     ])
 }
 
-/// The order in one line, beside its workflow in the Web UI.
+/// One-line summary of the order, shown beside its workflow in the Web UI.
 #[must_use]
 pub fn static_summary(total: Money, country: CountryCode) -> String {
     format!("{total} · to {country}")

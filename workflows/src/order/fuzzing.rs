@@ -1,5 +1,5 @@
-//! What fuzz targets call of the process: the readers of what its workflow is told. Exists only
-//! with `--cfg fuzzing`.
+//! Entry points for fuzz targets: the decoders of the messages that the workflow receives. Compiled
+//! only with `--cfg fuzzing`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,13 +11,13 @@ use crate::order::view::{
     CancelRequest, PartyUpdate, PaymentReplaced, Resolution, Reviewed, read, short,
 };
 
-/// The longest text of a caller that a history holds, in characters.
+/// The longest text of a caller that is kept in a history, in characters.
 const TEXT_MAX: usize = 200;
 
-/// The payload of a signal; the first byte says of which.
+/// Decodes the payload of a signal; the first byte selects the signal.
 ///
-/// What is read can be sent on and is read as the same again. What is not, and what the workflow
-/// keeps of a text, is short enough for its history.
+/// A payload that decodes must survive a round trip. Error texts, and texts that the workflow
+/// keeps, must be short enough for its history.
 pub fn signal(bytes: &[u8]) {
     let Some((which, data)) = bytes.split_first() else { return };
     match which {
@@ -44,7 +44,7 @@ pub fn signal(bytes: &[u8]) {
     }
 }
 
-/// A decision that is taken says who decided and why.
+/// An accepted decision says who decided and why.
 fn decision(resolution: &Resolution) {
     let Ok(taken) = resolution.checked() else { return };
     for text in [&taken.by, &taken.why] {

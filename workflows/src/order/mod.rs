@@ -1,5 +1,5 @@
-//! The order's life. `fulfil` is the whole business process; the rest is how it can be
-//! addressed while it runs.
+//! The order's workflow. `fulfil` is the whole business process; the rest is its signals, updates
+//! and queries.
 
 #![expect(missing_docs, reason = "the constants that the workflow macro makes carry no docs")]
 
@@ -48,13 +48,13 @@ type Ctx = WorkflowContext<OrderSaga>;
 const FOR_THE_CUSTOMER: &str = "waiting for the customer";
 const FOR_A_REVIEW: &str = "waiting for a review";
 
-/// The updates of which a run takes only so many.
+/// Updates that are limited per run, see [`Progress::takes`].
 const CANCEL: &str = "cancel";
 const PAY: &str = "pay";
 const REVIEW: &str = "review";
 
-/// First what may happen to an order, each step with its undo; then its life, top to bottom.
-/// Wherever that stops, the undos run in the reverse order of their declaration.
+/// Declares the steps, each with its undo, and then runs them top to bottom. Wherever that stops,
+/// the undos run in the reverse order of their declaration.
 async fn fulfil(
     ctx: &Ctx,
     saga: &mut Saga<OrderSaga>,
@@ -67,12 +67,14 @@ async fn fulfil(
         .then(|| saga.step(ScreenOrder, key(StepName::ScreenOrder)).undone_by(WithdrawScreening));
     let authorise =
         saga.step(AuthorisePayment, key(StepName::AuthorisePayment)).undone_by(VoidPayment);
-    // Declared before the capture, so reversed after the refund: what is held, the books show.
+    // Declared before the capture, so it is undone after the refund: while we hold money, the
+    // ledger shows it.
     let post = saga.step(PostEntries, key(StepName::PostEntries)).undone_by(ReverseEntries);
     let capture = saga.step(CapturePayment, key(StepName::CapturePayment)).undone_by(RefundPayment);
     let recognise =
         saga.step(RecogniseRevenue, key(StepName::RecogniseRevenue)).undone_by(ReverseRevenue);
-    // Declared last, so recalled first: if the parcel has left for good, nothing else is undone.
+    // Declared last, so it is undone first: if the parcel cannot be recalled, nothing else is
+    // undone.
     let ship = saga.step(ShipOrder, key(StepName::ShipOrder)).undone_by(CancelShipment);
 
     if order.is_unwinding {
@@ -106,15 +108,15 @@ async fn fulfil(
     }
     saga.run(ship).await?;
 
-    // The parcel is out of the house: from here there is no way back, only on.
+    // The parcel is handed over: the point of no return.
     if saga.run_to_the_end(recognise).await == StepState::Skipped {
         end(ctx, OrderStatus::Completed).await;
     }
     Ok(())
 }
 
-/// Has the money set aside, and waits for the customer where that needs them: to approve the
-/// payment, or to replace one that was declined. Answers the attempt that did it.
+/// Authorises the payment, and waits for the customer if necessary: to approve the payment, or to
+/// replace one that was declined. Returns the key of the attempt that succeeded.
 async fn authorised(
     ctx: &Ctx,
     saga: &mut Saga<OrderSaga>,
@@ -137,7 +139,7 @@ async fn authorised(
     }
 }
 
-/// Has the money set aside anew, if it is not for long enough any more.
+/// Authorises the payment again if the authorisation has expired or is about to.
 async fn renewed(
     ctx: &Ctx,
     saga: &mut Saga<OrderSaga>,
@@ -151,7 +153,7 @@ async fn renewed(
     Ok(())
 }
 
-/// Has the rules look at the order, and waits for a person where they ask for one.
+/// Screens the order by the rules, and waits for a person's review if they require one.
 async fn screened(
     ctx: &Ctx,
     saga: &mut Saga<OrderSaga>,
@@ -166,7 +168,7 @@ async fn screened(
     saga.run_with_waits(screen, read).await.map(|_passed| ())
 }
 
-/// Has the rules look at the order once more, with what the provider says of its payment.
+/// Screens the order again, now with the provider's data about its payment.
 async fn screened_again(
     ctx: &Ctx,
     saga: &mut Saga<OrderSaga>,
@@ -177,14 +179,14 @@ async fn screened_again(
     screened(ctx, saga, screen).await
 }
 
-/// Undoes what was done for the order, and puts on record how it ended.
+/// Runs the undos, and records how the order ended.
 async fn unwind(ctx: &Ctx, saga: &mut Saga<OrderSaga>, order: &OrderStart, stop: Stop<Rejection>) {
     let ending = ending_of(ctx, order, stop);
     let noted = UnwindingNote { order_id: order.order_id, ending: ending.clone() };
     let ending = match note(ctx, NoteUnwinding, noted, false).await {
         Ok(ending) => ending,
         Err(StepFailure::NotOpen { ended, .. }) => return adopt(ctx, ended),
-        // A person who skips the note has been told what will be missing from the record.
+        // A person skipped the note, and accepted that the record lacks it.
         Err(_) => ending,
     };
     ctx.state_mut(|saga| saga.ending = Some(ending.clone()));
@@ -195,26 +197,27 @@ async fn unwind(ctx: &Ctx, saga: &mut Saga<OrderSaga>, order: &OrderStart, stop:
             let key = order.key(StepName::RecogniseRevenue);
             let recognise = saga.step(RecogniseRevenue, key).undone_by(ReverseRevenue);
             saga.run_to_the_end(recognise).await;
-            // A run that was lost may have booked the sale, and then says nothing of the end again.
+            // The step was done already if a lost run had booked the sale, and then it does not
+            // record the end again.
             end(ctx, OrderStatus::Completed).await;
         }
     }
 }
 
-/// A customer's order, from its launch to the parcel's hand-over.
+/// The workflow of a customer's order, from its launch to the parcel's hand-over.
 ///
-/// **Repeats.** The workflow id is made of the order id, so an order has one workflow at a time.
-/// Every step's key is made of the order id too, so a second workflow of the same order meets the
-/// first one's effects instead of making its own.
+/// **Repeats.** The workflow id is derived from the order id, so an order has one workflow at a
+/// time. Every step's key is derived from it too, so a second workflow of the same order finds the
+/// first one's effects instead of repeating them.
 #[workflow]
 #[derive(Debug)]
 pub struct OrderSaga {
     start: OrderStart,
     status: OrderStatus,
-    /// How it ends once everything is undone, as the record has it.
+    /// The ending on record, reached once everything is undone.
     ending: Option<Ending>,
     progress: Progress,
-    /// What the search attributes say: the status, and whether a person is needed.
+    /// The published search attributes: the status, and whether a person is needed.
     published: (&'static str, bool),
 }
 
@@ -227,7 +230,7 @@ impl OrderSaga {
         Self { start, status, ending: None, progress, published }
     }
 
-    /// Carries the order through.
+    /// Runs the order to its end.
     #[run(name = "OrderSaga")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<OrderOutcome> {
         let ctx = ctx.clone();
@@ -260,22 +263,21 @@ impl OrderSaga {
         }
     }
 
-    /// The payment provider has news: a charge or refund that waits asks again at once.
+    /// The payment provider reports a change: a waiting payment step is retried at once.
     #[signal(name = "payment_update")]
     pub fn payment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
         let party = ("payment_update", Queue::Payments);
         told::news(&mut self.progress, ctx.workflow_time(), party, update);
     }
 
-    /// The carrier has news: a shipment that waits asks again at once.
+    /// The carrier reports a change: a waiting shipment step is retried at once.
     #[signal(name = "shipment_update")]
     pub fn shipment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
         let party = ("shipment_update", Queue::Fulfilment);
         told::news(&mut self.progress, ctx.workflow_time(), party, update);
     }
 
-    /// A person decides about what the order waits for; same as the update `resolve`, without an
-    /// answer.
+    /// A person's decision about the waiting step; same as the update `resolve`, without an answer.
     #[signal(name = "resolve")]
     pub fn resolve_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, resolution: RawValue) {
         told::decision(&mut self.progress, ctx.workflow_time(), resolution);
@@ -296,7 +298,7 @@ impl OrderSaga {
         Ok(())
     }
 
-    /// Cancels the order and answers what that means; refused once the parcel is handed over.
+    /// Cancels the order and returns the effect; refused once the parcel is handed over.
     #[update(name = "cancel")]
     pub fn cancel(
         &mut self,
@@ -326,8 +328,8 @@ impl OrderSaga {
         Ok(())
     }
 
-    /// Another payment method is on record in the place of one that was declined: an order that
-    /// waits for it looks at once. It is on record, and found there, whether or not this is sent.
+    /// The customer has replaced a declined payment method: an order that waits for it retries at
+    /// once. The method is on record, so the order also finds it without this message.
     #[update(name = "pay")]
     pub fn pay(
         &mut self,
@@ -339,7 +341,7 @@ impl OrderSaga {
         self.tell_of(ctx, format!("💳 another payment method is on record, for attempt {attempt}"));
     }
 
-    /// A person has looked at the order; same as the update `review`, without an answer.
+    /// A person has reviewed the order; same as the update `review`, without an answer.
     #[signal(name = "review")]
     pub fn review_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, reviewed: RawValue) {
         match read::<Reviewed>(reviewed) {
@@ -366,8 +368,8 @@ impl OrderSaga {
         Ok(())
     }
 
-    /// A decision about the order is on record: an order that waits for it looks at once. It is
-    /// found there whether or not this is sent.
+    /// A review decision is on record: an order that waits for it retries at once. The order also
+    /// finds the decision without this message.
     #[update(name = "review")]
     pub fn review(&mut self, ctx: &mut SyncWorkflowContext<Self>, Reviewed { attempt }: Reviewed) {
         self.progress.take(REVIEW);
@@ -383,7 +385,7 @@ impl OrderSaga {
         Ok(self.progress.check(&resolution.checked()?)?)
     }
 
-    /// A person decides about what the order waits for; refused if it does not wait for this.
+    /// A person's decision about the waiting step; refused if the order does not wait for it.
     #[expect(clippy::needless_pass_by_value, reason = "the macro passes what was sent")]
     #[update(name = "resolve")]
     pub fn resolve(
@@ -394,7 +396,7 @@ impl OrderSaga {
         Ok(self.progress.resolve(resolution.checked()?)?)
     }
 
-    /// How far the order has come.
+    /// The order's progress.
     #[query(name = "order")]
     #[must_use]
     pub fn order(&self, _ctx: &WorkflowContextView) -> OrderView {
@@ -412,7 +414,7 @@ impl OrderSaga {
 }
 
 impl OrderSaga {
-    /// Cancels the order, if it still goes forward; whether it did.
+    /// Cancels the order if it still goes forward; returns whether it did.
     fn call_off(&mut self, ctx: &SyncWorkflowContext<Self>, reason: &str) -> bool {
         let in_time = self.progress.cancel(reason);
         if in_time {
@@ -428,7 +430,7 @@ impl OrderSaga {
         told::line(&mut self.progress, ctx.workflow_time(), line);
     }
 
-    /// The step that screens waits on the queue of orders.
+    /// Screening runs on the orders queue, so a review is a hint to that queue.
     fn hear_of_review(&mut self, ctx: &SyncWorkflowContext<Self>, attempt: u32) {
         self.progress.hint(Queue::Orders.name());
         self.tell_of(ctx, format!("👤 a decision about screening {attempt} is on record"));
@@ -489,34 +491,34 @@ fn now(ctx: &Ctx) -> Option<DateTime<Utc>> {
     ctx.workflow_time().map(DateTime::from)
 }
 
-/// How long it is until then. One second more, for a database whose clock is behind.
+/// The time left until `then`, plus one second in case the database's clock is behind.
 fn until(then: DateTime<Utc>, now: Option<DateTime<Utc>>) -> Duration {
     let left = now.map(|now| then.signed_duration_since(now));
     let left = left.and_then(|left| left.to_std().ok()).unwrap_or_default();
     left.saturating_add(Duration::from_secs(1))
 }
 
-/// Whether the bank sets the money aside no more, or not for long enough to take it in peace.
+/// Whether the authorisation has expired, or expires too soon to be captured safely.
 fn has_expired(authorised: &Authorisation, now: Option<DateTime<Utc>>) -> bool {
-    /// Taking the money may be tried for ten minutes.
+    /// A capture may be retried for ten minutes.
     const MARGIN: TimeDelta = TimeDelta::minutes(15);
     let left = authorised.expires_at.zip(now).map(|(until, now)| until.signed_duration_since(now));
     left.is_some_and(|left| left < MARGIN)
 }
 
-/// Puts on record how the order ended, which may be how an earlier run ended it.
+/// Records how the order ended; if an earlier run ended it, that ending counts.
 async fn end(ctx: &Ctx, status: OrderStatus) {
     let order_id = ctx.state(|saga| saga.start.order_id);
     let noted = EndNote { order_id, status: status.clone() };
     match note(ctx, NoteEnd, noted, true).await {
         Ok(status) => ctx.state_mut(|saga| saga.status = status),
         Err(StepFailure::NotOpen { ended, .. }) => adopt(ctx, ended),
-        // A person who skips the note has been told what will be missing from the record.
+        // A person skipped the note, and accepted that the record lacks it.
         Err(_) => ctx.state_mut(|saga| saga.status = status),
     }
 }
 
-/// The order ended in another run, or before its launch: this one has nothing to do.
+/// The order ended in another run, or before its launch: this run has nothing to do.
 fn adopt(ctx: &Ctx, ended: Option<serde_json::Value>) {
     let status = ended.and_then(|ended| serde_json::from_value(ended).ok());
     let status = status.unwrap_or_else(|| OrderStatus::Failed {
@@ -552,7 +554,7 @@ fn ending_of(ctx: &Ctx, order: &OrderStart, stop: Stop<Rejection>) -> Ending {
     }
 }
 
-/// A refused or cancelled order is an outcome like any other; only a bug fails the workflow.
+/// A refused or cancelled order is a normal outcome; only a bug fails the workflow.
 fn outcome(ctx: &Ctx, order: &OrderStart) -> WorkflowResult<OrderOutcome> {
     let status = ctx.state(|saga| saga.status.clone());
     if let OrderStatus::Failed { incident } = &status {

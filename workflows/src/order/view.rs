@@ -1,4 +1,4 @@
-//! The queries, signals and updates of an order's workflow.
+//! Payloads of the queries, signals and updates of an order's workflow.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,36 +13,35 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::data_converters::RawValue;
 use temporalio_protos::temporal::api::common::v1::Payload;
 
-/// What an order's workflow is started with: a reference to the order on record, and the few
-/// terms that the workflow itself decides by.
+/// Input of an order's workflow: a reference to the order on record, and the few terms that the
+/// workflow itself branches on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStart {
     /// The order on record.
     pub order_id: OrderId,
     /// The version of its record.
     pub record_version: u32,
-    /// Until when it waits to be cancelled before it is packed.
+    /// Until when the order waits, still cancellable, before it is packed.
     pub cancellable_until: DateTime<Utc>,
     /// How long a step may wait for a party that does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience_seconds: Option<u32>,
-    /// When the customer's money is taken.
+    /// When the payment is captured.
     #[serde(default)]
     pub capture_at: CaptureAt,
     /// Whether there is nothing to pay.
     #[serde(default)]
     pub is_free: bool,
-    /// Whether it is screened for fraud.
+    /// Whether the order is screened for fraud.
     #[serde(default)]
     pub is_screened: bool,
-    /// Whether the record says that the order is being unwound already: this run goes on with
-    /// that.
+    /// Whether the record says that the order is already being unwound: this run continues that.
     #[serde(default)]
     pub is_unwinding: bool,
 }
 
 impl OrderStart {
-    /// For an order as it was placed.
+    /// The input for a newly placed order.
     #[must_use]
     pub fn of(order: &Order) -> Self {
         Self {
@@ -81,86 +80,86 @@ pub struct OrderOutcome {
     pub status: OrderStatus,
 }
 
-/// How far the order has come, as its workflow sees it: the answer of the query `order`. What was
-/// bought, and the state of payment and parcel, are the record's to tell.
+/// The workflow's view of the order's progress: the answer of the query `order`. The record, not
+/// the workflow, knows what was bought and the state of payment and parcel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderView {
     /// The order.
     pub order_id: OrderId,
-    /// Whether it is being worked on, and how it ended.
+    /// `processing`, or how the order ended.
     #[serde(flatten)]
     pub status: OrderStatus,
-    /// Whether what was done is being undone.
+    /// Whether the order is being unwound.
     pub unwinding: bool,
-    /// Each step begun, and what became of it.
+    /// The steps begun so far, and their state.
     pub steps: Vec<StepProgress>,
     /// Why the order is being cancelled, if it is.
     pub cancel_requested: Option<String>,
     /// How the order ends once everything is undone, if it is being unwound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
-    /// What waits for a person's decision, if anything does.
+    /// The step that waits for a person's decision, if any.
     pub waiting_for: Option<WaitingFor>,
-    /// What happened, for people.
+    /// What happened, in plain text.
     pub timeline: Vec<TimelineEntry>,
 }
 
 /// A request to cancel the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRequest {
-    /// Why, in the words of whoever cancels.
+    /// Why, in the caller's words.
     pub reason: String,
 }
 
-/// A cancel that comes in time has one of two effects. One that comes too late is refused.
+/// The effect of a cancel that comes in time. One that comes too late is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelDecision {
     /// The order is cancelled: everything done for it is undone from now on.
     Unwinding,
-    /// The order was being unwound already, for this or another reason.
+    /// The order was already being unwound, for this or another reason.
     AlreadyUnwinding,
 }
 
-/// Why a cancel is refused of an order that has taken many, and is being unwound since the first.
-/// Nothing is added to its history any more.
+/// Why a cancel is refused once the run has accepted its maximum of cancels. The order has been
+/// unwinding since the first; the refusal adds nothing to its history.
 pub const CANCELLED_BEFORE: &str =
     "the order is being unwound, and takes no more requests to cancel it";
 
-/// A payment provider or carrier says that something has changed on its side.
+/// A payment provider or carrier reports a change on its side.
 ///
-/// A hint, not the truth: the step that waits for this party asks again at once.
+/// Only a hint: the step that waits for this party asks it again at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartyUpdate {
-    /// The party's own name for the payment or parcel.
+    /// The party's id of the payment or parcel.
     pub reference: String,
-    /// The party's word for what it has become.
+    /// The party's word for the new state.
     pub status: String,
 }
 
-/// Another payment method of the order is on record, in the place of a declined one. What it is,
-/// is not said: no token is part of a history.
+/// A declined payment method of the order was replaced. The message does not contain the method, so
+/// that no token enters a history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentReplaced {
-    /// The attempt at authorising that uses it.
+    /// The authorisation attempt that uses the new method.
     pub attempt: u32,
 }
 
-/// A person has looked at the order. What they decided is on record, and is not said here.
+/// A person has reviewed the order. The decision is on record and not part of this message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reviewed {
-    /// Which of the order's screenings it is about: 1 before its payment, 2 after.
+    /// Which screening of the order was reviewed: 1 before its payment, 2 after.
     pub attempt: u32,
 }
 
-/// A person's decision about what the order waits for.
+/// A person's decision about the waiting step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
-    /// The step that it decides about, as `needs_attention` names it.
+    /// The step decided about, as named by `needs_attention`.
     pub step: String,
-    /// The occurrence that it decides about, as `needs_attention` numbers it.
+    /// The occurrence decided about, as numbered by `needs_attention`.
     pub occurrence: u32,
-    /// What to do.
+    /// The decision.
     pub decision: Decision,
     /// Who decided.
     pub by: String,
@@ -169,9 +168,10 @@ pub struct Resolution {
 }
 
 impl Resolution {
-    /// The same in the saga's terms, with the caller's text cut to what a history should hold.
+    /// Converts to the saga's type, with the caller's texts cut to a length that a history should
+    /// hold.
     ///
-    /// **Errors.** It does not say who decided and why.
+    /// **Errors.** `by` or `why` is empty.
     pub(crate) fn checked(&self) -> Result<saga::Resolution, Box<dyn Error + Send + Sync>> {
         let (by, why) = (short(&self.by), short(&self.why));
         if by.is_empty() || why.is_empty() {
@@ -198,10 +198,10 @@ pub(crate) const fn of_saga(decision: saga::Decision) -> Decision {
     }
 }
 
-/// What a signal carries, ready for a client that sends it.
+/// Encodes a signal's payload for a client that sends it.
 ///
-/// Signals are taken in raw and read inside, because a signal cannot be refused: one that
-/// cannot be read must leave a line in the timeline, not a workflow task that fails.
+/// Signal handlers take the raw payload and decode it themselves, because a signal cannot be
+/// refused: an invalid one must leave a line in the timeline and not fail the workflow task.
 pub fn signal_payload(signal: &impl Serialize) -> serde_json::Result<RawValue> {
     let payload = Payload {
         metadata: [("encoding".to_owned(), b"json/plain".to_vec())].into(),
@@ -216,13 +216,13 @@ pub(crate) fn read<T: DeserializeOwned>(signal: RawValue) -> Result<T, String> {
     domain::json::from_slice(&payload.data).map_err(|error| short(&error.to_string()))
 }
 
-/// A caller's text as the order keeps it: on one line, and too short to fill the history.
+/// A caller's text as the order keeps it: on one line, and cut to a length that fits a history.
 pub(crate) fn short(text: &str) -> String {
     as_one_line(text, 200)
 }
 
-/// Why a step needs a person, as the record keeps it: whoever decides about all orders that wait
-/// for the same cause names it.
+/// The cause as the record keeps it. An operator can decide about all orders that wait for the same
+/// cause by naming it.
 pub(crate) fn cause(why: &str) -> String {
     as_one_line(why, 500)
 }

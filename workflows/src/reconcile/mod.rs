@@ -1,10 +1,10 @@
-//! The reconciliation: provider and shop are compared, once in a while, by a schedule.
+//! The reconciliation: a schedule regularly compares the provider's payments with the shop's.
 //!
-//! It is no saga, because it has no step that could be taken back: what it books is on record at the
-//! provider, and what it voids is nobody's any more. One activity does all of it, and its run is on
-//! record in Postgres page by page, so a worker that dies loses a page at most. What the workflow adds
-//! are the hints: an order or a refund that waits for what the provider has decided already is told
-//! to ask at once, as a webhook would tell it.
+//! It is not a saga, because no step needs an undo: what it posts has already happened at the
+//! provider, and what it voids nobody needs. One activity does all of it and saves its progress in
+//! Postgres page by page, so a worker that dies loses one page at most. The workflow adds the
+//! hints: an order or a refund that waits for something the provider has already decided is
+//! signalled to ask at once, as a webhook would.
 
 #![expect(missing_docs, reason = "the constants that the workflow macro makes carry no docs")]
 
@@ -23,43 +23,43 @@ pub use contract::*;
 
 use crate::order::{OrderSaga, PartyUpdate, signal_payload};
 
-/// What the id of every reconciliation begins with. A schedule adds the time of each.
+/// Prefix of every reconciliation's workflow id. A schedule appends the time.
 pub const WORKFLOW_ID_PREFIX: &str = "reconcile";
 
-/// How many workflows one run tells to ask again, at most. The next run tells the others.
+/// The most workflows that one run signals. The next run signals the others.
 pub const HINTS_MAX: usize = 100;
 
-/// What a reconciliation is started with.
+/// Input of a reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileStart {
-    /// How many days back it looks.
+    /// How many days to look back.
     pub days: u32,
 }
 
-/// What came of a reconciliation.
+/// Result of a reconciliation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reconciled {
-    /// Its number on record.
+    /// The number of its run on record.
     pub run: i64,
-    /// How many differences stand open.
+    /// How many differences are open.
     pub found: i64,
-    /// The workflows that wait for what is decided.
+    /// The workflows that wait for something already decided.
     pub hints: Vec<Hint>,
 }
 
-/// A workflow that waits for what the payment provider has decided already.
+/// A workflow that waits for something that the payment provider has already decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hint {
-    /// Which.
+    /// The workflow's id.
     pub workflow_id: String,
-    /// The provider's name for the payment or the refund.
+    /// The provider's id of the payment or the refund.
     pub reference: String,
-    /// What has become of it.
+    /// Its current state.
     pub status: String,
 }
 
 impl Hint {
-    /// What the workflow is told.
+    /// The signal's payload.
     #[must_use]
     pub fn update(&self) -> PartyUpdate {
         PartyUpdate { reference: self.reference.clone(), status: self.status.clone() }
@@ -68,8 +68,8 @@ impl Hint {
 
 /// One comparison of provider and shop.
 ///
-/// **Repeats.** The run on record is named by the workflow run, so an attempt that comes again
-/// carries it on, and what was booked or voided is not booked or voided again.
+/// **Repeats.** The run on record is keyed by the workflow run, so a retry continues it, and
+/// nothing is posted or voided twice.
 #[workflow]
 #[derive(Debug)]
 pub struct Reconciliation {
@@ -83,13 +83,14 @@ impl Reconciliation {
         Self { start }
     }
 
-    /// Compares, and then tells whoever waits.
+    /// Runs the comparison, and then signals the waiting workflows.
     #[run(name = "Reconciliation")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Reconciled> {
         let start = ctx.state(|run| run.start);
         let done = ctx.execute_activity(Reconcile, start, patiently()).await?;
         for hint in &done.hints {
-            // What cannot be told has ended, or asks by itself at the end of its wait.
+            // If the signal fails, the workflow has ended, or asks by itself at the end of its
+            // wait.
             if let Ok(update) = signal_payload(&hint.update()) {
                 let workflow = ctx.external_workflow(hint.workflow_id.as_str(), None);
                 let options = SignalWorkflowOptions::default();
@@ -100,7 +101,7 @@ impl Reconciliation {
     }
 }
 
-/// The provider may be away for long; somebody who looks at the shop a day later begins anew.
+/// The provider may be away for long; after a day, the next scheduled run takes over.
 fn patiently() -> ActivityOptions {
     const PATIENCE: Duration = Duration::from_hours(24);
     let contract = <Reconcile as saga::Activity>::CONTRACT;

@@ -1,5 +1,5 @@
-//! The refund's contract table. That a person is needed, and what they decide, is noted by the
-//! order's own notes: it is the order that waits.
+//! The refund's contract table. Whether a person is needed, and what they decide, is recorded by
+//! the order's own notes, because the order is what needs attention.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use domain::refund::RefundState;
 
 use crate::Queue;
 
-/// A refund may take its bank days.
+/// A refund may take days at the bank, so it is retried without a time limit.
 const FOR_EVER: Option<Duration> = None;
 
 saga::contract! {
-    /// Has the provider give the money back, and books that. While the provider has not decided, it
-    /// does not answer; where it does not give the money back, it is refused, and a person decides.
-    /// The undo gives the refund up: it asks the provider what became of it, and money that was
-    /// given back stays that.
+    /// Has the provider refund the money, and posts that to the ledger. Stays unanswered while the
+    /// provider has not decided; if the provider refuses, a person decides. The undo gives the
+    /// refund up: it asks the provider for its state, and keeps a refund that has already
+    /// succeeded.
     step "issue-refund": IssueRefund(StepKey) -> (), undone by WithdrawRefund,
         on Queue::Payments.name(), quick 5 s, attempt 30 s, patience FOR_EVER;
     ;
-    /// Answers how the refund has ended, by the record.
+    /// Returns the refund's final state from the record.
     note NoteRefundEnd(StepKey) -> RefundState,
         on Queue::Orders.name(), quick 3 s, attempt 10 s;
 }

@@ -1,8 +1,8 @@
 //! A refund: money of a completed order is given back.
 //!
-//! There is nothing to go back to, because the order has ended: from its first step on, a refund
-//! only goes on. It waits for the provider for as long as that takes. Where the provider does not
-//! give the money back, a person decides: `retry` asks it anew, `skip` gives the refund up.
+//! The order has ended, so nothing is unwound: a refund only goes forward from its first step. It
+//! waits for the provider for as long as necessary. If the provider does not refund the money, a
+//! person decides: `retry` asks again, `skip` gives the refund up.
 
 #![expect(missing_docs, reason = "the constants that the workflow macro makes carry no docs")]
 
@@ -30,7 +30,7 @@ use crate::Queue;
 use crate::order::{NEEDS_ATTENTION, Resolution};
 use crate::told::{self, failed};
 
-/// What a refund's workflow is started with: a reference to the refund on record.
+/// Input of a refund's workflow: a reference to the refund on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundStart {
     /// Which refund.
@@ -40,29 +40,29 @@ pub struct RefundStart {
     pub record_version: u32,
 }
 
-/// How a refund ended.
+/// Result of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundOutcome {
     /// Which refund.
     #[serde(flatten)]
     pub refund: RefundId,
-    /// Its state; nothing, if a person decided to go on although the record could not be read.
+    /// The final state; `None` if a person skipped reading it because the record could not be read.
     pub state: Option<RefundState>,
 }
 
-/// How far a refund has come, as its workflow sees it: the answer of the query `refund`.
+/// The workflow's view of the refund's progress: the answer of the query `refund`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundView {
     /// Which refund.
     #[serde(flatten)]
     pub refund: RefundId,
-    /// How it ended, if it has.
+    /// The final state, once it has ended.
     pub state: Option<RefundState>,
-    /// Its step, and what became of it.
+    /// The steps begun so far, and their state.
     pub steps: Vec<StepProgress>,
-    /// What waits for a person's decision, if anything does.
+    /// The step that waits for a person's decision, if any.
     pub waiting_for: Option<WaitingFor>,
-    /// What happened, for people.
+    /// What happened, in plain text.
     pub timeline: Vec<TimelineEntry>,
 }
 
@@ -72,18 +72,17 @@ impl RefundStart {
     }
 }
 
-/// A refund of a completed order, from its launch until the money is given back or a person gives
-/// it up.
+/// The workflow of a refund, from its launch until the money is given back or a person gives it up.
 ///
-/// **Repeats.** The workflow id is made of the order's id and the refund's number, so a refund has
-/// one workflow at a time, and the key of its step is made of the same.
+/// **Repeats.** The workflow id and the step's key are derived from the order's id and the refund's
+/// number, so a refund has one workflow at a time and takes effect once.
 #[workflow]
 #[derive(Debug)]
 pub struct RefundSaga {
     start: RefundStart,
     state: Option<RefundState>,
     progress: Progress,
-    /// What the search attribute says.
+    /// The published search attribute.
     needs_attention: bool,
 }
 
@@ -94,7 +93,7 @@ impl RefundSaga {
         Self { start, state: None, progress: Progress::default(), needs_attention: false }
     }
 
-    /// Carries the refund through.
+    /// Runs the refund to its end.
     #[run(name = "RefundSaga")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<RefundOutcome> {
         let ctx = ctx.clone();
@@ -103,7 +102,7 @@ impl RefundSaga {
         let mut saga = Saga::begin(&ctx, None);
         let issue = saga.step(IssueRefund, key).undone_by(WithdrawRefund);
         if saga.run_to_the_end(issue).await == StepState::Skipped {
-            // The record says what it came to: money that was given back stays that.
+            // The record decides the outcome: money that was already given back stays refunded.
             let _undone = saga.unwind().await;
         }
         match note(&ctx, NoteRefundEnd, key, true).await {
@@ -112,7 +111,7 @@ impl RefundSaga {
                 answer_all(&ctx).await;
                 return Err(failed(format!("nothing was done: {message}")).into());
             }
-            // A person who skips it has been told that nobody knows.
+            // A person skipped the note, knowing that the outcome stays unknown.
             Err(_) => {}
         }
         tell(&ctx, "🏁 done");
@@ -120,15 +119,14 @@ impl RefundSaga {
         Ok(RefundOutcome { refund, state: ctx.state(|saga| saga.state) })
     }
 
-    /// The payment provider has news: a refund that waits asks again at once.
+    /// The payment provider reports a change: a waiting refund asks again at once.
     #[signal(name = "payment_update")]
     pub fn payment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
         let party = ("payment_update", Queue::Payments);
         told::news(&mut self.progress, ctx.workflow_time(), party, update);
     }
 
-    /// A person decides about what the refund waits for; same as the update `resolve`, without an
-    /// answer.
+    /// A person's decision about the waiting step; same as the update `resolve`, without an answer.
     #[signal(name = "resolve")]
     pub fn resolve_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, resolution: RawValue) {
         told::decision(&mut self.progress, ctx.workflow_time(), resolution);
@@ -143,7 +141,7 @@ impl RefundSaga {
         Ok(self.progress.check(&resolution.checked()?)?)
     }
 
-    /// A person decides about what the refund waits for; refused if it does not wait for this.
+    /// A person's decision about the waiting step; refused if the refund does not wait for it.
     #[expect(clippy::needless_pass_by_value, reason = "the macro passes what was sent")]
     #[update(name = "resolve")]
     pub fn resolve(
@@ -154,7 +152,7 @@ impl RefundSaga {
         Ok(self.progress.resolve(resolution.checked()?)?)
     }
 
-    /// How far the refund has come.
+    /// The refund's progress.
     #[query(name = "refund")]
     #[must_use]
     pub fn refund(&self, _ctx: &WorkflowContextView) -> RefundView {
@@ -212,7 +210,7 @@ impl Process for RefundSaga {
     }
 }
 
-/// What a refund's workflow is started with, so that it can be found when it needs a person.
+/// The search attributes set when a refund's workflow is started.
 #[must_use]
 pub fn search_attributes_at_start() -> SearchAttributes {
     SearchAttributes::new([NEEDS_ATTENTION.value_set(false)])

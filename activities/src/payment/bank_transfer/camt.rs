@@ -1,9 +1,8 @@
-//! What a bank tells of an account: statements (camt.053) and notifications (camt.054) of ISO
-//! 20022.
+//! Parses a bank's statements (camt.053) and notifications (camt.054) of ISO 20022.
 //!
-//! Versions differ in where a few things stand, and both places are looked at. What is not needed
-//! to know whose money an entry is, is not read. An entry is known again, in another file too, by
-//! the bank's own reference; of a statement's entry without one, by the statement and its content.
+//! Versions differ in the position of a few elements; both positions are supported. Only what
+//! identifies the payer and the purpose of an entry is read. An entry is recognised in another file
+//! by the bank's own reference; a statement's entry without one, by the statement and its content.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -18,31 +17,31 @@ use super::element::{self, Collect, Element, XmlFault};
 /// The most entries of a file.
 const ENTRIES_MAX: usize = 100_000;
 
-/// The most transfers of an entry that the bank has booked in a sum.
+/// The most transfers in an entry that the bank has booked as a sum.
 const DETAILS_MAX: usize = 50_000;
 
-/// What a payer wrote is kept up to so many characters.
+/// The most characters kept of a payer's text.
 const REMITTANCE_MAX: usize = 500;
-/// A name at a bank has 140 at most.
+/// A name at a bank has at most 140 characters.
 const NAME_MAX: usize = 140;
 const ID_MAX: usize = 70;
 
-/// Why a file says nothing of an account's money.
+/// Why a file could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CamtFault {
     /// It cannot be read.
     #[error(transparent)]
     Xml(#[from] XmlFault),
-    /// It is another message.
+    /// It is a message of another type.
     #[error("it is neither a statement (camt.053) nor a notification (camt.054), but {0}")]
     OtherMessage(String),
-    /// Something is missing that every bank writes.
+    /// A mandatory element is missing.
     #[error("{0} is missing or invalid")]
     Missing(&'static str),
-    /// An amount that is none, or that its currency does not have.
+    /// An invalid amount, or one that its currency does not allow.
     #[error("`{0}` is no amount")]
     Amount(String),
-    /// More entries than are taken in at once.
+    /// More entries than one import accepts.
     #[error("it has more than {} entries", ENTRIES_MAX)]
     TooMany,
 }
@@ -50,19 +49,19 @@ pub enum CamtFault {
 /// A statement or notification of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Statement {
-    /// The bank's number of it.
+    /// The bank's id of it.
     pub(crate) id: String,
     pub(crate) account: Iban,
     pub(crate) bookings: Vec<Booking>,
-    /// Entries that stand here and are left to the statement, because nothing would tell them there
-    /// from others.
+    /// The number of entries without a reference in a notification. They are left to the statement,
+    /// because nothing would distinguish them there from others.
     pub(crate) left: u32,
 }
 
-/// An entry as the bank books it.
+/// A booked entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Booking {
-    /// By which it is known again.
+    /// The id by which it is recognised.
     pub(crate) name: String,
     pub(crate) transfers: Vec<Transfer>,
 }
@@ -73,22 +72,22 @@ pub(crate) struct Transfer {
     pub(crate) is_credit: bool,
     pub(crate) amount: Money,
     pub(crate) booked_on: Option<NaiveDate>,
-    /// Whether it is an entry whose single transfers do not come to its amount.
+    /// Whether it is an entry whose single transfers do not add up to its amount.
     pub(crate) is_unclear: bool,
     pub(crate) told: Told,
 }
 
-/// What is told of a transfer besides its amount.
+/// The details of a transfer, besides its amount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) payer_name: Option<String>,
     pub(crate) payer: Option<Iban>,
     pub(crate) remittance: String,
-    /// What the payer's own program calls it; of the shop's own transfers, their lines.
+    /// The payer's own reference (end-to-end id); for the shop's transfers, their lines.
     pub(crate) end_to_end: Option<String>,
-    /// The shop's references that stand anywhere in it.
+    /// The shop's references found anywhere in it.
     pub(crate) references: Vec<CreditorReference>,
-    /// Whether it takes another transfer back.
+    /// Whether it returns another transfer.
     pub(crate) is_return: bool,
 }
 
@@ -98,7 +97,7 @@ enum Message {
     Notification,
 }
 
-/// Reads a file.
+/// Parses a file.
 pub(crate) fn read(file: &[u8]) -> Result<Vec<Statement>, CamtFault> {
     let mut collected = Collected::default();
     element::read(file, &mut collected)?;
@@ -111,14 +110,14 @@ pub(crate) fn read(file: &[u8]) -> Result<Vec<Statement>, CamtFault> {
 #[derive(Default)]
 struct Collected {
     message: Option<Message>,
-    /// How many entries the file has so far.
+    /// The number of entries so far.
     count: usize,
-    /// Of the statement that is being read.
+    /// The id of the statement being read.
     id: Option<String>,
     account: Option<Iban>,
     bookings: Vec<Booking>,
     left: u32,
-    /// How many of its entries without the bank's reference say the same.
+    /// Counts its entries without the bank's reference, by equal content.
     alike: BTreeMap<String, u32>,
     statements: Vec<Statement>,
 }
@@ -169,7 +168,7 @@ fn required_account<T>(account: Option<T>) -> Result<T, CamtFault> {
 }
 
 impl Collected {
-    /// Takes an entry in, if the bank has booked it.
+    /// Takes over an entry, if the bank has booked it.
     fn take(&mut self, entry: &Element) -> Result<(), CamtFault> {
         self.count = self.count.saturating_add(1);
         if self.count > ENTRIES_MAX {
@@ -182,7 +181,7 @@ impl Collected {
         let account = required_account(self.account.as_ref())?.as_str();
         let whole = amount(entry)?;
         if whole.is_zero() {
-            // A notice of the bank's, which moves nothing.
+            // A notice of the bank, which moves no money.
             return Ok(());
         }
         let is_credit = is_credit(entry)?;
@@ -206,7 +205,7 @@ impl Collected {
     }
 }
 
-/// Expected and announced entries are none yet.
+/// Expected and announced entries are not booked.
 fn is_booked(entry: &Element) -> bool {
     // A word in older versions, a code in newer ones.
     let status = entry.text_at(&["Sts", "Cd"]).or_else(|| entry.text_at(&["Sts"]));
@@ -221,7 +220,7 @@ fn is_credit(entry: &Element) -> Result<bool, CamtFault> {
     }
 }
 
-/// The bank's own reference of an entry. Some write that there is none.
+/// The bank's own reference of an entry. Some banks write a placeholder for none.
 fn bank_reference(entry: &Element) -> Option<&str> {
     let reference = entry.text_at(&["AcctSvcrRef"])?;
     let is_none = ["NONREF", "NOTPROVIDED"].contains(&reference.to_ascii_uppercase().as_str());
@@ -241,8 +240,8 @@ fn money(found: &Element) -> Result<Money, CamtFault> {
     Money::new(number, currency).and_then(Money::within_reason).map_err(|_wrong| wrong())
 }
 
-/// The transfers that an entry consists of. Where they do not come to its amount, the entry is one
-/// that a person has to look at.
+/// The transfers of an entry. If they do not add up to its amount, a person has to look at the
+/// entry.
 fn transfers(entry: &Element, whole: Money, is_credit: bool) -> Result<Vec<Transfer>, CamtFault> {
     let details: Vec<_> = entry.all("NtryDtls").flat_map(|it| it.all("TxDtls")).collect();
     if details.len() > DETAILS_MAX {
@@ -256,7 +255,7 @@ fn transfers(entry: &Element, whole: Money, is_credit: bool) -> Result<Vec<Trans
         Transfer { is_credit, amount, booked_on, is_unclear, told }
     };
     match details.as_slice() {
-        // Some banks tell all they know in a line of the entry.
+        // Some banks put all details into a line of the entry.
         [] => return Ok(vec![transfer(entry, whole, false)]),
         [single] => return Ok(vec![transfer(single, whole, false)]),
         _several => {}
@@ -271,7 +270,7 @@ fn transfers(entry: &Element, whole: Money, is_credit: bool) -> Result<Vec<Trans
     Ok(parts.unwrap_or_else(|| vec![transfer(entry, whole, true)]))
 }
 
-/// What one transfer of several comes to, if it goes the same way as all of them together.
+/// The amount of one of several transfers, if it has the same direction as their sum.
 fn detail_amount(details: &Element, is_credit: bool) -> Option<Money> {
     let direction = details.text_at(&["CdtDbtInd"]);
     if direction.is_some_and(|direction| (direction == "CRDT") != is_credit) {
@@ -320,7 +319,7 @@ fn told(details: &Element) -> Told {
     }
 }
 
-/// What the payer wrote. Banks break it into lines, where they please.
+/// The payer's text. Banks break it into lines anywhere.
 fn remittance_of(details: &Element) -> String {
     let lines = details.all("RmtInf").flat_map(|it| it.all("Ustrd"));
     let lines: Vec<_> = lines.map(Element::text).filter(|line| !line.is_empty()).collect();
@@ -332,8 +331,8 @@ fn remittance_of(details: &Element) -> String {
     lines.join("\n")
 }
 
-/// What an entry says, as it tells it from others of the same statement. Never changed: an entry of
-/// before would not be known again.
+/// The content that distinguishes an entry from others of the same statement. Never change this:
+/// earlier entries would not be recognised.
 fn content_of(transfers: &[Transfer]) -> String {
     let one = |transfer: &Transfer| {
         let Transfer { amount, booked_on, told, .. } = transfer;
@@ -349,7 +348,7 @@ fn content_of(transfers: &[Transfer]) -> String {
     transfers.iter().map(one).collect()
 }
 
-/// A hash over texts, of which no two lists run together.
+/// A hash over texts; different lists of texts never hash alike.
 fn digest(texts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for text in texts {
@@ -474,7 +473,7 @@ mod tests {
         assert_eq!(names.len(), 2);
         assert_ne!(names[0], names[1], "two customers may pay the same");
         assert_eq!(one(&statement(&alike)), read);
-        // In a notification nothing would tell them from the statement's.
+        // In a notification nothing would distinguish them from the statement's.
         let told =
             one(&notification(&alike.replace("<Sts>", "<AcctSvcrRef>NONREF</AcctSvcrRef><Sts>")));
         assert_eq!((told.bookings.len(), told.left), (0, 2));

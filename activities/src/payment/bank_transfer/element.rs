@@ -1,48 +1,48 @@
-//! XML of outside, element by element, within limits.
+//! A streaming XML reader for outside files, with limits.
 //!
-//! A document is read as a stream: what stands below a message's statements is handed over piece by
-//! piece, and only one piece is in memory at a time. A document that declares anything (a DTD, and
-//! with it entities that grow when they are resolved) is refused, and so is one that ends in the
-//! middle.
+//! Each element below a message's statements is handed over separately, so only one is in memory at
+//! a time. A document with a DTD (and so with entities that grow when they are resolved) is
+//! refused, and so is a truncated one.
 
 use domain::as_one_line;
 use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 
-/// The most bytes of a file: more than a day's statement of a busy shop.
+/// The largest file, in bytes: more than a day's statement of a busy shop.
 pub const FILE_MAX: usize = 32 * 1_024 * 1_024;
 
-/// The most elements within each other. A statement of the bank has about a dozen.
+/// The deepest nesting of elements. A bank's statement has about a dozen.
 const DEPTH_MAX: usize = 32;
 
-/// The most bytes of text in one element. The longest that the bank may write has 500 letters.
+/// The most bytes of text in one element. The longest text that a bank may write has 500
+/// characters.
 const TEXT_MAX: usize = 4_096;
 
-/// Where a message's pieces are: below the document, the message and the statement.
+/// The depth of a message's pieces: below the document, the message and the statement.
 const PIECE_DEPTH: usize = 3;
 
-/// Why a file is no XML that is read here.
+/// Why a file is not accepted as XML.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum XmlFault {
     /// Too long.
     #[error("it is longer than {} MiB", FILE_MAX / 1_024 / 1_024)]
     TooLong,
-    /// Written in other letters.
+    /// Not in UTF-8.
     #[error("it is not in UTF-8")]
     NotUtf8,
     /// A document type declaration.
     #[error("it declares a document type (DTD), as no bank does; it is not read")]
     Dtd,
-    /// A reference to something that is not in the file.
+    /// A reference to an entity that is not in the file.
     #[error("it refers to an entity, `&{0};`, which is not resolved here")]
     Entity(String),
-    /// Elements within elements within elements.
+    /// Elements nested too deeply.
     #[error("its elements are more than {} deep", DEPTH_MAX)]
     TooDeep,
-    /// A text without end.
+    /// A text that is too long.
     #[error("its element {0} has more than {max} bytes of text", max = TEXT_MAX)]
     TextTooLong(String),
-    /// The rest is missing.
+    /// The file is truncated.
     #[error("it ends in the middle, within {0}: is the file whole?")]
     Torn(String),
     /// Not XML.
@@ -50,52 +50,52 @@ pub enum XmlFault {
     Malformed(String),
 }
 
-/// An element with what stands in it. Names are without their prefixes.
+/// An element with its content. Names are without their prefixes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) name: String,
-    /// The attribute `Ccy`, the only one that counts.
+    /// The attribute `Ccy`, the only one that is read.
     pub(super) currency: Option<String>,
     text: String,
     children: Vec<Self>,
 }
 
 impl Element {
-    /// The elements of this name right below it.
+    /// Its direct children of this name.
     pub(super) fn all(&self, name: &'static str) -> impl Iterator<Item = &Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
-    /// The first element at the end of this path.
+    /// The first element at this path.
     pub(super) fn at(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |element, name| {
             element.children.iter().find(|child| child.name == *name)
         })
     }
 
-    /// The element's own text, without what surrounds it.
+    /// The element's own text, trimmed.
     pub(super) fn text(&self) -> &str {
         self.text.trim()
     }
 
-    /// The text at the end of this path, if there is any.
+    /// The text at this path, if any.
     pub(super) fn text_at(&self, path: &[&str]) -> Option<&str> {
         self.at(path).map(Self::text).filter(|text| !text.is_empty())
     }
 }
 
-/// What is made of a document.
+/// Receives the parts of a document.
 pub(super) trait Collect {
-    /// Why it is not made.
+    /// Why it fails.
     type Fault: From<XmlFault>;
 
-    /// The message, right below the document.
+    /// A message begins, directly below the document.
     fn message(&mut self, name: &str) -> Result<(), Self::Fault>;
 
-    /// A piece of what stands below the message, such as an entry of a statement.
+    /// A piece below the message, such as an entry of a statement.
     fn piece(&mut self, piece: Element) -> Result<(), Self::Fault>;
 
-    /// What the pieces stood in is complete.
+    /// The element that contained the pieces is complete.
     fn part(&mut self, name: &str) -> Result<(), Self::Fault>;
 }
 
@@ -130,7 +130,7 @@ pub(super) fn read<C: Collect>(file: &[u8], into: &mut C) -> Result<(), C::Fault
     }
 }
 
-/// The elements that have begun and not ended.
+/// The open elements.
 #[derive(Default)]
 struct Open {
     stack: Vec<Element>,
@@ -154,7 +154,7 @@ impl Open {
         Ok(())
     }
 
-    /// The reader has seen to it that what ends is what began last.
+    /// The reader guarantees that the closed element is the one opened last.
     fn end<C: Collect>(&mut self, into: &mut C) -> Result<(), C::Fault> {
         let Some(element) = self.stack.pop() else {
             return Err(XmlFault::Malformed("an end without a beginning".to_owned()).into());
@@ -204,7 +204,7 @@ fn currency_of(start: &BytesStart<'_>) -> Result<Option<String>, XmlFault> {
     Ok(found.map(|attribute| String::from_utf8_lossy(&attribute.value).into_owned()))
 }
 
-/// The five that XML itself knows, and letters by their numbers.
+/// XML's five predefined entities, and character references.
 fn letter_of(reference: &BytesRef<'_>) -> Result<char, XmlFault> {
     let name = decoded(reference.decode())?;
     let unknown = || XmlFault::Entity(as_one_line(&name, 50));

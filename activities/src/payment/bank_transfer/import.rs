@@ -1,16 +1,15 @@
-//! Money that has come: taken in from the bank's files, and assigned to the payments that it is
-//! for.
+//! Imports received money from the bank's files, and assigns it to payments.
 //!
-//! A file is one transaction. Its entries are booked as they come, and each is assigned by the
-//! reference that stands anywhere in it:
+//! A file is one transaction. Its entries are recorded as they are, and each is assigned by the
+//! reference found anywhere in it:
 //!
-//! | what has come | becomes |
+//! | received | result |
 //! |---|---|
-//! | what is missing, in one transfer or several | paid; the order is told |
+//! | the missing amount, in one transfer or several | paid; the order is signalled |
 //! | less | kept; the customer is shown the rest |
-//! | more | paid; the surplus goes back |
-//! | anything for a payment that is not expected any more | goes back |
-//! | no reference, an unknown one, several, another currency, a transfer that comes back | a person decides |
+//! | more | paid; the surplus is returned |
+//! | anything for a payment that is no longer expected | returned |
+//! | no reference, an unknown one, several, another currency, a returned transfer | a person decides |
 
 use domain::bank::{CreditorReference, Iban};
 use domain::{Money, MoneyError, OrderId};
@@ -23,72 +22,72 @@ use super::camt::{self, CamtFault, Transfer};
 use super::records::{self, Expected, Reason, State};
 use super::{BankAccount, list};
 
-/// What has become of a file.
+/// The result of an import.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// Whether the very same file had been taken in before; then nothing was done.
+    /// Whether the same file had been imported before; then nothing was done.
     pub is_known: bool,
-    /// The transfers of others that were new, in the file's order.
+    /// The new incoming transfers, in the file's order.
     pub found: Vec<Found>,
-    /// How many entries had been taken in before, from another file.
+    /// The number of entries that had been imported before, from another file.
     pub known: u64,
-    /// How many entries of a notification have no reference of the bank's, and are taken in with
-    /// the statement.
+    /// The number of a notification's entries without a bank reference, which are imported with the
+    /// statement.
     pub left: u64,
 }
 
-/// A transfer that has come.
+/// A received transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its number here.
     pub entry: i64,
-    /// How much it is.
+    /// Its amount.
     pub amount: Money,
-    /// What has become of it.
+    /// What it was assigned to.
     pub became: Became,
 }
 
-/// What becomes of money that has come.
+/// The assignment of received money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Became {
-    /// The order's payment is complete; what was too much goes back.
+    /// The order's payment is complete; a surplus is returned.
     Paid {
         /// The order.
         order: OrderId,
-        /// How much was too much.
+        /// The surplus.
         surplus: Option<Money>,
     },
     /// It is a part of the order's payment.
     Part {
         /// The order.
         order: OrderId,
-        /// How much has still to come.
+        /// The amount still missing.
         missing: Money,
     },
-    /// It goes back, because the order's payment is not expected any more.
+    /// It is returned, because the order's payment is no longer expected.
     GoesBack {
         /// The order.
         order: OrderId,
     },
-    /// A person has to say whose it is.
+    /// A person has to assign it.
     Unassigned(Unassigned),
 }
 
-/// Why nobody but a person knows whose a transfer is.
+/// Why a transfer needs a person to assign it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Unassigned {
-    /// There is no reference in it, or one with a slip.
+    /// It contains no reference, or an incorrect one.
     NoReference,
-    /// There is no payment of its reference.
+    /// No payment has its reference.
     UnknownReference,
-    /// There are payments of several references in it.
+    /// It contains references of several payments.
     SeveralReferences,
     /// The payment is in another currency.
     OtherCurrency,
-    /// It takes a transfer of the shop's back, or one of a customer's.
+    /// It returns a transfer of the shop's, or one of a customer's.
     Returned,
-    /// The bank's parts of the sum do not come to it.
+    /// The transfers of a booked sum do not add up to it.
     UnclearSum,
 }
 
@@ -100,23 +99,23 @@ impl Unassigned {
     }
 }
 
-/// Why a file was not taken in.
+/// Why a file was not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// It cannot be read.
     #[error("nothing of the file was taken in")]
     File(#[from] CamtFault),
-    /// It is of an account that is not the shop's.
+    /// It is about an account that is not the shop's.
     #[error("nothing of the file was taken in: it is of the account {0}")]
     OtherAccount(Iban),
-    /// The database.
+    /// The database failed.
     #[error("nothing of the file was taken in: the database does not take it")]
     Database(#[from] sqlx::Error),
 }
 
-/// Takes a file of the bank in, whole or not at all.
+/// Imports a file of the bank, completely or not at all.
 ///
-/// **Repeats.** A file, or an entry that stands in several, is taken in once.
+/// **Repeats.** A file, or an entry that is in several, is imported once.
 pub async fn import(
     db: &PgPool,
     account: &BankAccount,
@@ -149,7 +148,7 @@ pub async fn import(
     Ok(imported)
 }
 
-/// None: it was taken in before.
+/// Records the file. `None`: it was imported before.
 async fn new_file(connection: &mut PgConnection, file: &[u8]) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar!(
         "insert into bank.files (sha256) values ($1) on conflict do nothing returning file_id",
@@ -159,7 +158,7 @@ async fn new_file(connection: &mut PgConnection, file: &[u8]) -> Result<Option<i
     .await
 }
 
-/// Whether the entry was not taken in before.
+/// Whether the entry was not imported before.
 async fn is_new(
     connection: &mut PgConnection,
     file: i64,
@@ -176,7 +175,7 @@ async fn is_new(
     Ok(inserted.execute(connection).await?.rows_affected() > 0)
 }
 
-/// Takes a transfer in. None: it went out.
+/// Records a transfer. `None`: it is outgoing.
 async fn take(
     connection: &mut PgConnection,
     account: &BankAccount,
@@ -239,7 +238,7 @@ async fn whose(
     transfer: &Transfer,
 ) -> Result<Result<CreditorReference, Unassigned>, sqlx::Error> {
     let told = &transfer.told;
-    // What comes back may carry the text of the transfer that it takes back.
+    // A return may carry the text of the transfer that it returns.
     if told.is_return || told.end_to_end.as_deref().is_some_and(list::is_ours) {
         return Ok(Err(Unassigned::Returned));
     }
@@ -261,7 +260,7 @@ async fn whose(
     })
 }
 
-/// Assigns a transfer to a payment, as far as that misses it; the rest goes back.
+/// Assigns a transfer to a payment, up to the missing amount; the rest is returned.
 async fn assign_to(
     connection: &mut PgConnection,
     account: &BankAccount,
@@ -301,7 +300,7 @@ async fn assign_to(
     })
 }
 
-/// Keeps a part of a transfer for its payment, and has the rest sent back.
+/// Keeps a part of a transfer for its payment, and has the rest returned.
 async fn split(
     connection: &mut PgConnection,
     entry: i64,
@@ -340,7 +339,7 @@ async fn split(
     .map(drop)
 }
 
-/// Shows the customer what has still to come, in the place of what was asked for at first.
+/// Shows the customer the amount still missing, instead of the original one.
 async fn show_rest(
     connection: &mut PgConnection,
     account: &BankAccount,
@@ -359,44 +358,44 @@ async fn show_rest(
 }
 
 // ---------------------------------------------------------------------------------------------
-// What a person decides
+// Decisions by a person
 // ---------------------------------------------------------------------------------------------
 
-/// A transfer of which nobody but a person knows whose it is.
+/// A transfer that a person has to assign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// Its number here.
     pub entry: i64,
-    /// How much it is.
+    /// Its amount.
     pub amount: Money,
-    /// When the bank has booked it, as the bank says.
+    /// The bank's booking date.
     pub booked_on: Option<String>,
-    /// Whose account it came from. Personal data.
+    /// The payer's name. Personal data.
     pub payer_name: Option<String>,
-    /// Which one. Personal data.
+    /// The payer's account. Personal data.
     pub payer_iban: Option<String>,
-    /// What was written on it. May be personal data.
+    /// The payer's text. May be personal data.
     pub remittance: String,
     /// Why it waits.
     pub why: String,
 }
 
-/// Why a decision was not taken.
+/// Why a decision was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum NotDecided {
-    /// There is no such transfer, or it is assigned to another order or sent back.
+    /// There is no such transfer, or it is assigned to another order or returned.
     #[error("no transfer {0} waits for a decision")]
     NotWaiting(i64),
-    /// The order is not to be paid by transfer.
+    /// The order is not paid by transfer.
     #[error("order {0} has no payment by bank transfer")]
     NoPayment(OrderId),
     /// The payment is in another currency.
     #[error("the payment of order {0} is in another currency")]
     OtherCurrency(OrderId),
-    /// Money of it stands on a list already.
+    /// A part of it is already on a list.
     #[error("there is no transfer {0}, or money of it stands on a list already")]
     Listed(i64),
-    /// The database.
+    /// The database failed.
     #[error("the database does not take it")]
     Database(#[from] sqlx::Error),
 }
@@ -424,11 +423,11 @@ pub async fn unassigned(db: &PgPool) -> Result<Vec<Waiting>, sqlx::Error> {
     waiting.collect()
 }
 
-/// Assigns a transfer to an order's payment, as if its reference stood in it.
+/// Assigns a transfer to an order's payment, as if it contained the payment's reference.
 ///
 /// **Errors.** [`NotDecided`]. Nothing is changed then.
-/// **Repeats.** One that is assigned to the order already is not assigned again, and is answered by
-/// how its payment stands.
+/// **Repeats.** If it is already assigned to the order, nothing changes, and the payment's current
+/// state is returned.
 pub async fn assign(
     db: &PgPool,
     account: &BankAccount,
@@ -459,7 +458,7 @@ pub async fn assign(
     Ok(became)
 }
 
-/// What a transfer is to the order that it is assigned to. None: it is not.
+/// The transfer's assignment to this order. `None`: it is not assigned to it.
 async fn assigned_before(
     connection: &mut PgConnection,
     entry: i64,
@@ -496,7 +495,7 @@ async fn assigned_before(
     }))
 }
 
-/// Has a transfer sent back to whoever has made it, whole.
+/// Returns a whole transfer to its payer.
 ///
 /// **Errors.** [`NotDecided::NotWaiting`].
 pub async fn send_back(db: &PgPool, entry: i64, by: &str) -> Result<Money, NotDecided> {
@@ -522,8 +521,8 @@ pub async fn send_back(db: &PgPool, entry: i64, by: &str) -> Result<Money, NotDe
     Ok(amount)
 }
 
-/// Says to which account the money of a transfer goes back, where the bank has not said from which
-/// it came, or that one is closed.
+/// Sets the account to which a transfer's money is returned, if the bank has not named the payer's
+/// account, or that is closed.
 ///
 /// **Errors.** [`NotDecided::Listed`].
 pub async fn pay_to(
@@ -548,8 +547,8 @@ pub async fn pay_to(
     if changed.rows_affected() == 0 { Err(NotDecided::Listed(entry)) } else { Ok(()) }
 }
 
-/// How much a transfer is that waits, which nobody else decides about until the transaction ends.
-/// None: it does not wait.
+/// Locks a waiting transfer until the transaction ends; returns its amount. `None`: it does not
+/// wait.
 async fn waiting(connection: &mut PgConnection, entry: i64) -> Result<Option<Money>, sqlx::Error> {
     let row = sqlx::query!(
         "select currency, amount from bank.entries
@@ -561,16 +560,16 @@ async fn waiting(connection: &mut PgConnection, entry: i64) -> Result<Option<Mon
 }
 
 // ---------------------------------------------------------------------------------------------
-// What orders are told
+// Signals to orders
 // ---------------------------------------------------------------------------------------------
 
-/// The orders whose money has come and whose workflows have not been told.
+/// The orders whose money has come and whose workflows have not been signalled.
 pub async fn news(db: &PgPool) -> Result<Vec<OrderId>, sqlx::Error> {
     let orders = sqlx::query_scalar!("select order_id from bank.payments where is_news");
     Ok(orders.fetch_all(db).await?.into_iter().map(OrderId::of).collect())
 }
 
-/// Keeps that these orders have been told.
+/// Records that these orders have been signalled.
 pub async fn told(db: &PgPool, orders: &[OrderId]) -> Result<(), sqlx::Error> {
     let orders: Vec<Uuid> = orders.iter().map(|order| order.uuid()).collect();
     sqlx::query!(

@@ -1,9 +1,9 @@
-//! Payment lists: what goes back to customers, as the bank takes it (pain.001).
+//! Payment lists: outgoing payments to customers, in the bank's format (pain.001).
 //!
-//! A list is claimed in one transaction: its lines stand on it for ever, and its booking is made.
-//! Only then is its file written, from what is on record, and the same at any time. A list whose
-//! file was never written in full is written before another is claimed. So a crash at any moment
-//! loses no line and pays none twice; and a bank that is given a list again knows it by its number.
+//! A list is claimed in one transaction, which fixes its lines for ever and posts it. Only then is
+//! its file written, from the record, and identically at any time. A list whose file was never
+//! completely written is written before another is claimed. So a crash at any moment loses no line
+//! and pays none twice; and a bank that is given a list again recognises it by its id.
 
 use domain::Money;
 use sqlx::{PgConnection, PgPool};
@@ -12,18 +12,18 @@ use uuid::Uuid;
 use super::camt::Transfer;
 use super::{BankAccount, pain, records};
 
-/// The most lines of a list; further ones stand on the next.
+/// The most lines of a list; further ones go on the next.
 const LINES_MAX: i64 = 5_000;
 
-/// What the shop calls its transfers begins with this.
+/// Prefix of the end-to-end ids of the shop's transfers.
 const OURS: &str = "ordersaga-";
 
-/// A list, as it is handed to the bank.
+/// A list for the bank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentList {
-    /// By which the bank knows it again.
+    /// The id by which the bank recognises it.
     pub message_id: String,
-    /// How many lines it has.
+    /// Number of lines.
     pub lines: usize,
     /// The message.
     pub xml: String,
@@ -38,7 +38,7 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
-/// Whether a transfer bears the name of a line.
+/// Whether this end-to-end id is a line's.
 pub(super) fn is_ours(end_to_end: &str) -> bool {
     line_of(end_to_end).is_some()
 }
@@ -47,10 +47,10 @@ fn line_of(end_to_end: &str) -> Option<i64> {
     end_to_end.strip_prefix(OURS)?.parse().ok()
 }
 
-/// The list whose file has to be written next: one that was claimed and not written, or one of all
-/// lines that stand on none. None: there is nothing to pay out.
+/// The next list whose file has to be written: one that was claimed and not written, or a new one
+/// of all lines that are on none. `None`: there is nothing to pay.
 ///
-/// **Repeats.** Until [`written`] says so, the same list.
+/// **Repeats.** The same list, until [`written`] is called.
 pub async fn next(db: &PgPool, account: &BankAccount) -> Result<Option<PaymentList>, sqlx::Error> {
     let unwritten = sqlx::query_scalar!(
         "select message_id from bank.lists where written_at is null order by list_id limit 1"
@@ -65,7 +65,7 @@ pub async fn next(db: &PgPool, account: &BankAccount) -> Result<Option<PaymentLi
     }
 }
 
-/// A list of before, as it was. None: there is no such list.
+/// An earlier list, unchanged. `None`: there is no such list.
 pub async fn again(db: &PgPool, message_id: &str) -> Result<Option<PaymentList>, sqlx::Error> {
     let list = sqlx::query!(
         "select list_id, message_id, created_at, holder, iban from bank.lists where message_id = $1",
@@ -85,7 +85,7 @@ pub async fn again(db: &PgPool, message_id: &str) -> Result<Option<PaymentList>,
     );
     let mut lines = Vec::new();
     for row in rows.fetch_all(db).await? {
-        // No reference of ours: what comes back must not be taken for a payment.
+        // Not one of our references: a returned transfer must not be mistaken for a payment.
         let text = match row.order_id {
             Some(order) => format!("{} order {order}", row.reason),
             None => format!("{} transfer", row.reason),
@@ -108,7 +108,7 @@ pub async fn again(db: &PgPool, message_id: &str) -> Result<Option<PaymentList>,
     Ok(Some(PaymentList { message_id: list.message_id, lines: lines.len(), xml }))
 }
 
-/// Keeps that the list's file was written in full.
+/// Records that the list's file was completely written.
 pub async fn written(db: &PgPool, message_id: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update bank.lists set written_at = now() where message_id = $1 and written_at is null",
@@ -119,7 +119,7 @@ pub async fn written(db: &PgPool, message_id: &str) -> Result<(), sqlx::Error> {
     .map(drop)
 }
 
-/// Transfers with money that goes back and of which nobody has said where to.
+/// Transfers whose money has to be returned, but without a known account.
 pub async fn without_account(db: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select distinct entry_id as "entry_id!" from bank.lines join bank.entries using (entry_id)
@@ -129,7 +129,7 @@ pub async fn without_account(db: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
     .await
 }
 
-/// Claims all lines that stand on no list, and books that they go out. None: there are none.
+/// Claims all lines that are on no list, and posts them as outgoing. `None`: there are none.
 async fn claim(db: &PgPool, account: &BankAccount) -> Result<Option<String>, sqlx::Error> {
     let mut transaction = db.begin().await?;
     let lines = sqlx::query_scalar!(
@@ -177,7 +177,7 @@ async fn book(connection: &mut PgConnection, list: i64) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// Notes that the bank has carried a line out, if this transfer is one.
+/// If this transfer belongs to a line, records that the bank has executed it.
 pub(super) async fn note_executed(
     connection: &mut PgConnection,
     transfer: &Transfer,

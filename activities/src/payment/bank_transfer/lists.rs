@@ -1,6 +1,6 @@
-//! What the records of transfers list of themselves. They are in the shop's own database, and are
-//! compared with the orders' payments as any provider's are. Nothing is ever paid out to the shop:
-//! its money is on its account.
+//! The lists of the bank transfer provider, for reconciliation. Its records are in the shop's own
+//! database, and are compared with the orders' payments like those of any other provider. There are
+//! no payouts: the money is already on the shop's account.
 
 use async_trait::async_trait;
 use domain::OrderId;
@@ -14,7 +14,7 @@ use crate::payment::lists::{
 };
 use crate::payment::port::{PaymentId, ProviderError};
 
-/// How many items a page has.
+/// The number of items per page.
 const PAGE_SIZE: usize = 100;
 
 impl BankTransferProvider {
@@ -36,7 +36,7 @@ impl BankTransferProvider {
     }
 }
 
-/// A page of these; one that is full may be followed by another.
+/// A page of these items; a full page may be followed by another.
 fn page<T>(items: Vec<T>, name: impl Fn(&T) -> String) -> Page<T> {
     let next = items.last().filter(|_last| items.len() >= PAGE_SIZE).map(name);
     Page { items, next }

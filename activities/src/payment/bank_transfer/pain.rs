@@ -10,11 +10,11 @@ use rust_decimal::Decimal;
 
 use super::list::Line;
 
-/// A party's name has 70 letters on a transfer, and what is written on it 140.
+/// A party's name has at most 70 characters on a transfer, and the text 140.
 const NAME_MAX: usize = 70;
 const TEXT_MAX: usize = 140;
 
-/// What stands before a list's lines.
+/// The header of a list.
 pub(super) struct Header<'a> {
     pub(super) message_id: &'a str,
     pub(super) created_at: DateTime<Utc>,
@@ -22,7 +22,7 @@ pub(super) struct Header<'a> {
     pub(super) iban: &'a str,
 }
 
-/// Why there is no message.
+/// Why no message could be built.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoMessage {
     #[error("the lines do not add up")]
@@ -31,13 +31,13 @@ pub(super) enum NoMessage {
     Written(#[from] fmt::Error),
 }
 
-/// The message: a block for each currency, with a transfer for each line.
+/// The message: a block per currency, with a transfer per line.
 pub(super) fn message(header: &Header<'_>, lines: &[Line]) -> Result<String, NoMessage> {
     let mut by_currency = BTreeMap::<&str, Vec<&Line>>::new();
     for line in lines {
         by_currency.entry(line.amount.currency().code()).or_default().push(line);
     }
-    // Of all currencies together, as the message wants it.
+    // The sum over all currencies, as the message format requires.
     let mut amounts = lines.iter().map(|line| line.amount.amount());
     let sum = amounts.try_fold(Decimal::ZERO, Decimal::checked_add);
     let sum = sum.ok_or(MoneyError::OutOfRange)?;
@@ -70,7 +70,7 @@ fn block(
 ) -> Result<(), NoMessage> {
     let Some(first) = lines.first() else { return Ok(()) };
     let sum = Money::sum(first.amount.currency(), lines.iter().map(|line| line.amount))?;
-    // At most 35 letters. The last ones are those that tell one list from another.
+    // At most 35 characters. The last ones distinguish one list from another.
     let end = header.message_id.get(12..).unwrap_or(header.message_id);
     let is_sepa = currency == "EUR";
     let level = if is_sepa { "<PmtTpInf><SvcLvl><Cd>SEPA</Cd></SvcLvl></PmtTpInf>" } else { "" };

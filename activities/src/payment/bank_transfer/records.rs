@@ -1,7 +1,7 @@
-//! The payments that are expected, and the lines by which money goes back.
+//! The expected payments, and the lines by which money is returned.
 //!
-//! Whoever changes a payment, or what is kept for it, has locked its row before: two files, and a
-//! file and an undo, come one after the other.
+//! A caller that changes a payment, or what is kept for it, must have locked its row: this
+//! serialises two imports, and an import and an undo.
 
 use chrono::{DateTime, Utc};
 use domain::bank::CreditorReference;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::payment::lists::Range;
 
-/// How a payment stands; see the table.
+/// The state of a payment; see the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "kebab-case")]
 pub(super) enum State {
@@ -33,27 +33,27 @@ pub(super) struct Expected {
     pub(super) opened_at: DateTime<Utc>,
     pub(super) amount: Money,
     pub(super) state: State,
-    /// What has come and is kept for it.
+    /// The amount received and kept for it.
     pub(super) received: Money,
     pub(super) captured: Money,
     pub(super) refunded: Money,
 }
 
 impl Expected {
-    /// What has still to come.
+    /// The amount still missing.
     pub(super) fn missing(&self) -> Result<Money, MoneyError> {
         self.amount.checked_sub(self.received)
     }
 }
 
-/// Why money goes back.
+/// Why money is returned.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reason<'a> {
-    /// It was taken, and is given back under this key.
+    /// It was captured, and is refunded under this key.
     Refund(&'a str),
-    /// It is more than was taken.
+    /// It is more than was captured.
     Surplus,
-    /// Nothing is expected any more.
+    /// The payment is no longer expected.
     Closed,
 }
 
@@ -67,15 +67,15 @@ impl Reason<'_> {
     }
 }
 
-/// A refund by its lines.
+/// A refund with its lines.
 pub(super) struct Made {
     pub(super) first_line: i64,
     pub(super) amount: Money,
-    /// Whether all of its lines stand on lists.
+    /// Whether all of its lines are on lists.
     pub(super) is_listed: bool,
 }
 
-/// A refund in the list of all.
+/// A refund in the list of all refunds.
 pub(super) struct MadeInRange {
     pub(super) first_line: i64,
     pub(super) payment: String,
@@ -83,19 +83,19 @@ pub(super) struct MadeInRange {
     pub(super) is_listed: bool,
 }
 
-/// What a refund is called, by its first line.
+/// A refund's id, derived from its first line.
 pub(super) fn name_of_refund(first_line: i64) -> String {
     format!("bank-refund-{first_line}")
 }
 
-/// An amount as it is on record.
+/// An amount from the database.
 pub(super) fn money(amount: Decimal, currency: &str) -> Result<Money, sqlx::Error> {
     let currency = Currency::from_code(currency)
         .ok_or_else(|| sqlx::Error::Decode(format!("there is no currency {currency}").into()))?;
     Money::new(amount, currency).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
-/// Expects a payment, or finds it expected.
+/// Creates an expected payment, or finds it.
 pub(super) async fn expect(db: &PgPool, charge: &Charge) -> Result<CreditorReference, sqlx::Error> {
     let key = charge.key.to_string();
     let reference = CreditorReference::of(&key);
@@ -113,7 +113,7 @@ pub(super) async fn expect(db: &PgPool, charge: &Charge) -> Result<CreditorRefer
     Ok(reference)
 }
 
-/// Has the customer told what to transfer. One that has come already need not be.
+/// Records that the customer is told what to transfer, unless the money has already come.
 pub(super) async fn await_customer(
     db: &PgPool,
     reference: &CreditorReference,
@@ -127,7 +127,7 @@ pub(super) async fn await_customer(
     .map(drop)
 }
 
-/// The payment with this reference, which nobody else changes until the transaction ends.
+/// The payment with this reference, locked until the transaction ends.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     reference: &CreditorReference,
@@ -174,7 +174,7 @@ pub(super) async fn read(
     }))
 }
 
-/// The payments that were opened within a range, after this one.
+/// The payments opened within a range, after this reference.
 pub(super) async fn opened_in(
     connection: &mut PgConnection,
     Range { from, to }: Range,
@@ -194,7 +194,7 @@ pub(super) async fn opened_in(
     .await
 }
 
-/// The refunds that were made within a range, after the one with this first line.
+/// The refunds made within a range, after the one with this first line.
 pub(super) async fn refunds_in(
     connection: &mut PgConnection,
     Range { from, to }: Range,
@@ -221,7 +221,7 @@ pub(super) async fn refunds_in(
     .await
 }
 
-/// Takes the money for the order; the rest goes back.
+/// Captures the money for the order; the rest is returned.
 pub(super) async fn capture(
     connection: &mut PgConnection,
     expected: &Expected,
@@ -242,7 +242,7 @@ pub(super) async fn capture(
     book(connection, &format!("bank-capture:{reference}"), false, amount).await
 }
 
-/// Expects nothing any more. What has come goes back.
+/// Closes the payment: received money is returned.
 pub(super) async fn close(
     connection: &mut PgConnection,
     expected: &Expected,
@@ -260,8 +260,8 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Puts lines on record that send so much of what is kept for a payment back to whoever has
-/// transferred it, what came first at first. Answers the first line.
+/// Records lines that return this amount of what is kept for a payment to the payers, the earliest
+/// transfers first. Returns the first line's id.
 pub(super) async fn give_back(
     connection: &mut PgConnection,
     reference: &CreditorReference,
@@ -299,12 +299,12 @@ pub(super) async fn give_back(
     .await?;
     match (given.first_line, given.amount) {
         (Some(first), Some(given)) if given == amount.amount() => Ok(first),
-        // Not of the driver's protocol: this is never tried again.
+        // Not a protocol error, which would be retried.
         _ => Err(sqlx::Error::Decode(format!("{reference} does not hold {amount}").into())),
     }
 }
 
-/// The refund of a payment under this key, if there is one.
+/// The refund of a payment under this key, if any.
 pub(super) async fn refund(
     connection: &mut PgConnection,
     reference: &CreditorReference,
@@ -326,7 +326,7 @@ pub(super) async fn refund(
     Ok(Some(Made { first_line: made.first_line, amount, is_listed: made.is_listed }))
 }
 
-/// Books that what the shop owes its customers grows, or shrinks, by so much.
+/// Posts that customers' credit grows or shrinks by this amount.
 pub(super) async fn book(
     connection: &mut PgConnection,
     key: &str,

@@ -1,4 +1,4 @@
-//! What the sandbox provider lists of itself, the oldest first.
+//! The sandbox provider's lists, the oldest item first.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -17,14 +17,14 @@ use crate::payment::lists::{
 };
 use crate::payment::port::{PaymentId, ProviderError};
 
-/// How many items a page has.
+/// The number of items per page.
 const PAGE_SIZE: i64 = 100;
 
-/// A page as the provider answers it.
+/// A page in the provider's answer.
 #[derive(Serialize, Deserialize)]
 struct ToldPage<T> {
     items: Vec<T>,
-    /// After which item the next page begins; none, if there is no next one.
+    /// The cursor of the next page; `None` on the last one.
     next: Option<i64>,
 }
 
@@ -68,7 +68,7 @@ struct ToldSettled {
 }
 
 impl SandboxProvider {
-    /// Answers what is asked of the lists.
+    /// Answers a list request.
     pub(super) async fn list(&self, request: &Request) -> Result<Answer, sqlx::Error> {
         match request {
             Request::ListPayments { from, to, after } => {
@@ -98,7 +98,7 @@ impl SandboxProvider {
         }
     }
 
-    /// Payments as they are now: what has expired is voided.
+    /// Payments in their current state: expired authorisations are voided.
     async fn payments_of(
         &self,
         from: DateTime<Utc>,
@@ -205,7 +205,7 @@ impl SandboxProvider {
     }
 }
 
-/// A page of the rows. One that is full may be followed by another.
+/// A page of the rows. A full page may be followed by another.
 fn told<T: Serialize>(items: Vec<T>, number: impl Fn(&T) -> i64) -> Answer {
     let is_full = i64::try_from(items.len()).is_ok_and(|rows| rows >= PAGE_SIZE);
     let next = items.last().filter(|_last| is_full).map(number);
@@ -216,7 +216,7 @@ fn not_found() -> Answer {
     line::refused(404, NOT_FOUND, "there is no such payment")
 }
 
-/// Reads a page: each item, and what the next page is asked for with.
+/// Decodes a page: its items, and the cursor of the next page.
 fn page<T, U>(
     told: ToldPage<T>,
     item: impl Fn(T) -> Result<U, ProviderError>,

@@ -1,4 +1,4 @@
-//! The sandbox provider's own records.
+//! The sandbox provider's records.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::party::line::Behaviour;
 /// How long an authorisation lasts, as with most cards.
 const A_WEEK: i32 = 7 * 24 * 60 * 60;
 
-/// A payment as the provider keeps it.
+/// A payment's row.
 struct Row {
     payment_id: i64,
     idempotency_key: String,
@@ -26,7 +26,7 @@ struct Row {
     captured: Decimal,
     expires_at: Option<DateTime<Utc>>,
     approvable_until: Option<DateTime<Utc>>,
-    /// What of that is given back.
+    /// The refunded part of it.
     refunded: Decimal,
 }
 
@@ -54,15 +54,15 @@ impl Row {
         })
     }
 
-    /// Whether it is the order's first payment: a later one's key ends with its number.
+    /// Whether it is the order's first payment: the key of a later one ends with its number.
     fn is_first(&self) -> bool {
         self.idempotency_key.split(':').count() == 3
     }
 }
 
 impl SandboxProvider {
-    /// What goes wrong with a request, if anything does: by the table, once less than before, or by
-    /// the card's token.
+    /// The fault of a request, if any: from the table, whose counter it decrements, or from the
+    /// card's token.
     pub(super) async fn behaviour_of(
         &self,
         request: &Request,
@@ -197,7 +197,7 @@ impl SandboxProvider {
         .await
     }
 
-    /// Keeps a request for later.
+    /// Stores a request to be executed later.
     pub(super) async fn hold_up(&self, request: &Request) -> Result<(), sqlx::Error> {
         let request = serde_json::to_value(request);
         let request = request.map_err(|error| sqlx::Error::Encode(error.into()))?;
@@ -207,7 +207,7 @@ impl SandboxProvider {
             .map(drop)
     }
 
-    /// The request that has been on its way for longest, which arrives by this.
+    /// Takes the oldest delayed request, which thereby arrives.
     pub(super) async fn next_late_request(&self) -> Result<Option<Request>, sqlx::Error> {
         let request = sqlx::query_scalar!(
             r#"
@@ -236,7 +236,7 @@ impl SandboxProvider {
         .map(drop)
     }
 
-    /// Opens a payment, or finds the one under this key. None: it was no such request.
+    /// Opens a payment, or finds the one under this key. `None`: the request is of another kind.
     pub(super) async fn open_once(&self, request: &Request) -> Result<Option<Told>, sqlx::Error> {
         let Request::Open { key, order, token, amount, currency } = request else {
             return Ok(None);
@@ -263,7 +263,7 @@ impl SandboxProvider {
         opened.fetch_optional(self.db.statements()).await?.map(Row::told).transpose()
     }
 
-    /// Asks the bank, once. None: the payment is unknown.
+    /// Asks the bank, once. `None`: the payment is unknown.
     pub(super) async fn authorise_once(
         &self,
         payment_id: i64,
@@ -280,7 +280,7 @@ impl SandboxProvider {
         }
     }
 
-    /// None: the payment is past that.
+    /// `None`: the payment's state no longer allows it.
     async fn ask_the_bank(&self, row: &Row) -> Result<Option<Row>, sqlx::Error> {
         let lasts = number_after(&row.token, "tok_expires_").filter(|_| row.is_first());
         let needs_customer = row.token.starts_with("tok_needs_customer");
@@ -313,7 +313,7 @@ impl SandboxProvider {
         .await
     }
 
-    /// Takes the money, once. None: the payment is unknown.
+    /// Captures the payment, once. `None`: the payment is unknown.
     pub(super) async fn capture_once(
         &self,
         payment_id: i64,
@@ -328,7 +328,7 @@ impl SandboxProvider {
         captured.told().map(Some)
     }
 
-    /// None: this call did not.
+    /// `None`: this call did not capture it.
     async fn take(&self, payment_id: i64, amount: Decimal) -> Result<Option<Row>, sqlx::Error> {
         sqlx::query_as!(
             Row,
@@ -346,7 +346,7 @@ impl SandboxProvider {
         .await
     }
 
-    /// Lets go of what is not captured. None: the payment is unknown.
+    /// Voids what is not captured. `None`: the payment is unknown.
     pub(super) async fn void_once(&self, payment_id: i64) -> Result<Option<Told>, sqlx::Error> {
         sqlx::query!(
             "update sandbox_provider.payments set state = 'voided', decline_code = null
@@ -359,8 +359,8 @@ impl SandboxProvider {
         self.payment(payment_id).await
     }
 
-    /// Gives the money back, once for each key, and never more than was taken; or has that decided
-    /// later. One that failed is made anew.
+    /// Refunds the payment, once per key, and never more than was captured; or leaves the refund
+    /// pending. A failed one is made again.
     pub(super) async fn refund_once(
         &self,
         payment_id: i64,
@@ -369,7 +369,7 @@ impl SandboxProvider {
         is_decided: bool,
     ) -> Result<(), sqlx::Error> {
         let mut transaction = self.db.transactions().begin().await?;
-        // One after the other: each sees what those before it give back.
+        // The lock serialises refunds, so that each sees the earlier ones.
         sqlx::query!(
             "select payment_id from sandbox_provider.payments where payment_id = $1 for update",
             payment_id,
@@ -433,7 +433,7 @@ impl SandboxProvider {
         self.row(payment_id).await?.map(Row::told).transpose()
     }
 
-    /// The payment as it is now: what has expired is voided.
+    /// The payment in its current state: an expired authorisation is voided.
     async fn row(&self, payment_id: i64) -> Result<Option<Row>, sqlx::Error> {
         sqlx::query_as!(
             Row,
@@ -460,7 +460,7 @@ impl SandboxProvider {
     }
 }
 
-/// How risky the payment is taken to be; nothing, before the bank was asked.
+/// The risk level of the payment; `None` before the bank was asked.
 fn risk_of(token: &str, state: PaymentState) -> Option<RiskLevel> {
     match (token, state) {
         (_, PaymentState::Opened) => None,
@@ -484,7 +484,8 @@ async fn take_time(token: &str) {
     }
 }
 
-/// What the token says of the first call of this kind, such as `tok_first_capture_unavailable_30`.
+/// The fault that the token sets for the first call of this kind, such as
+/// `tok_first_capture_unavailable_30`.
 fn of_first_call(call: &str, token: &str) -> Option<Behaviour> {
     let ordered = token.strip_prefix("tok_first_")?.strip_prefix(call)?.strip_prefix('_')?;
     let (name, value) = ordered.split_once('_').unzip();

@@ -1,4 +1,4 @@
-//! Stripe's API over HTTPS: a request, and its answer as it came. Nothing is tried again here.
+//! Stripe's API over HTTPS: sends a request and returns the raw answer, without retries.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,14 +17,14 @@ use crate::party::answer::{Answer, BODY_MAX, PAGE_MAX, Said, retry_after_of};
 use crate::payment::port::ProviderError;
 
 /// The version of Stripe's API that this module was written for. Without it, a setting in Stripe's
-/// Dashboard would decide how answers look.
+/// Dashboard would decide the format of answers.
 const VERSION: &str = "2026-02-25.clover";
 
-/// Within the thirty seconds of a patient attempt: one that is given up leaves no call behind. A
-/// bank may take most of it.
+/// Below the thirty seconds of a patient attempt, so that a cancelled attempt leaves no call
+/// behind. A bank may need most of it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Within the five seconds of a quick try.
+/// Below the five seconds of a quick attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
@@ -32,7 +32,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
-/// A secret or restricted key of a Stripe account. It is shown nowhere.
+/// A secret or restricted key of a Stripe account. Never printed.
 #[derive(Clone)]
 pub struct ApiKey(String);
 
@@ -45,19 +45,19 @@ pub enum Mode {
     Test,
 }
 
-/// How the shop reaches Stripe.
+/// How to reach Stripe.
 #[derive(Clone, Debug)]
 pub struct StripeSettings {
     /// The account's key.
     pub api_key: ApiKey,
-    /// Where Stripe's API is.
+    /// The URL of Stripe's API.
     pub api_url: Url,
-    /// Where customers come back to from their bank. Without it, banks are told that the customer is
-    /// not there to approve anything.
+    /// Where customers return to from their bank. Without it, banks are told that the customer is
+    /// not present to approve anything.
     pub return_url: Option<Url>,
 }
 
-/// Why Stripe cannot be called with these settings. The key is not repeated.
+/// Why these settings cannot be used. The message does not contain the key.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableSettings {
     /// A publishable key.
@@ -66,13 +66,13 @@ pub enum UnusableSettings {
          a restricted one with rk_"
     )]
     PublishableKey,
-    /// No key of Stripe's.
-    #[error("the API key is none; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_")]
+    /// Not a key of Stripe's.
+    #[error("the API key is invalid; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_")]
     NoKey,
-    /// A URL over which anybody on the way could read the key, or send the customer elsewhere.
+    /// A URL over which the key could be read in transit, or the customer redirected.
     #[error("{0} is neither https nor on this machine")]
     NotSafe(Url),
-    /// The HTTP client cannot be made.
+    /// The HTTP client cannot be created.
     #[error("the HTTP client cannot be made")]
     Client(#[from] reqwest::Error),
 }
@@ -80,7 +80,7 @@ pub enum UnusableSettings {
 impl FromStr for ApiKey {
     type Err = Infallible;
 
-    /// Takes any text, so that an error never has to repeat it; [`ApiKey::mode`] says what it is.
+    /// Accepts any text, so that no error has to contain it; [`ApiKey::mode`] validates it.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.trim().to_owned()))
     }
@@ -95,7 +95,7 @@ impl fmt::Debug for ApiKey {
 impl ApiKey {
     /// Whether the key moves real money.
     ///
-    /// **Errors.** It is no key that can take money.
+    /// **Errors.** It is not a key that can take payments.
     pub fn mode(&self) -> Result<Mode, UnusableSettings> {
         let begins = |with: [&str; 2]| with.iter().any(|prefix| self.0.starts_with(prefix));
         if self.0.starts_with("pk_") {
@@ -123,16 +123,16 @@ impl Mode {
     }
 }
 
-/// Whether nobody on the way can read or change what is sent there.
+/// Whether nobody in transit can read or change what is sent there.
 pub(super) fn is_safe(url: &Url) -> bool {
     let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     url.scheme() == "https" || (url.scheme() == "http" && is_here)
 }
 
-/// A parameter of a request, as a form has it.
+/// A form parameter of a request.
 pub(super) type Field = (&'static str, String);
 
-/// Stripe's API, as one account calls it.
+/// Stripe's API, for one account.
 pub(super) struct Api {
     http: Client,
     url: Url,
@@ -155,16 +155,16 @@ impl Api {
             .default_headers(headers)
             .timeout(CALL_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
-            // The key goes to nobody but Stripe.
+            // The key must not be sent anywhere else.
             .redirect(reqwest::redirect::Policy::none());
-        // A proxy passes on what is encrypted, and would read what is not.
+        // A proxy forwards encrypted traffic, but could read unencrypted traffic.
         let http = if api_url.scheme() == "https" { http } else { http.no_proxy() };
         Ok(Self { http: http.build()?, url: api_url.clone() })
     }
 
-    /// Asks what is at a path.
+    /// Sends a GET request.
     ///
-    /// **Errors.** No answer has come.
+    /// **Errors.** No answer arrived.
     pub(super) async fn get(
         &self,
         path: &[&str],
@@ -173,9 +173,9 @@ impl Api {
         send(self.http.get(self.asking(path, query)), BODY_MAX).await
     }
 
-    /// Asks for a page of a list, which may be longer than any other answer.
+    /// Requests a page of a list, which may be longer than other answers.
     ///
-    /// **Errors.** No answer has come.
+    /// **Errors.** No answer arrived.
     pub(super) async fn get_page(
         &self,
         path: &[&str],
@@ -184,9 +184,9 @@ impl Api {
         send(self.http.get(self.asking(path, query)), PAGE_MAX).await
     }
 
-    /// Asks for something to be done, under an idempotency key.
+    /// Sends a POST request under an idempotency key.
     ///
-    /// **Errors.** No answer has come; it may have been done.
+    /// **Errors.** No answer arrived; the request may have been executed.
     pub(super) async fn post(
         &self,
         path: &[&str],
@@ -231,7 +231,7 @@ async fn send(request: RequestBuilder, bytes_max: usize) -> Result<Reply, Provid
     Ok(Reply { answer, bytes_max, request_id, is_replayed })
 }
 
-/// The body, as far as it is read.
+/// Reads the body, up to the limit.
 async fn bounded(response: &mut Response, bytes_max: usize) -> Result<Vec<u8>, ProviderError> {
     let mut body = Vec::new();
     while body.len() <= bytes_max
@@ -246,18 +246,18 @@ fn no_answer(error: reqwest::Error) -> ProviderError {
     ProviderError::Unavailable { retry_after: None, source: error.without_url().into() }
 }
 
-/// An answer of Stripe's.
+/// A raw answer of Stripe's.
 pub(super) struct Reply {
     answer: Answer,
-    /// How long the body may be.
+    /// The limit for the body.
     bytes_max: usize,
-    /// Stripe's own name for the request, by which its support finds it.
+    /// Stripe's id of the request, for its support.
     request_id: String,
-    /// Whether it is the answer to an earlier request under the same key, as it was kept.
+    /// Whether it is a replayed answer to an earlier request under the same key.
     pub(super) is_replayed: bool,
 }
 
-/// A refusal, in words for the log. Of Stripe's own it repeats single words alone.
+/// A refusal, in words for the log. It contains only single words of Stripe's text.
 #[derive(Debug, thiserror::Error)]
 #[error("Stripe refuses with {status}: {kind}, {code}, about {parameter} ({request_id}){advice}")]
 struct Refused {
@@ -279,28 +279,28 @@ const NO_BALANCE: &str = ". Stripe holds too little money for this refund: top u
 const NO_ADVICE: &str = "";
 
 impl Reply {
-    /// Whether it is a failure that Stripe repeats for as long as it keeps the key, whatever became
-    /// of the request.
+    /// Whether it is a failure that Stripe replays for as long as it keeps the key, whatever the
+    /// request did.
     pub(super) fn is_kept_failure(&self) -> bool {
         self.is_replayed && self.answer.status >= 500
     }
 
-    /// What Stripe says.
+    /// Decodes the answer.
     ///
-    /// **Errors.** It says nothing.
+    /// **Errors.** It is neither a value nor a refusal.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<Said<T, Refusal>, ProviderError> {
         Ok(self.answer.read_up_to(self.bytes_max, SystemTime::now())?)
     }
 
-    /// What a refusal means to whoever asks for a payment.
+    /// The error for a refused payment request.
     pub(super) fn refused(&self, why: &Problem) -> ProviderError {
         match (self.answer.status, why.code()) {
-            // Not the order's fault: it waits until a person has put that right.
+            // Not the order's fault: it waits until a person has fixed that.
             (401, _) | (_, "api_key_expired") => self.unavailable(why, BAD_KEY),
             (403, _) => self.unavailable(why, NO_RIGHT),
             (_, "balance_insufficient") => self.unavailable(why, NO_BALANCE),
-            // Another request for the same payment, or under the same key, is under way; or the
-            // customer's bank has the payment, of which a dispute tells.
+            // Another request for the same payment or key is in progress; or the customer's bank
+            // has the payment, which a dispute reports.
             (409 | 424, _) | (_, "charge_disputed") => self.unavailable(why, NO_ADVICE),
             (
                 _,

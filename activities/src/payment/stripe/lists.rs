@@ -1,6 +1,6 @@
-//! What Stripe lists of an account, newest first, a hundred to a page.
+//! Stripe's lists, newest first, a hundred items per page.
 //!
-//! What is opened while a list is read comes before its first page, so a page neither repeats nor
+//! Items created while a list is read come before its first page, so a page neither repeats nor
 //! skips anything.
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use crate::payment::lists::{
 };
 use crate::payment::port::{PaymentId, ProviderError};
 
-/// The most that Stripe has on a page.
+/// Stripe's maximum.
 const PAGE_SIZE: &str = "100";
 
 impl StripeProvider {
@@ -36,7 +36,7 @@ impl StripeProvider {
         }
     }
 
-    /// A page of what was created within a range.
+    /// A page of the objects created within a range.
     async fn page_of_range<T: DeserializeOwned>(
         &self,
         list: &str,
@@ -51,9 +51,9 @@ impl StripeProvider {
     }
 }
 
-/// What the next page is asked for with: the id that this one ends with.
+/// The cursor of the next page: the last id of this one.
 ///
-/// **Errors.** There is to be a next page, and this one leads to no other.
+/// **Errors.** There is a next page, but this one has no id that leads to it.
 fn next(
     has_more: bool,
     last: Option<&str>,
@@ -83,7 +83,7 @@ impl ProviderLists for StripeProvider {
         Ok(Page { next: next(has_more, last, after)?, items })
     }
 
-    /// Refunds of charges that no `PaymentIntent` has made are none of the shop's.
+    /// Refunds of charges without a `PaymentIntent` are not the shop's.
     async fn list_refunds(
         &self,
         range: Range,

@@ -1,5 +1,5 @@
-//! Stripe's objects, as far as the shop reads them, and what their states mean to it. What else an
-//! object holds is not read, and nothing of one is put into an error but single words.
+//! Stripe's objects, reduced to the fields that the shop reads, and the meaning of their states.
+//! Other fields are not read, and errors contain at most single words of an object.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -40,7 +40,7 @@ pub(super) struct Intent {
     last_payment_error: Option<Problem>,
     next_action: Option<NextAction>,
     metadata: Option<Metadata>,
-    /// That one of the account's people has to look at it, by Stripe's rules.
+    /// Set if the account's staff has to review it, by Stripe's rules.
     review: Option<IgnoredAny>,
 }
 
@@ -54,12 +54,12 @@ enum Status {
     RequiresCapture,
     Succeeded,
     Canceled,
-    /// One that a later version of the API has.
+    /// A status that a later version of the API has.
     #[serde(other)]
     Unknown,
 }
 
-/// The charge itself, where it was asked for, or its id alone.
+/// The charge itself, if it was expanded, or its id alone.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum LatestCharge {
@@ -67,22 +67,22 @@ enum LatestCharge {
     Named(String),
 }
 
-/// What was asked of the bank: Stripe's `Charge`.
+/// The bank transaction: Stripe's `Charge`.
 #[derive(Deserialize)]
 struct Charged {
     amount: u64,
-    /// What is given back, or under way to the customer; after a partial capture, what was never
-    /// taken too.
+    /// The refunded amount, including refunds in progress; after a partial capture, also the amount
+    /// never captured.
     #[serde(default)]
     amount_refunded: u64,
-    /// Whether that is all of it.
+    /// Whether that is the whole amount.
     #[serde(default)]
     refunded: bool,
     payment_method_details: Option<MethodDetails>,
     outcome: Option<ChargeOutcome>,
 }
 
-/// What Stripe makes of a charge.
+/// Stripe's assessment of a charge.
 #[derive(Deserialize)]
 struct ChargeOutcome {
     risk_level: Option<String>,
@@ -96,7 +96,7 @@ struct MethodDetails {
 #[derive(Deserialize)]
 struct CardDetails {
     capture_before: Option<i64>,
-    /// Where the card was issued.
+    /// The country of the card's issuer.
     country: Option<String>,
 }
 
@@ -110,12 +110,12 @@ struct Redirect {
     url: Option<String>,
 }
 
-/// What the shop has written on an object.
+/// The shop's metadata on an object.
 #[derive(Deserialize)]
 struct Metadata {
     order_id: Option<String>,
     refund_key: Option<String>,
-    /// Why Stripe would not take the payment method that the customer gave.
+    /// Why Stripe refused the customer's payment method.
     refused: Option<String>,
 }
 
@@ -131,7 +131,7 @@ pub(super) struct Refund {
     failure_reason: Option<String>,
     status: Option<RefundStatus>,
     metadata: Option<Metadata>,
-    /// The payment that it gives back.
+    /// The refunded payment.
     payment_intent: Option<String>,
 }
 
@@ -147,12 +147,12 @@ enum RefundStatus {
     Unknown,
 }
 
-/// What became of a refund.
+/// The state of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refunding {
     /// The money is on its way to the customer, as far as Stripe is concerned.
     Done,
-    /// Nobody knows yet.
+    /// The outcome is open.
     Undecided,
     /// The money has come back to the shop.
     Failed,
@@ -205,7 +205,7 @@ pub(super) struct Dispute {
     currency: String,
     status: BankStatus,
     reason: Option<String>,
-    /// None: the charge was made without one.
+    /// `None`: the charge was made without one.
     payment_intent: Option<Named>,
     charge: Option<Named>,
     evidence_details: Option<EvidenceDetails>,
@@ -246,12 +246,12 @@ struct EvidenceDetails {
 pub(super) struct BalanceTransaction {
     #[serde(default)]
     id: String,
-    /// Below zero: it is less.
+    /// Negative: the balance decreases.
     #[serde(default)]
     amount: i64,
     #[serde(default)]
     currency: String,
-    /// Below zero: Stripe gives it back.
+    /// Negative: Stripe returns it.
     #[serde(default)]
     fee: i64,
     #[serde(default, rename = "type")]
@@ -259,7 +259,7 @@ pub(super) struct BalanceTransaction {
     source: Option<Source>,
 }
 
-/// What a balance transaction is for, where it was asked for, or its id alone.
+/// The source of a balance transaction, if it was expanded, or its id alone.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Source {
@@ -283,7 +283,7 @@ pub(super) struct Events {
     has_more: bool,
 }
 
-/// An event of a list. One that the shop cannot read must not keep it from the others.
+/// An event of a list. An unreadable one must not prevent the others from being read.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Listed {
@@ -297,7 +297,7 @@ pub(super) struct Refusal {
     pub(super) error: Problem,
 }
 
-/// Why Stripe, or the bank, says no.
+/// Why Stripe, or the bank, refuses.
 #[derive(Deserialize)]
 pub(super) struct Problem {
     #[serde(rename = "type")]
@@ -305,19 +305,19 @@ pub(super) struct Problem {
     code: Option<String>,
     decline_code: Option<String>,
     param: Option<String>,
-    /// The payment as it is then.
+    /// The payment's state then.
     pub(super) payment_intent: Option<Box<Intent>>,
 }
 
 impl Intent {
-    /// Its id, if it is one: it becomes a part of later requests' paths.
+    /// Its validated id: it becomes a part of later requests' paths.
     pub(super) fn id(&self) -> Result<PaymentId, ProviderError> {
         let id = PaymentId(self.id.clone());
         if intent_id(&id).is_some() { Ok(id) } else { Err(nonsense("a payment without an id")) }
     }
 
-    /// The payment, as the shop knows payments; one whose money is given back is captured. Whether
-    /// it is, its refunds say.
+    /// Converts to the shop's type. A refunded payment also has the status of a captured one; only
+    /// its refunds tell.
     ///
     /// **Errors.** Unavailable while nothing is decided.
     pub(super) fn payment(&self) -> Result<Payment, ProviderError> {
@@ -341,7 +341,7 @@ impl Intent {
         })
     }
 
-    /// How risky Stripe takes it to be. What it has no opinion about is not told.
+    /// Stripe's risk level. `None` if Stripe did not assess it.
     fn risk(&self) -> Option<RiskLevel> {
         let outcome = self.charge().and_then(|charge| charge.outcome.as_ref());
         let told = match outcome.and_then(|outcome| outcome.risk_level.as_deref()) {
@@ -374,8 +374,7 @@ impl Intent {
         }
     }
 
-    /// Why the payment is not to be had, if somebody said no: the bank, or Stripe about the payment
-    /// method.
+    /// The decline code, if the bank declined, or Stripe refused the payment method.
     fn decline_code(&self) -> Option<&str> {
         if self.status != Status::RequiresPaymentMethod {
             return None;
@@ -385,7 +384,7 @@ impl Intent {
         refused.map(|refused| word(Some(refused))).or_else(declined)
     }
 
-    /// The payment as the list shows it. A single one that cannot be understood does not keep the
+    /// Converts to a list's item. A single payment that is not understood does not prevent the
     /// others from being read.
     ///
     /// **Errors.** It has no id.
@@ -420,8 +419,8 @@ impl Intent {
         })
     }
 
-    /// What was given back of what was taken, or is under way to the customer. After a partial
-    /// capture, Stripe counts as given back what was never taken.
+    /// The refunded part of the captured amount, including refunds in progress. After a partial
+    /// capture, Stripe also counts the amount never captured as refunded.
     fn given_back(&self) -> u64 {
         let Some(charge) = self.charge().filter(|_| self.status == Status::Succeeded) else {
             return 0;
@@ -430,13 +429,13 @@ impl Intent {
         charge.amount_refunded.saturating_sub(never_taken).min(self.amount_received)
     }
 
-    /// Whether all that was charged is given back, or under way to the customer.
+    /// Whether everything charged is refunded, or being refunded.
     pub(super) fn may_be_given_back(&self) -> bool {
         self.status == Status::Succeeded && self.charge().is_some_and(|charge| charge.refunded)
     }
 
-    /// Whether all that was taken is given back, by these refunds of the payment. One that is not
-    /// decided may still fail, and then the money is the shop's again.
+    /// Whether these refunds have returned the whole captured amount. A pending one may still fail,
+    /// and then the money is the shop's again.
     pub(super) fn is_given_back(&self, refunds: &[Refund]) -> bool {
         let done = refunds.iter().filter(|refund| refund.outcome() == Refunding::Done);
         let returned = done.fold(0_u64, |sum, refund| sum.saturating_add(refund.amount));
@@ -444,8 +443,8 @@ impl Intent {
         self.may_be_given_back() && is_decided && returned >= self.amount_received
     }
 
-    /// Whether it is more, in Stripe's units, than what is not given back yet. Where nothing is
-    /// left, it is Stripe's to say so.
+    /// Whether this exceeds the unrefunded amount, in Stripe's units. If nothing is left, Stripe
+    /// itself refuses.
     pub(super) fn has_less_left_than(&self, units: u64) -> bool {
         let left = self.charge().map(|charge| charge.amount.saturating_sub(charge.amount_refunded));
         left.is_some_and(|left| left > 0 && left < units)
@@ -473,7 +472,7 @@ fn money_of(units: u64, currency: &str) -> Result<Money, ProviderError> {
     money.ok_or_else(|| nonsense("an amount that is none"))
 }
 
-/// An amount that may be below zero.
+/// An amount that may be negative.
 fn signed(units: i64, currency: &str) -> Result<(Decimal, Currency), ProviderError> {
     let money = money_of(units.unsigned_abs(), currency)?;
     let mut amount = money.amount();
@@ -482,9 +481,9 @@ fn signed(units: i64, currency: &str) -> Result<(Decimal, Currency), ProviderErr
 }
 
 impl Payout {
-    /// The payout as the shop knows payouts.
+    /// Converts to the shop's type.
     ///
-    /// **Errors.** Its id or its amount is none.
+    /// **Errors.** Its id or its amount is invalid.
     pub(super) fn listed(self) -> Result<lists::Payout, ProviderError> {
         if !is_word(&self.id, "po_") {
             return Err(nonsense("a payout without an id"));
@@ -503,16 +502,16 @@ impl Payout {
         Ok(lists::Payout { id: self.id, transaction, state, amount, currency, is_itemised })
     }
 
-    /// Its id, as it is.
+    /// Its id, unvalidated.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 }
 
 impl BalanceTransaction {
-    /// The balance transaction as the shop knows them.
+    /// Converts to the shop's type.
     ///
-    /// **Errors.** Its id or an amount is none.
+    /// **Errors.** Its id or an amount is invalid.
     pub(super) fn listed(self) -> Result<Settled, ProviderError> {
         if !is_word(&self.id, "txn_") {
             return Err(nonsense("a balance transaction without an id"));
@@ -536,20 +535,20 @@ impl BalanceTransaction {
         Ok(Settled { id: self.id, kind, payment, amount, fee, currency })
     }
 
-    /// Its id, as it is.
+    /// Its id, unvalidated.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 }
 
 impl Refund {
-    /// Whether it is one that was asked for under this key.
+    /// Whether it was requested under this key.
     pub(super) fn is_of(&self, refund_key: &str) -> bool {
         let key = self.metadata.as_ref().and_then(|metadata| metadata.refund_key.as_deref());
         key == Some(refund_key)
     }
 
-    /// What became of it.
+    /// Its outcome.
     pub(super) fn outcome(&self) -> Refunding {
         match self.status {
             Some(RefundStatus::Succeeded) => Refunding::Done,
@@ -559,7 +558,7 @@ impl Refund {
         }
     }
 
-    /// The refund as the list shows it; nothing, if it is not of a payment of this kind.
+    /// Converts to a list's item; `None` if its payment is not of this kind.
     ///
     /// **Errors.** It has no id.
     pub(super) fn listed(self) -> Result<Option<ListedRefund>, ProviderError> {
@@ -576,7 +575,7 @@ impl Refund {
         Ok(Some(ListedRefund { id: self.id, payment, key, state }))
     }
 
-    /// Its id, as it is.
+    /// Its id, unvalidated.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
@@ -589,7 +588,7 @@ impl Refund {
         }
     }
 
-    /// The refund as the shop knows refunds.
+    /// Converts to the shop's type.
     pub(super) fn as_known(&self) -> Result<port::Refund, ProviderError> {
         if self.id.is_empty() {
             return Err(nonsense("a refund without an id"));
@@ -604,7 +603,7 @@ impl Refund {
 }
 
 impl Dispute {
-    /// The dispute as the shop knows disputes.
+    /// Converts to the shop's type.
     pub(super) fn facts(&self) -> Result<DisputeFacts, ProviderError> {
         let named = self.payment_intent.as_ref().or(self.charge.as_ref());
         let Some(payment) = named.map(Named::id).filter(|id| !id.is_empty()) else {
@@ -648,7 +647,7 @@ impl Named {
 }
 
 impl BalanceTransaction {
-    /// What it has moved for a dispute about so much.
+    /// Its movements, given the disputed amount.
     fn movements(&self, disputed: Money) -> Result<Vec<Movement>, ProviderError> {
         if self.id.is_empty() {
             return Err(nonsense("a balance transaction without an id"));
@@ -677,7 +676,7 @@ impl BalanceTransaction {
 }
 
 impl Refund {
-    /// The refund, with what it belongs to.
+    /// The refund, with its payment and key.
     pub(super) fn found(&self) -> Result<FoundRefund, ProviderError> {
         let key = self.metadata.as_ref().and_then(|metadata| metadata.refund_key.clone());
         let payment = self.payment_intent.clone().map(PaymentId);
@@ -687,7 +686,7 @@ impl Refund {
 }
 
 impl Events {
-    /// The page, of which the events that cannot be read are left out.
+    /// The page, without the events that cannot be read.
     pub(super) fn page(self) -> Result<EventPage, ProviderError> {
         let last = self.data.last().map(|listed| match listed {
             Listed::Read(event) => event.id.clone(),
@@ -718,7 +717,7 @@ impl Problem {
         word(self.code.as_deref())
     }
 
-    /// What it is about.
+    /// The parameter that it is about.
     pub(super) fn parameter(&self) -> &str {
         word(self.param.as_deref())
     }
@@ -728,12 +727,12 @@ impl Problem {
         word(self.decline_code.as_deref().or(self.code.as_deref()))
     }
 
-    /// Whether the key was used for other parameters before, as by another release.
+    /// Whether the key was used with other parameters before, as by another release.
     pub(super) fn is_of_other_parameters(&self) -> bool {
         self.kind() == "idempotency_error"
     }
 
-    /// Whether Stripe does not take the payment method that the customer gave.
+    /// Whether Stripe refuses the customer's payment method.
     pub(super) fn is_about_the_method(&self) -> bool {
         matches!(self.parameter(), "payment_method" | "customer")
             || self.kind() == "card_error"
@@ -741,7 +740,7 @@ impl Problem {
     }
 }
 
-/// A word of Stripe's, if it is one. Nothing else of a body is told.
+/// A single word of Stripe's, if it is one. No other text is passed on.
 fn word(text: Option<&str>) -> &str {
     let is_letter =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_[]".contains(&byte);
@@ -749,23 +748,23 @@ fn word(text: Option<&str>) -> &str {
         .unwrap_or("unspecified")
 }
 
-/// The id of a payment, if it is one of Stripe's.
+/// The id of a payment, if it has Stripe's format.
 pub(super) fn intent_id(PaymentId(id): &PaymentId) -> Option<&str> {
     is_word(id, "pi_").then_some(id.as_str())
 }
 
-/// Whether it is an id of Stripe's that begins like this: it becomes a part of later requests.
+/// Whether it is an id of Stripe's with this prefix: it becomes a part of later requests.
 pub(super) fn is_word(id: &str, beginning: &str) -> bool {
     let is_word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     id.starts_with(beginning) && is_word && id.len() <= 255
 }
 
-/// The id of a dispute, if it is one of Stripe's.
+/// The id of a dispute, if it has Stripe's format.
 pub(super) fn dispute_id(id: &str) -> Option<&str> {
     ["dp_", "du_"].iter().any(|kind| is_word(id, kind)).then_some(id)
 }
 
-/// The id of a refund, if it is one of Stripe's.
+/// The id of a refund, if it has Stripe's format.
 pub(super) fn refund_id(reference: &str) -> Option<&str> {
     ["re_", "pyr_"].iter().any(|kind| is_word(reference, kind)).then_some(reference)
 }
@@ -785,7 +784,7 @@ mod tests {
 
     use super::*;
 
-    /// An intent of 24.30 pounds with these fields, read as any answer is.
+    /// An intent over 24.30 pounds with these fields, decoded like any answer.
     fn intent(fields: &Value) -> Intent {
         let mut body = json!({
             "id": "pi_1a", "object": "payment_intent", "amount": 2_430, "currency": "gbp",
@@ -833,7 +832,7 @@ mod tests {
             assert_eq!(payment.state, PaymentState::Declined, "{error}");
             assert_eq!(payment.decline_code.as_deref(), Some(code), "{error}");
         }
-        // What was declined once and is authorised now is not declined.
+        // A payment that was declined once and is authorised now is not declined.
         let again = json!({"status": "requires_capture", "last_payment_error": {"code": "a"}});
         assert_eq!(intent(&again).payment().unwrap().decline_code, None);
         let refused = json!({"status": "requires_payment_method", "metadata": {"refused": "gone"}});
@@ -852,7 +851,7 @@ mod tests {
         let held = intent(&held).payment().unwrap();
         assert_eq!(held.expires_at, DateTime::from_timestamp(1_793_534_400, 0));
         assert_eq!(held.captured.to_string(), "0.00 GBP");
-        // Named alone, it says nothing.
+        // An id alone says nothing.
         let named = json!({"status": "requires_capture", "latest_charge": "ch_1a"});
         assert_eq!(intent(&named).payment().unwrap().expires_at, None);
         let taken = json!({

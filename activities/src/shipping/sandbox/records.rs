@@ -1,11 +1,11 @@
-//! The sandbox carrier's own records.
+//! The sandbox carrier's records.
 
 use domain::shipment::ShipmentState;
 
 use super::{Request, SandboxCarrier, Told};
 use crate::party::line::Behaviour;
 
-/// A shipment as the carrier keeps it.
+/// A shipment's row.
 struct Row {
     shipment_id: i64,
     state: String,
@@ -23,7 +23,7 @@ impl Row {
 }
 
 impl SandboxCarrier {
-    /// What goes wrong with a request, if anything does; once less than before.
+    /// The fault of a request, if any; decrements its counter.
     pub(super) async fn behaviour_of(
         &self,
         request: &Request,
@@ -68,7 +68,7 @@ impl SandboxCarrier {
         .await
     }
 
-    /// Keeps a request for later.
+    /// Stores a request to be executed later.
     pub(super) async fn hold_up(&self, request: &Request) -> Result<(), sqlx::Error> {
         let request = serde_json::to_value(request);
         let request = request.map_err(|error| sqlx::Error::Encode(error.into()))?;
@@ -78,7 +78,7 @@ impl SandboxCarrier {
             .map(drop)
     }
 
-    /// The request that has been on its way for longest, which arrives by this.
+    /// Takes the oldest delayed request, which thereby arrives.
     pub(super) async fn next_late_request(&self) -> Result<Option<Request>, sqlx::Error> {
         let request = sqlx::query_scalar!(
             r#"
@@ -133,7 +133,7 @@ impl SandboxCarrier {
         .told()
     }
 
-    /// Buys the label, once. None: the shipment is cancelled, or unknown.
+    /// Buys the label, once. `None`: the shipment is cancelled, or unknown.
     pub(super) async fn purchase_once(
         &self,
         shipment_id: i64,
@@ -151,7 +151,7 @@ impl SandboxCarrier {
         purchased.fetch_optional(self.db.statements()).await?.map(Row::told).transpose()
     }
 
-    /// Has nothing fetched, now or ever. None: the shipment is unknown.
+    /// Cancels the shipment for good. `None`: the shipment is unknown.
     pub(super) async fn cancel_once(&self, shipment_id: i64) -> Result<Option<Told>, sqlx::Error> {
         let cancelled = sqlx::query_as!(
             Row,

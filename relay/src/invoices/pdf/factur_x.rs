@@ -1,8 +1,8 @@
-//! The file around the pages: PDF/A-3b, with the CII as `factur-x.xml`, and with metadata that tell
-//! so.
+//! The PDF/A-3b file around the pages, with the CII as `factur-x.xml` and the metadata that declare
+//! it.
 //!
-//! The metadata of Factur-X are in a schema of their own, which krilla does not write; so all
-//! metadata are written here, in the place of krilla's.
+//! Factur-X metadata need a schema of their own, which krilla does not write. So all metadata are
+//! written here, and replace krilla's.
 
 use chrono::{Datelike as _, NaiveDate};
 use krilla::configure::{Archival, ConfigurationBuilder};
@@ -16,10 +16,10 @@ use super::PdfError;
 use super::sheets::Sheets;
 use crate::invoices::shown::Shown;
 
-/// What the embedded file is called, as Factur-X wants it.
+/// The embedded file's name, as Factur-X requires.
 const FILE: &str = "factur-x.xml";
 
-/// The properties of Factur-X, with what they mean and what they are here.
+/// The Factur-X properties, with their description and value.
 const PROPERTIES: [(&str, &str, &str); 4] = [
     ("DocumentFileName", "The name of the embedded XML document", FILE),
     ("DocumentType", "The type of the hybrid document in capital letters", "INVOICE"),
@@ -30,9 +30,9 @@ const PROPERTIES: [(&str, &str, &str); 4] = [
 const CREATOR: &str = "Ordersaga";
 const LANGUAGE: &str = "en";
 
-/// The file.
+/// Writes the file.
 ///
-/// **Errors.** It would be no PDF/A-3b.
+/// **Errors.** It would not conform to PDF/A-3b.
 pub(super) fn write(sheets: &Sheets, shown: &Shown, cii: &str) -> Result<Vec<u8>, PdfError> {
     let not_archival = |what: &str| PdfError::NotArchival(what.to_owned());
     let configuration = ConfigurationBuilder::new().with_archival_validator(Archival::A3_B);
@@ -57,13 +57,13 @@ pub(super) fn write(sheets: &Sheets, shown: &Shown, cii: &str) -> Result<Vec<u8>
         location: None,
     });
     sheets.draw(&mut file)?;
-    // What it has against a document may repeat a text, and its message does not.
+    // Only the error's message is kept: its details may repeat a text.
     let written = file.finish().map_err(|error| not_archival(&error.to_string()))?;
     with_metadata(&written, &metadata_of(shown))
         .map_err(|error| PdfError::Metadata(error.to_string()))
 }
 
-/// The file with other metadata.
+/// Replaces the file's metadata.
 fn with_metadata(file: &[u8], metadata: &str) -> Result<Vec<u8>, lopdf::Error> {
     let mut file = Read::load_mem(file)?;
     let place = file.catalog()?.get(b"Metadata")?.as_reference()?;
@@ -73,7 +73,7 @@ fn with_metadata(file: &[u8], metadata: &str) -> Result<Vec<u8>, lopdf::Error> {
     Ok(written)
 }
 
-/// What the file is, as XMP.
+/// The file's metadata as XMP.
 fn metadata_of(shown: &Shown) -> String {
     let factur_x = Namespace::Custom(Box::new(CustomNamespace::new(
         "Factur-X PDFA Extension",
@@ -108,7 +108,7 @@ fn title(shown: &Shown) -> String {
     format!("{} {}", shown.title, shown.number)
 }
 
-/// A day in the calendar of PDF, whose years are 0 to 9999: those of EN 16931, too.
+/// A day as a PDF date, whose years are 0 to 9999, like those of EN 16931.
 fn calendar(day: NaiveDate) -> (u16, u8, u8) {
     let small = |number: u32| u8::try_from(number).unwrap_or_default();
     (u16::try_from(day.year()).unwrap_or_default(), small(day.month()), small(day.day()))

@@ -1,8 +1,8 @@
 //! Page layout: which rows of text go where.
 //!
-//! A row is a line, or as many as its longest text needs; what is too long for its column goes on in
-//! the next line, and an amount is written smaller. So nothing is cut off, and nothing is lost at the
-//! end of a page.
+//! A row has as many lines as its longest text needs; a text that is too long for its column wraps,
+//! and an amount is written smaller. So nothing is cut off, and nothing is lost at the end of a
+//! page.
 
 #![expect(clippy::float_arithmetic, reason = "these are places on paper, and no money")]
 
@@ -24,16 +24,16 @@ use super::{ALL, PdfError, RIGHT};
 const WIDTH: f32 = 595.276;
 const HEIGHT: f32 = 841.89;
 
-/// Where rows begin and end, and where the number of a page is.
+/// Top and bottom margins, and the position of the page number.
 const TOP: f32 = 57.0;
 const BOTTOM: f32 = 770.0;
 const PAGE_NUMBER: f32 = 800.0;
 
-/// Shown in the place of a letter that the fonts do not have.
+/// Shown in place of a character that the fonts do not have.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// Letters that are written from right to left, and joined: the fonts have some of them, but side by
-/// side from left to right nobody could read them.
+/// Right-to-left scripts: the fonts have some of these letters, but set from left to right and
+/// unjoined they are unreadable.
 const RIGHT_TO_LEFT: [(char, char); 4] = [
     ('\u{590}', '\u{8ff}'),
     ('\u{fb1d}', '\u{fdff}'),
@@ -41,7 +41,7 @@ const RIGHT_TO_LEFT: [(char, char); 4] = [
     ('\u{10800}', '\u{10fff}'),
 ];
 
-/// How a text is written.
+/// The style of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     Title,
@@ -52,7 +52,7 @@ pub(super) enum Style {
 }
 
 impl Style {
-    /// The height of the letters, and of the line.
+    /// The font size and the line height.
     fn heights(self) -> (f32, f32) {
         match self {
             Self::Title => (16.0, 22.0),
@@ -69,7 +69,7 @@ impl Style {
     }
 }
 
-/// A part of the width of a page.
+/// A column of a page, between two x positions.
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     left: f32,
@@ -78,12 +78,12 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// Of texts, which begin at its left.
+    /// A column aligned to the left, for texts.
     pub(super) const fn left(left: f32, right: f32) -> Self {
         Self { left, right, is_at_right: false }
     }
 
-    /// Of numbers, which end at its right.
+    /// A column aligned to the right, for numbers.
     pub(super) const fn right(left: f32, right: f32) -> Self {
         Self { left, right, is_at_right: true }
     }
@@ -97,7 +97,7 @@ impl Column {
 pub(super) struct Cell<'a> {
     column: Column,
     style: Style,
-    /// It may have several lines.
+    /// May contain several lines.
     text: &'a str,
 }
 
@@ -114,7 +114,7 @@ struct Line {
     pieces: Vec<Piece>,
 }
 
-/// What is in one column of a line.
+/// The content of one column of a line.
 #[derive(Clone)]
 struct Piece {
     column: Column,
@@ -122,15 +122,15 @@ struct Piece {
     text: String,
 }
 
-/// What is on a page.
+/// A mark on a page.
 enum Mark {
-    /// A piece, and the line that its letters stand on.
+    /// A text, and its baseline.
     Text(Piece, f32),
-    /// A line from the left to the right.
+    /// A horizontal rule.
     Rule(f32),
 }
 
-/// A font that the program brings: DejaVu Sans, which may be embedded and passed on.
+/// A built-in font: DejaVu Sans, whose licence allows embedding and redistribution.
 struct Face {
     font: Font,
     letters: Charmap<'static>,
@@ -145,7 +145,7 @@ impl Face {
         Ok(Self { font, letters: read.charmap(), metrics })
     }
 
-    /// PDF/A has no letter that its font does not have, so another one is in its place.
+    /// PDF/A forbids characters that the font does not have, so they are replaced.
     fn shown(&self, text: &str) -> String {
         let is_shown = |letter: char| {
             let is_turned =
@@ -155,7 +155,7 @@ impl Face {
         text.chars().map(|letter| if is_shown(letter) { letter } else { REPLACEMENT }).collect()
     }
 
-    /// The letters of a text that is shown, with their widths at a height of 1.
+    /// The glyphs of a text, with their widths at font size 1.
     fn glyphs(&self, text: &str) -> Vec<KrillaGlyph> {
         let glyph = |(start, letter): (usize, char)| {
             let glyph = self.letters.map(letter)?;
@@ -171,7 +171,7 @@ impl Face {
         self.glyphs(text).iter().map(|glyph| glyph.x_advance * height).sum()
     }
 
-    /// A line in pieces of this width: between words, or where one is too long, in it.
+    /// Wraps a line to this width: between words, or within a word that is too long.
     fn wrapped(&self, text: &str, height: f32, width: f32) -> Vec<String> {
         let fits = |text: &str| self.width(text, height) <= width;
         let mut lines = Vec::new();
@@ -199,23 +199,23 @@ impl Face {
     }
 }
 
-/// Pages, as far as they are written.
+/// The pages so far.
 pub(super) struct Sheets {
     plain: Face,
     strong: Face,
-    /// What stands above every page but the first.
+    /// The heading of every page but the first.
     title: String,
-    /// What stands above the rows of a table, on each of its pages.
+    /// The table's head, repeated on each of its pages.
     head: Vec<Line>,
     pages: Vec<Vec<Mark>>,
-    /// Where the next row begins, from the top of the last page.
+    /// The position of the next row, from the top of the last page.
     next: f32,
 }
 
 impl Sheets {
-    /// One that is empty.
+    /// Creates empty pages.
     ///
-    /// **Errors.** The program's fonts cannot be used.
+    /// **Errors.** The built-in fonts cannot be used.
     pub(super) fn open(title: String) -> Result<Self, PdfError> {
         Ok(Self {
             plain: Face::open(dejavu::sans::regular())?,
@@ -227,7 +227,7 @@ impl Sheets {
         })
     }
 
-    /// Writes a row. One that is not higher than a page is on one page.
+    /// Writes a row. A row that fits on a page is not split.
     pub(super) fn row(&mut self, cells: &[Cell<'_>]) {
         let lines = self.lines(cells);
         self.keep_together(lines.iter().map(|line| line.height).sum());
@@ -237,34 +237,34 @@ impl Sheets {
         }
     }
 
-    /// Begins a table: its head is repeated on every page that it goes on to.
+    /// Begins a table, whose head is repeated on every page.
     pub(super) fn begin_table(&mut self, head: &[Cell<'_>]) {
-        // A head alone at the end of a page is no use to anybody.
+        // Avoids a head without rows at the end of a page.
         self.keep_together(40.0);
         self.head = self.lines(head);
         self.put_head();
     }
 
-    /// Ends it.
+    /// Ends the table.
     pub(super) fn end_table(&mut self) {
         self.head.clear();
         self.rule();
     }
 
-    /// Leaves some room.
+    /// Leaves a gap.
     pub(super) fn gap(&mut self, height: f32) {
         self.next += height;
     }
 
-    /// Draws a line.
+    /// Draws a horizontal rule.
     pub(super) fn rule(&mut self) {
         let at = self.next + 2.0;
         self.mark(Mark::Rule(at));
         self.next += 4.0;
     }
 
-    /// Goes on at the next page, if there is not so much room on this one. No page has more than a
-    /// page's.
+    /// Starts a new page if less than this height is left. Heights above a full page count as a
+    /// full page.
     pub(super) fn keep_together(&mut self, height: f32) {
         let is_too_much = self.next + height > BOTTOM;
         if is_too_much && TOP + height <= BOTTOM - 60.0 {
@@ -294,7 +294,7 @@ impl Sheets {
 
     fn put(&mut self, line: Line) {
         self.next += line.height;
-        // The letters' feet: a quarter of the line is below them.
+        // The baseline: a quarter of the line's height is below it.
         let foot = self.next - line.height * 0.25;
         for piece in line.pieces {
             self.mark(Mark::Text(piece, foot));
@@ -314,7 +314,7 @@ impl Sheets {
         }
     }
 
-    /// The lines that a row has.
+    /// Splits a row into lines.
     fn lines(&self, cells: &[Cell<'_>]) -> Vec<Line> {
         let columns: Vec<_> = cells.iter().map(|cell| (cell, self.wrapped(cell))).collect();
         let count = columns.iter().map(|(_, texts)| texts.len()).max().unwrap_or_default();
@@ -330,7 +330,7 @@ impl Sheets {
         (0..count).map(line).collect()
     }
 
-    /// The lines of a text, which are no wider than its column. A number stays in one piece.
+    /// Wraps a cell's text to its column. A number stays in one piece.
     fn wrapped(&self, cell: &Cell<'_>) -> Vec<String> {
         let face = self.face(cell.style);
         let lines = cell.text.split('\n').map(|line| face.shown(line));
@@ -341,9 +341,9 @@ impl Sheets {
         lines.flat_map(|line| face.wrapped(&line, height, cell.column.width())).collect()
     }
 
-    /// Draws all pages into a file, with their numbers.
+    /// Draws all pages into a file, with page numbers.
     ///
-    /// **Errors.** None has the size of a page.
+    /// **Errors.** The page size is invalid.
     pub(super) fn draw(&self, file: &mut Document) -> Result<(), PdfError> {
         let a4 = PageSettings::from_wh(WIDTH, HEIGHT);
         let a4 = a4.ok_or_else(|| PdfError::NotArchival("A4 is no page".to_owned()))?;

@@ -1,5 +1,4 @@
-//! The templates that the program brings. A test compares them with what is in
-//! `relay/templates/mail`.
+//! The built-in templates. A test compares them with the files in `relay/templates/mail`.
 
 macro_rules! built_in {
     ($($locale:literal: [$($file:literal),+ $(,)?];)+) => {

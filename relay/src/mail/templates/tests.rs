@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::super::letter::About;
 use super::*;
 
-/// A folder with these files in it, for as long as it is held.
+/// A temporary folder with these files, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -78,7 +78,7 @@ fn every_mail_is_written_in_every_locale() {
             assert!(written.text.contains("Ada Example"), "{written:?}");
             assert!(written.html.starts_with("<!doctype html>"), "{written:?}");
             assert!(written.html.contains("Ada Example"), "{written:?}");
-            // Whoever can switch a mail off is told how, and nobody else is.
+            // Only mails that can be switched off have the link.
             let can_be = template.can_be_switched_off();
             assert_eq!(written.text.contains("https://api.example/v1/unsubscribe/"), can_be);
         }
@@ -138,7 +138,7 @@ fn an_unknown_variable_is_found_where_no_sample_comes_past_it() {
     let text = "{% if order.payment_status == \"never\" %}\n{{ customer.nmae }}{% endif %}\n";
     let refusal = Folder::with(&[("en/shipped.html", text)]).refusal();
     assert!(refusal.contains("en/shipped.html:2"), "{refusal}");
-    // An article's mail has no order.
+    // The mail about an article has no order.
     let refusal = Folder::with(&[("de/back-in-stock.txt", "{{ order.total }}")]).refusal();
     assert!(refusal.contains("order.total"), "{refusal}");
     let refusal = Folder::with(&[("de/layout.html", "<p>\n{{ why }}</p>")]).refusal();

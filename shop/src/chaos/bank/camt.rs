@@ -1,9 +1,8 @@
-//! The bank's files, as banks write them: notifications (camt.054) and statements (camt.053) of ISO
-//! 20022.
+//! The bank's files in ISO 20022: notifications (camt.054) and statements (camt.053).
 
 use super::Transfer;
 
-/// Which of the two.
+/// The kind of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     Statement,
@@ -11,7 +10,7 @@ pub(super) enum Message {
 }
 
 impl Message {
-    /// Its number in the standard, and what its message and the part about an account are called.
+    /// Its number in the standard, and the names of its message and account elements.
     const fn names(self) -> [&'static str; 3] {
         match self {
             Self::Statement => ["053", "BkToCstmrStmt", "Stmt"],
@@ -20,10 +19,10 @@ impl Message {
     }
 }
 
-/// Whose account all customers transfer from.
+/// The account from which all customers transfer.
 const PAYER: (&str, &str) = ("Ada Example", "DE89370400440532013000");
 
-/// The file with this number, of the shop's account.
+/// The file with this number, for the shop's account.
 pub(super) fn file(message: Message, number: usize, iban: &str, transfers: &[Transfer]) -> String {
     let [standard, message, part] = message.names();
     let entries: String = transfers.iter().map(entry).collect();
@@ -42,7 +41,7 @@ pub(super) fn file(message: Message, number: usize, iban: &str, transfers: &[Tra
     )
 }
 
-/// What a customer writes is a reference and plain words here, in which nothing has to be escaped.
+/// The remittance text is a reference and plain words, so nothing has to be escaped.
 fn entry(Transfer { name, currency, amount, text, .. }: &Transfer) -> String {
     let (payer, iban) = PAYER;
     format!(
@@ -57,7 +56,7 @@ fn entry(Transfer { name, currency, amount, text, .. }: &Transfer) -> String {
     )
 }
 
-/// All of a file but its end, which begins after the last entry.
+/// A truncated file: it ends after the last entry.
 pub(super) fn torn(whole: &str) -> &str {
     const LAST: &str = "</Ntry>";
     let end = whole.rfind(LAST).map_or(0, |at| at.saturating_add(LAST.len()));

@@ -1,18 +1,18 @@
-//! What a customer is asked to transfer, as the link says it (`payto:`, RFC 8905).
+//! Parses the payment link for a bank transfer (`payto:`, RFC 8905).
 
 use rust_decimal::Decimal;
 
-/// The link, read.
+/// The parsed link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Payto {
     pub(super) currency: String,
     pub(super) amount: Decimal,
-    /// To be written on the transfer.
+    /// The reference to write on the transfer.
     pub(super) reference: String,
 }
 
 impl Payto {
-    /// None: it is another link.
+    /// Returns `None` for any other link.
     pub(super) fn read(link: &str) -> Option<Self> {
         let (_account, asked) = link.strip_prefix("payto://iban/")?.split_once('?')?;
         let value = |wanted: &str| {
@@ -27,14 +27,14 @@ impl Payto {
         })
     }
 
-    /// Half of it, to the coin; all of it, if that is a single coin.
+    /// Half of the amount, rounded to the coin; all of it, if it is a single coin.
     pub(super) fn half(&self) -> Decimal {
         let half = self.amount.checked_div(Decimal::TWO).unwrap_or(self.amount);
         let half = half.round_dp(self.amount.scale());
         if half.is_zero() { self.amount } else { half }
     }
 
-    /// The reference with another digit at its end, so that its check digits are wrong.
+    /// The reference with a wrong last digit, so that its check digits do not match.
     pub(super) fn reference_with_a_slip(&self) -> String {
         let mut digits = self.reference.chars();
         let last = digits.next_back().unwrap_or_default();

@@ -1,22 +1,22 @@
-//! The faults, each as what the launcher is asked for, step by step.
+//! The faults, each as a sequence of requests to the launcher.
 
 use std::time::Duration;
 
-/// What befalls the cluster, in the order in which it is played.
+/// The faults of a cluster, in the order in which they are injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::EnumIter)]
 pub(super) enum Fault {
-    /// The programs of an earlier release are replaced by this one's. The first, so that all that
-    /// follows befalls this release.
+    /// The programs of an earlier release are replaced by this one's. First, so that all other
+    /// faults meet this release.
     Upgrade,
-    /// A node is killed, and comes back.
+    /// A node is killed and restarted.
     NodeKilled,
-    /// A node is killed, and another one takes its place only much later.
+    /// A node is killed and replaced much later.
     NodeLost,
-    /// A node does nothing any more, its connections left as they are.
+    /// A node is stopped, with its connections open.
     NodeHangs,
-    /// A host reaches nobody, and nobody reaches it.
+    /// A host is disconnected from all others.
     HostCutOff,
-    /// Two hosts do not reach each other, and both reach everybody else.
+    /// Two hosts are disconnected from each other, and reach all others.
     TwoHostsCut,
     /// All nodes are killed at once.
     AllNodesKilled,
@@ -24,43 +24,43 @@ pub(super) enum Fault {
     TemporalPostgresKilled,
     /// The shop's Postgres is killed.
     ShopPostgresKilled,
-    /// Every node and every program is ended in order and started again, one after the other.
+    /// Every node and every program is restarted gracefully, one after the other.
     RollingRestart,
-    /// A backup of Temporal's Postgres is put back. The last, because Temporal forgets what came
-    /// after the backup.
+    /// A backup of Temporal's Postgres is restored. Last, because Temporal loses everything after
+    /// the backup.
     TemporalPostgresSetBack,
 }
 
-/// One thing that is done.
+/// One step of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The launcher is asked for this, of this service.
+    /// A request to the launcher for this service.
     Wish(&'static str, &'static str),
-    /// Nothing is done for so long.
+    /// Waits.
     Wait(Duration),
-    /// An operator runs `ordersaga recover`, once everybody answers.
+    /// An operator runs `ordersaga recover`, once everything answers.
     Recover,
 }
 
-/// A fault, played.
+/// The steps of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Course {
-    /// While orders come in.
+    /// While orders are placed.
     pub(super) steps: Vec<Step>,
-    /// How many nodes are there after that.
+    /// How many nodes are running after that.
     pub(super) members: u32,
     /// Once every order has ended.
     pub(super) afterwards: Vec<Step>,
 }
 
-/// As the launcher calls them.
+/// The launcher's names.
 pub(super) const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 const WORKERS: [&str; 2] = ["worker", "second-worker"];
 const STARTERS: [&str; 2] = ["starter", "second-starter"];
 const TEMPORALS_POSTGRES: &str = "temporal-postgres";
 
 impl Fault {
-    /// What it is, for people.
+    /// Its description for people.
     pub(super) const fn told(self) -> &'static str {
         match self {
             Self::Upgrade => "a rolling upgrade of the programs",
@@ -77,7 +77,7 @@ impl Fault {
         }
     }
 
-    /// How it is played, with so many starters.
+    /// The steps of this fault, with this many starters.
     pub(super) fn course(self, starters: usize) -> Course {
         let (mut members, mut afterwards) = (3, Vec::new());
         let starters = STARTERS.iter().take(starters);
@@ -125,7 +125,7 @@ fn all(wish: &'static str, whom: &[&'static str]) -> Vec<Step> {
     whom.iter().map(|name| Step::Wish(wish, name)).collect()
 }
 
-/// As docs/deploys.md has it.
+/// As described in docs/deploys.md.
 fn upgrade<'a>(starters: impl Iterator<Item = &'a &'static str>) -> Vec<Step> {
     let mut steps = vec![
         Step::Wish("migrate", "starter"),
@@ -140,7 +140,7 @@ fn upgrade<'a>(starters: impl Iterator<Item = &'a &'static str>) -> Vec<Step> {
     steps
 }
 
-/// The nodes are stopped while the backup is put back, and one of them starts first.
+/// The nodes are stopped while the backup is restored, and one of them starts first.
 fn set_back() -> Vec<Step> {
     let orders_go_on = Step::Wait(Duration::from_secs(30));
     [
@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    /// How often each service is asked for each of two opposite things.
+    /// How often each service gets each of two opposite requests.
     fn balance(course: &Course, down: &str, up: &str) -> BTreeMap<&'static str, i32> {
         let mut balance = BTreeMap::new();
         for step in course.steps.iter().chain(&course.afterwards) {

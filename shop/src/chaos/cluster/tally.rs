@@ -1,4 +1,4 @@
-//! What became of the orders, fault by fault.
+//! The results for orders, by fault.
 
 use std::io;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use crate::latency::Took;
 use crate::screen::{heading, say};
 
-/// One fault's counts.
+/// The results of one fault.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    /// What it was.
+    /// The fault.
     pub(super) fault: &'static str,
     /// From its first step to its last.
     pub(super) down: Duration,
-    /// Orders that were accepted while it was played.
+    /// Orders accepted while it was injected.
     pub(super) accepted: usize,
-    /// Those of them that ended as they should.
+    /// Those that ended correctly.
     pub(super) ended: usize,
-    /// The longest time from an order's first request to its end, of those that have no waits of
-    /// their own.
+    /// The longest time from an order's first request to its end, among orders without planned
+    /// waits.
     pub(super) worst: Duration,
     /// The longest time in which no order ended.
     pub(super) none_ended_for: Duration,
-    /// Requests that were refused for a while (503) or not answered, and made again.
+    /// Requests that were answered 503 or not at all, and retried.
     pub(super) asked_again: u32,
     /// Whether all promises held.
     pub(super) held: bool,
@@ -31,13 +31,13 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Whether nothing is wrong, and there was something to see it by.
+    /// Whether all checks held and there was something to check.
     pub(super) const fn is_well(&self) -> bool {
         self.held && self.proven && self.accepted > 0 && self.ended == self.accepted
     }
 }
 
-/// Shows them side by side.
+/// Prints them as a table.
 pub(super) fn table(rows: &[Row]) -> io::Result<()> {
     heading("what became of the orders")?;
     let head = |cells: [&str; 8]| {

@@ -1,4 +1,4 @@
-//! What `ordersaga recover` and `ordersaga prove` say, taken apart.
+//! Parses the output of `ordersaga recover` and `ordersaga prove`.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,28 +8,28 @@ use uuid::Uuid;
 use crate::prove::{Told, told};
 use crate::screen::{heading, say};
 
-/// What `ordersaga recover` said.
+/// The output of `ordersaga recover`.
 pub(in crate::chaos) struct Recovered {
     /// Whether nothing was left unsettled.
     pub(in crate::chaos) is_content: bool,
-    /// The orders that are launched again.
+    /// The orders that are relaunched.
     pub(in crate::chaos) launched: BTreeSet<Uuid>,
-    /// The orders that it cannot settle.
+    /// The orders that cannot be settled.
     pub(in crate::chaos) unsettled: BTreeSet<Uuid>,
-    /// What else it said of an order.
+    /// Other lines about orders.
     pub(in crate::chaos) else_said: Vec<String>,
 }
 
-/// What `ordersaga prove` said.
+/// The output of `ordersaga prove`.
 pub(in crate::chaos) struct Proof {
     pub(in crate::chaos) is_content: bool,
     /// Every order that it names.
     pub(in crate::chaos) named: BTreeSet<Uuid>,
-    /// How many promises it finds broken.
+    /// The number of broken promises.
     pub(in crate::chaos) broken: usize,
 }
 
-/// How many lines of a kind are shown.
+/// The maximum number of lines of a kind that are shown.
 const SHOWN_MAX: usize = 3;
 
 pub(in crate::chaos) async fn recover() -> io::Result<Recovered> {
@@ -53,7 +53,7 @@ pub(in crate::chaos) async fn recover() -> io::Result<Recovered> {
     })
 }
 
-/// Runs it, and shows what it finds broken.
+/// Runs it, and prints the promises that it finds broken.
 pub(in crate::chaos) async fn prove() -> io::Result<Proof> {
     heading("ordersaga prove")?;
     let Told { is_content, text } = told("prove").await?;

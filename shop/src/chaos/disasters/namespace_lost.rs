@@ -1,4 +1,4 @@
-//! Temporal's namespace is deleted and made anew while orders are under way.
+//! Temporal's namespace is deleted and created again while orders are in progress.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,24 +19,24 @@ use crate::chaos::{ChaosError, Ground};
 use crate::prove::prove;
 use crate::screen::{heading, say};
 
-/// For how long there is no namespace, and orders can only wait.
+/// How long there is no namespace, so that orders can only wait.
 const GONE: Duration = Duration::from_secs(10);
 const AFTER: Duration = Duration::from_secs(5);
 
-/// Ends when all is settled, and not before.
+/// A window that ends after everything is settled.
 const SHORT_WINDOW: Duration = Duration::from_mins(1);
 
-/// What was under way, and what became of it.
+/// Orders that were in progress, and their results.
 struct Lost {
-    /// These waited for a person.
+    /// They waited for a person.
     stuck: Vec<Uuid>,
     /// Those of them that did not ask again.
     unasked: Vec<Uuid>,
-    /// These could be cancelled, and nobody did.
+    /// They could be cancelled, and were not.
     in_window: Vec<Uuid>,
-    /// Before this, none of their windows has ended.
+    /// None of their windows ends earlier.
     window_ends: DateTime<Utc>,
-    /// These were cancelled afterwards.
+    /// They were cancelled afterwards.
     to_cancel: Vec<Uuid>,
     deleted_at: DateTime<Utc>,
     made_at: DateTime<Utc>,
@@ -66,7 +66,7 @@ async fn lose_namespace(
 ) -> Result<Lost, ChaosError> {
     let to_cancel = ground.in_their_window(OF_EACH, "tok_visa", LONG_WINDOW).await?;
     let stuck = ground.stuck(OF_EACH).await?;
-    // Each one's window begins later than this.
+    // Each window begins later than this.
     let window_ends = now()
         .checked_add_signed(TimeDelta::from_std(SHORT_WINDOW).unwrap_or_default())
         .unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Postgres is set back half a minute behind Temporal.
+//! Postgres is restored to a state half a minute behind Temporal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,36 +21,36 @@ use crate::screen::{heading, say};
 /// How far Postgres is set back.
 const SET_BACK: Duration = Duration::from_secs(35);
 
-/// Ends while Postgres still knows of it.
+/// A window that ends before the backup.
 const SHORT_WINDOW: Duration = Duration::from_secs(20);
 
 const CONNECTED: [Program; 4] =
     [Program::Worker, Program::SecondWorker, Program::Starter, Program::Relay];
 
-/// Orders that were brought to a certain point before the copy was made.
+/// Orders in particular states when the backup was made.
 struct Particular {
-    /// Waits for a person, before and after.
+    /// Waits for a person, before and after the backup.
     stuck: Vec<Uuid>,
-    /// Waited for a person, who decided after the copy.
+    /// Waited for a person, who decided after the backup.
     decided: Vec<Uuid>,
-    /// In its window, and cancelled after the copy, whereupon it waits for a person.
+    /// In its window, and cancelled after the backup, after which it waits for a person.
     stuck_after: Vec<Uuid>,
     /// In its window, before and after.
     in_window: Vec<Uuid>,
-    /// In its window, and cancelled after the copy.
+    /// In its window, and cancelled after the backup.
     cancelled: Vec<Uuid>,
-    /// In its window, and completed after the copy.
+    /// In its window, and completed after the backup.
     completed: Vec<Uuid>,
 }
 
-/// What Postgres has forgotten.
+/// What Postgres has lost.
 struct Forgotten {
-    /// Orders that it knows of, but not what has become of them; Temporal does.
+    /// Orders that it has, but behind Temporal's state.
     ahead: BTreeSet<Uuid>,
-    /// Orders that it does not know of any more; Temporal does.
+    /// Orders that only Temporal has.
     lost: BTreeSet<Uuid>,
-    /// Orders that were placed or cancelled without Temporal being told of it yet: nobody knows but
-    /// the shop, which asks again.
+    /// Orders that were placed or cancelled without reaching Temporal: only the shop knows of them,
+    /// and repeats its requests.
     known_to_nobody: usize,
 }
 
@@ -73,7 +73,7 @@ pub(in crate::chaos) async fn run(
     checks::show(&found)
 }
 
-/// Makes the copy, and has orders go on for as long as Postgres will be set back.
+/// Makes the backup, and lets orders continue for as long as Postgres will be set back.
 async fn go_on_after_a_copy(
     ground: &Ground,
     launcher: &mut Launcher,
@@ -102,7 +102,7 @@ async fn go_on_after_a_copy(
     Ok(particular)
 }
 
-/// Puts the copy back, with nobody connected, and starts everything again.
+/// Restores the backup without any connections, and starts everything again.
 async fn set_back(
     ground: &Ground,
     launcher: &mut Launcher,
@@ -145,7 +145,7 @@ impl Forgotten {
     }
 }
 
-/// Has the disagreements told and settled; what was found, and what cannot be settled.
+/// Has the disagreements reported and settled; returns what was found and what cannot be settled.
 async fn settle(
     ground: &Ground,
     particular: &Particular,
@@ -156,7 +156,7 @@ async fn settle(
     let open_at_last = ground.records.standings().await?;
     let is_open =
         |order: &Uuid, at: &BTreeMap<Uuid, Standing>| at.get(order).is_some_and(Standing::is_open);
-    // Some that were just under way come to their end by themselves.
+    // Some that were in progress end by themselves.
     let (to_name, by_itself): (BTreeSet<Uuid>, BTreeSet<Uuid>) = ahead
         .iter()
         .partition(|order| is_open(order, &open_at_first) && is_open(order, &open_at_last));
@@ -261,8 +261,8 @@ fn right_ends(
     ]
 }
 
-/// The shop repeats what it asked, under the same keys: so the orders that are gone are on record
-/// again, and can be settled.
+/// The shop repeats its requests under the same keys, which puts the lost orders on record again,
+/// so that they can be settled.
 async fn ask_again(
     ground: &Ground,
     asked: &[Asked],

@@ -1,4 +1,4 @@
-//! Temporal is stopped for a minute while orders come in.
+//! Temporal is stopped for a minute while orders are placed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::screen::{heading, say};
 const STOPPED: Duration = Duration::from_mins(1);
 const BEFORE_AND_AFTER: Duration = Duration::from_secs(5);
 
-/// A launch that was begun by then has failed before Temporal is back.
+/// The time limit of a launch: one begun so long before Temporal is back has failed by then.
 const LAUNCH_LASTS: TimeDelta = TimeDelta::seconds(6);
 
-/// How soon the first of those that waited has to go on.
+/// How soon the first waiting order has to continue.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
-/// When Temporal was killed, and when it was started again.
+/// When Temporal was killed and restarted.
 struct Stopped {
     from: DateTime<Utc>,
     to: DateTime<Utc>,
@@ -84,7 +84,7 @@ fn meanwhile<'a>(asked: &'a [Asked], stopped: &Stopped) -> impl Iterator<Item = 
     asked.iter().filter(move |one| one.answered_at > from && one.answered_at < to)
 }
 
-/// Those that were cancelled as well, so long before Temporal was back that no launch was under way.
+/// Those that were also cancelled, so long before Temporal was back that no launch was in progress.
 fn cancelled<'a>(asked: &'a [Asked], stopped: &Stopped) -> impl Iterator<Item = &'a Asked> {
     let by = stopped.to.checked_sub_signed(LAUNCH_LASTS).unwrap_or(stopped.from);
     meanwhile(asked, stopped).filter(move |one| one.cancelled.is_some() && one.answered_at < by)
@@ -116,7 +116,7 @@ async fn never_launched(
     Ok(about("… and it is never launched", cancelled.len(), launched))
 }
 
-/// Those that waited are launched once Temporal is back, the first of them soon.
+/// Waiting orders are launched once Temporal is back, the first of them soon.
 async fn went_on(
     records: &Records,
     asked: &[Asked],

@@ -1,4 +1,4 @@
-//! Somebody else's transaction holds an article's row, so that its orders cannot reserve it.
+//! Another transaction locks an article's row, so that its orders cannot reserve it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::screen::{heading, say};
 
 const LOCKED: Duration = Duration::from_secs(20);
 
-/// The lock, and the orders that were placed for the article alone meanwhile.
+/// The lock, and the orders placed for the article meanwhile.
 struct Held {
     span: Span,
     alone: Vec<Uuid>,

@@ -1,4 +1,4 @@
-//! One of Temporal's frontends hangs, its connections kept open, while another one answers.
+//! One of Temporal's frontends hangs with its connections open, while another one answers.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::screen::{heading, say};
 
 const HANGS: Duration = Duration::from_secs(20);
 
-/// From an order's acceptance to its end, at worst: the connection hangs for 14 s until its
-/// keep-alive ends it, if nothing else has; what an order itself takes is a second at most.
+/// The maximum from an order's acceptance to its end: the keep-alive closes a hanging connection
+/// after 14 s, and the order itself takes a second at most.
 const ORDER_WITHIN: Duration = Duration::from_secs(15);
 
 pub(in crate::chaos) async fn run(

@@ -1,4 +1,4 @@
-//! Every call to the payment provider hangs for a while, and is answered when that is over.
+//! Every call to the payment provider hangs for a while, and is answered afterwards.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -21,20 +21,20 @@ use crate::screen::{heading, say};
 
 const HANGS: Duration = Duration::from_secs(15);
 
-/// From the placing of orders whose windows end during the hang until it begins: long enough for
+/// The time between placing orders whose windows end during the hang and its start: long enough for
 /// them to be paid.
 const LEAD: Duration = Duration::from_secs(8);
 
-/// A call that hangs at Stripe's counterpart is not answered when that is over, but given up after
-/// 20 s; and one that was a probe has the worker leave Stripe alone for 10 s more.
+/// At Stripe's counterpart, a call that hangs is never answered and times out after 20 s; if it was
+/// a probe, the circuit breaker stays open for 10 s more.
 const BACK_WITHIN_AT_STRIPE: Duration = Duration::from_secs(40);
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// What was done meanwhile that needs no provider.
+/// Actions during the hang that need no provider.
 struct Hung {
     span: Span,
-    /// These were paid before, and left the house during it, one a second.
+    /// They were paid before, and shipped during the hang, one per second.
     to_ship: Vec<Uuid>,
     cancels: Vec<DateTime<Utc>>,
     reads: Vec<DateTime<Utc>>,
@@ -123,8 +123,8 @@ async fn hang(ground: &Ground, to_cancel: &[Uuid]) -> Result<Hung, ChaosError> {
     Ok(Hung { span: Span { from, to }, to_ship, cancels, reads, health })
 }
 
-/// Each call is told how long the hang still lasts, so that all are answered when it is over, as by
-/// a process that was stopped and goes on.
+/// Each call gets the remaining time of the hang, so that all are answered when it ends, as by a
+/// process that was stopped and continued.
 async fn until_it_answers(ground: &Ground) -> Result<DateTime<Utc>, ChaosError> {
     let began = Instant::now();
     while began.elapsed() < HANGS {
@@ -135,12 +135,12 @@ async fn until_it_answers(ground: &Ground) -> Result<DateTime<Utc>, ChaosError> 
     Ok(now())
 }
 
-/// Whole seconds, and so a little more.
+/// Whole seconds, rounded up.
 fn seconds_left(left: Duration) -> Option<i32> {
     i32::try_from(left.as_secs().saturating_add(1)).ok()
 }
 
-/// Asks again and again while the provider hangs; when that was answered.
+/// Repeats a request while the provider hangs; returns when it was answered.
 async fn answered(
     every: Duration,
     mut ask: impl AsyncFnMut(usize) -> Result<bool, ChaosError>,
@@ -158,7 +158,8 @@ async fn answered(
     Ok(at)
 }
 
-/// How long after the hang each order was paid for that had its stock by its end, and no payment.
+/// How long after the hang each order was paid that had reserved its stock before the end of the
+/// hang and had no payment.
 fn payments_after(span: Span, events: &[Happened]) -> Vec<Duration> {
     let mut waiting = BTreeSet::new();
     let mut after = Vec::new();

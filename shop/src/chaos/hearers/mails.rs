@@ -1,4 +1,4 @@
-//! Customers who are written to, and what their mail server has of it.
+//! Mails to customers, compared with what their mail server has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::chaos::{ChaosError, Ground};
 use crate::retail::RetailOrders;
 use crate::screen::say;
 
-/// Of so many orders' customers the shop has an address.
+/// The shop has addresses for the customers of this many orders.
 const ORDERS: usize = 200;
 
 /// More mails than any run sends.
@@ -22,14 +22,14 @@ const MAILS_MAX: &str = "100000";
 /// Longer than a relay's lease of a mail.
 const LEASED: Duration = Duration::from_mins(11);
 
-/// A mail that the shop is to send.
+/// A mail that the shop has to send.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Notification {
     message_id: String,
     state: String,
-    /// Whether it is never sent again where nobody knows whether it was sent: then it is a person's.
+    /// Whether it is parked for a person, and not sent again, if it is unknown whether it was sent.
     is_at_most_once: bool,
-    /// Whether nobody takes it up yet: a relay that has died held it, and its lease runs on.
+    /// Whether a killed relay still holds its lease, so that nobody takes it yet.
     is_leased: bool,
 }
 
@@ -49,9 +49,9 @@ impl Notification {
         matches!(self.state.as_str(), "queued" | "sending")
     }
 
-    /// What is wrong with it, if the mail server has it so many times.
+    /// What is wrong, if the mail server has it this many times.
     fn complaint(&self, times: usize) -> Option<String> {
-        let Self { message_id, state, is_at_most_once } = self;
+        let Self { message_id, state, is_at_most_once, is_leased: _ } = self;
         let is_well = match state.as_str() {
             "sent" => times > 0 && (times == 1 || !is_at_most_once),
             "skipped" => times == 0,
@@ -62,7 +62,7 @@ impl Notification {
     }
 }
 
-/// The shop knows where to write to, for some of its customers.
+/// Enters addresses for some customers.
 pub(super) async fn enter_addresses(ground: &Ground) -> Result<(), ChaosError> {
     let orders = RetailOrders::read(None, ORDERS)?.orders.into_iter();
     let customers = orders.map(|(_, order)| order.customer).collect::<BTreeSet<_>>();
@@ -77,8 +77,8 @@ pub(super) async fn enter_addresses(ground: &Ground) -> Result<(), ChaosError> {
     entered.map(drop).map_err(ChaosError::Owner)
 }
 
-/// Waits until no mail has still to be sent, and compares them with what the mail server has. What a
-/// relay was sending when it died is taken up by another once its lease is over.
+/// Waits until all mails are sent, and compares them with the mail server's. A mail that a relay
+/// was sending when it was killed is taken by another after its lease.
 pub(super) async fn check(ground: &Ground, mailpit: &str) -> Result<Check, ChaosError> {
     let (mut waited, mut last_change) = (usize::MAX, Instant::now());
     let mut is_told = false;
@@ -127,7 +127,7 @@ async fn notifications(ground: &Ground) -> Result<Vec<Notification>, ChaosError>
     serde_json::from_value(all).map_err(|error| unheard(&error))
 }
 
-/// How often the mail server has which mail.
+/// How often the mail server has each mail.
 async fn kept(mailpit: &str) -> reqwest::Result<BTreeMap<String, usize>> {
     let url = format!("{mailpit}/api/v1/messages?limit={MAILS_MAX}");
     let answer = runtime::http::client_builder().build()?.get(url).send().await?;

@@ -1,5 +1,5 @@
-//! Through the activities, as somebody who can start workflows in Temporal might. An activity takes
-//! a reference and nothing else, so no amount and no account can be passed to it.
+//! Attacks through activities, as by somebody who can start workflows in Temporal. An activity
+//! takes only a reference, so no amount and no account can be passed to it.
 
 use activities::{ActivityFault, ledger};
 use domain::{OrderId, StepKey, StepName};

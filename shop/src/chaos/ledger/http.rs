@@ -1,4 +1,4 @@
-//! Through the API, as any caller can try.
+//! Attacks through the API, open to any caller.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ pub(super) async fn try_all(books: &Books) -> Result<Vec<Tried>, LedgerError> {
     Ok(tried)
 }
 
-/// The refusal in the API's own words, if it is one of the caller's mistake.
+/// The API's error text, if it is a client error.
 fn told(answer: &Answer) -> Option<String> {
     if !answer.status.is_client_error() {
         return None;

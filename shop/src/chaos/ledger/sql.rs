@@ -1,12 +1,12 @@
-//! By SQL: as the worker and as the starter, and, where the books promise it to everyone, as the
-//! owner of the schemas. The owner can take the promise itself away, by `alter table`; that is why
-//! neither of the others is the owner.
+//! Attacks by SQL: as worker and starter, and, where the guarantee includes the owner of the
+//! schemas, as the owner. The owner can remove the guards themselves with `alter table`; that is
+//! why neither program is the owner.
 
 use sqlx::{Connection, PgConnection};
 
 use super::{Books, LedgerError, Tried, Verdict};
 
-/// Who tries.
+/// The roles that try.
 #[derive(Clone, Copy, Debug)]
 enum By {
     /// Worker and starter.
@@ -33,7 +33,7 @@ pub(super) async fn try_all(books: &Books) -> Result<Vec<Tried>, LedgerError> {
     Ok(tried)
 }
 
-/// On a connection of its own, so that no attempt leaves anything to the next.
+/// On a separate connection, so that an attempt leaves no state for the next.
 async fn attempted(
     books: &Books,
     by: &'static str,
@@ -50,10 +50,11 @@ async fn attempted(
             let code = error.code().unwrap_or_default();
             match (code.as_ref(), error.constraint()) {
                 ("42501", _) => Verdict::Refused(format!("rights: {}", error.message())),
-                // An attempt that names what does not exist would be refused on any books.
-                (code, _) if code.starts_with("42") => {
-                    Verdict::Pointless(format!("the attempt makes no sense: {}", error.message()))
-                }
+                // An attempt that names something nonexistent would fail on any books.
+                (code, _) if code.starts_with("42") => Verdict::Pointless(format!(
+                    "the attempt is invalid on any books: {}",
+                    error.message()
+                )),
                 (_, Some(constraint)) => {
                     Verdict::Refused(format!("{constraint}: {}", error.message()))
                 }
@@ -67,7 +68,7 @@ async fn attempted(
     Ok(Tried { by, what: what.to_owned(), verdict })
 }
 
-/// A transaction of its own with these entries, as `(line, account, side, amount, currency)`.
+/// A complete transaction with these entries, as `(line, account, side, amount, currency)`.
 fn booking(entries: &str) -> String {
     transaction("insert into ledger.transactions (key) values ('chaos')", entries)
 }
@@ -88,7 +89,7 @@ fn of_one_amount(amount: &str, currency: &str) -> String {
     ))
 }
 
-/// A transaction that was booked before.
+/// An earlier transaction.
 const OLD: &str =
     "(select min(transaction_id) from ledger.transactions where order_id is not null)";
 
@@ -255,7 +256,7 @@ fn reversing() -> Vec<Attempt> {
     ]
 }
 
-/// What would take the guards away. An owner may do most of this, and the programs are none.
+/// Attempts to remove the guards. An owner may do most of this; the programs are not owners.
 fn disarming() -> Vec<Attempt> {
     let update = "update ledger.entries set amount = amount * 2";
     vec![

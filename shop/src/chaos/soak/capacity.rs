@@ -1,4 +1,4 @@
-//! How many orders a second the machine finishes, measured for a moment.
+//! Measures briefly how many orders per second the machine can finish.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::plan::{Planned, Twist};
 use crate::retail::{RetailError, RetailOrders};
 use crate::screen::say;
 
-/// Customers who each order again once their order has ended.
+/// Concurrent customers; each orders again once their order has ended.
 const AT_ONCE: usize = 32;
 
-/// Until caches are filled, and how long is counted then.
+/// Warm-up, and the counted time.
 const LEAD: Duration = Duration::from_secs(5);
 const COUNTED_SECONDS: u32 = 20;
 
@@ -24,8 +24,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// More orders than any machine finishes in that time.
 const ORDERS: usize = 20_000;
 
-/// Half of what the machine finishes a second, one at least; and the orders that were asked for to
-/// find it out.
+/// Half of what the machine finishes per second, at least one; and the requests used to measure it.
 pub(super) async fn half(ground: &Ground) -> Result<(u32, Vec<Asked>), ChaosError> {
     say(format_args!("measuring for {COUNTED_SECONDS} s how many orders this machine finishes"))?;
     let orders = RetailOrders::read(None, ORDERS)?.orders;

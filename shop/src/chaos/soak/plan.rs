@@ -1,4 +1,4 @@
-//! Who dies when during a soak. Decided by the seed alone.
+//! Which program is killed when during a soak. Determined by the seed.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use fastrand::Rng;
 use crate::chaos::faults::Fault;
 use crate::chaos::launcher::Program;
 
-/// Each dies once in the first quarter.
+/// Each is killed once in the first quarter.
 const ALL: [Program; 5] =
     [Program::Worker, Program::SecondWorker, Program::Starter, Program::Relay, Program::Postgres];
 
-/// These go on dying, in turn.
+/// These are killed afterwards, in turn.
 const LATER: [Program; 2] = [Program::SecondWorker, Program::Postgres];
 
 const DOWN_MS: std::ops::RangeInclusive<u64> = 300..=2_000;
 
-/// However long it lasts, somebody dies as often as this.
+/// The maximum pause between two kills, however long the soak lasts.
 const PAUSE_MAX: Duration = Duration::from_mins(10);
 
-/// From when on what is seen counts.
+/// When observations begin to count.
 pub(super) fn quarter(length: Duration) -> Duration {
     length.checked_div(4).unwrap_or_default()
 }
 
-/// The deaths of a soak of this length. All are up again well before its end.
+/// The kills in a soak of this length. All programs are up again well before its end.
 pub(super) fn deaths(seed: u64, length: Duration) -> Vec<Fault> {
     let mut rng = Rng::with_seed(seed);
     let mut first = ALL;

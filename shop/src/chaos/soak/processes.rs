@@ -1,16 +1,16 @@
-//! What a program takes of the machine, as Linux shows it.
+//! A program's resources, from Linux's `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// What a program and all that it has started take.
+/// The resources of a program and all its descendants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// Memory of its own, in bytes: what it has written to, and shares with nobody. Postgres' shared
-    /// buffers are as large as they are set.
+    /// Private memory in bytes: pages written and not shared. Postgres' shared buffers have a fixed
+    /// size and are excluded.
     pub(super) memory: u64,
-    /// Open files, connections included.
+    /// Open files, including connections.
     pub(super) files: u64,
 }
 
@@ -19,7 +19,7 @@ pub(super) fn can_be_seen() -> bool {
     Path::new("/proc/self/status").exists()
 }
 
-/// One look at every process.
+/// A snapshot of all processes.
 pub(super) struct Processes(BTreeMap<u32, Process>);
 
 #[derive(Clone, Copy)]
@@ -39,7 +39,7 @@ impl Processes {
         Self(processes.collect())
     }
 
-    /// What the program with this first process takes; nothing if it is gone.
+    /// The resources of the program with this root process; `None` if it is gone.
     pub(super) fn taken_by(&self, pid: u32) -> Option<Taken> {
         let Process { memory, .. } = *self.0.get(&pid)?;
         let own = Taken { memory, files: files_of(pid) };
@@ -58,7 +58,7 @@ impl Taken {
 }
 
 impl Process {
-    /// Reads `/proc/<pid>/status`. A thread of the kernel has no memory of its own.
+    /// Parses `/proc/<pid>/status`. A kernel thread has no private memory.
     fn read(status: &str) -> Option<Self> {
         let value = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_program_takes_what_all_its_processes_take() {
         let process = |parent, memory| Process { parent, memory };
-        // No such process is there, so none has open files.
+        // No such processes exist, so none has open files.
         let [first, child, grandchild, other] =
             [u32::MAX - 3, u32::MAX - 2, u32::MAX - 1, u32::MAX];
         let processes = [

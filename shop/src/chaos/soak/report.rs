@@ -1,4 +1,4 @@
-//! What a soak tells.
+//! Prints the results of a soak.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,14 +19,14 @@ use crate::screen::{heading, say};
 pub(super) enum Judged {
     Flat,
     Grows,
-    /// It was too short to tell.
+    /// The soak was too short to tell.
     TooShort,
 }
 
-/// Programs of Ordersaga's own. The development server and Postgres are shown beside them.
+/// Ordersaga's own programs. The development server and Postgres are only shown.
 const OWN: [&str; 4] = ["worker", "second-worker", "starter", "relay"];
 
-/// What is counted has to last this long for a growth in an hour to say anything.
+/// The minimum length of the counted time, for growth per hour to be meaningful.
 const JUDGED_FROM: Duration = Duration::from_mins(15);
 
 const MB: u32 = 1_000_000;
@@ -41,7 +41,7 @@ pub(super) fn opening(soak: &Soak, per_second: u32, seed: u64, deaths: &[Fault])
     ))
 }
 
-/// A line for a look.
+/// The line for a sample.
 pub(super) fn line(sample: &Sample) -> io::Result<()> {
     let taken = sample.programs.iter().map(|(name, (_, taken))| match taken {
         Some(taken) => format!("{name} {}", megabytes(taken.memory)),
@@ -60,7 +60,7 @@ pub(super) fn line(sample: &Sample) -> io::Result<()> {
     say(format_args!("{:>5} s  {waits}; MB: {taken}", sample.at.as_secs()))
 }
 
-/// Tells what has grown, and judges it.
+/// Prints and judges the growth.
 pub(super) fn growth(soak: &Soak, length: Duration, seen: &Seen) -> io::Result<Judged> {
     let counted = seen.samples.iter().filter(|sample| sample.at >= quarter(length));
     let counted = counted.collect::<Vec<_>>();
@@ -88,14 +88,14 @@ pub(super) fn growth(soak: &Soak, length: Duration, seen: &Seen) -> io::Result<J
     Ok(if flat { Judged::Flat } else { Judged::Grows })
 }
 
-/// How many orders came in between the first of these and the last.
+/// The number of orders between the first and the last of these samples.
 fn orders(counted: &[&Sample]) -> u64 {
     let mut all = counted.iter().filter_map(|sample| sample.shop.as_ref()).map(|shop| shop.orders);
     let first = all.next().unwrap_or_default();
     all.next_back().unwrap_or(first).saturating_sub(first)
 }
 
-/// Whether a program has ended that nobody killed; it is told.
+/// Prints programs that have ended without being killed. Returns whether there are any.
 fn gone(samples: &[Sample]) -> io::Result<bool> {
     let mut is_any = false;
     for sample in samples {
@@ -107,14 +107,14 @@ fn gone(samples: &[Sample]) -> io::Result<bool> {
     Ok(is_any)
 }
 
-/// What each program takes, life by life.
+/// Each program's resources, by process lifetime.
 struct Lives {
     memory: Vec<Vec<Point>>,
     files: Vec<Vec<Point>>,
 }
 
 impl Lives {
-    /// The first look of a life that began meanwhile does not count: it has not warmed up.
+    /// The first sample of a lifetime that began meanwhile does not count: it has not warmed up.
     fn of(name: &str, counted: &[&Sample]) -> Self {
         let mut lives = BTreeMap::<u32, Vec<(u64, u64, u64)>>::new();
         for sample in counted {
@@ -139,7 +139,7 @@ impl Lives {
     }
 }
 
-/// Shows what programs take; whether those of the shop's own are flat.
+/// Prints the programs' resources. Returns whether the shop's own are flat.
 fn programs(soak: &Soak, counted: &[&Sample], lasted: Duration, orders: u64) -> io::Result<bool> {
     heading("memory and open files, after the first quarter")?;
     say(format_args!(
@@ -184,7 +184,7 @@ fn programs(soak: &Soak, counted: &[&Sample], lasted: Duration, orders: u64) -> 
     Ok(flat)
 }
 
-/// Whether memory that grows by so much in an hour counts as flat, in a program that takes so much.
+/// Whether a growth of memory per hour counts as flat, for a program of this size.
 fn is_flat(soak: &Soak, taken: Decimal, hourly: Decimal) -> bool {
     let percent = Decimal::from(soak.flat_percent).checked_mul(taken);
     let share = percent.and_then(|share| share.checked_div(Decimal::ONE_HUNDRED));
@@ -192,7 +192,7 @@ fn is_flat(soak: &Soak, taken: Decimal, hourly: Decimal) -> bool {
     hourly <= share.unwrap_or_default().max(allowed)
 }
 
-/// The growth in an hour, for each order of that time.
+/// The growth per order.
 fn an_order(hourly: Decimal, lasted: Duration, orders: u64) -> String {
     let orders_an_hour = Decimal::from(orders)
         .checked_mul(Decimal::from(3_600))
@@ -223,7 +223,7 @@ fn waiting(counted: &[&Sample]) -> io::Result<()> {
     ))
 }
 
-/// Shows what tables have come to; whether those that keep nothing are bounded.
+/// Prints the growth of tables. Returns whether those that keep no history are bounded.
 fn tables(tables: &[Growth], orders: u64) -> io::Result<bool> {
     heading(format_args!("tables, after the first quarter: {orders} orders"))?;
     say(format_args!(

@@ -1,4 +1,4 @@
-//! One look at everything that might grow.
+//! A sample of everything that might grow.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,56 +12,56 @@ use super::Pids;
 use super::processes::{Processes, Taken};
 use crate::chaos::Ground;
 
-/// Thirty looks at least, one a minute if it lasts long.
+/// The interval: for at least thirty samples, and at most a minute.
 pub(super) fn every(length: Duration) -> Duration {
     let often = length.checked_div(30).unwrap_or_default();
     often.clamp(Duration::from_secs(2), Duration::from_mins(1))
 }
 
-/// Of how many orders that have ended the histories are looked at.
+/// The number of ended orders whose histories are examined.
 const HISTORIES: i64 = 20;
 
-/// What was seen at one moment.
+/// The observations at one moment.
 #[derive(Debug)]
 pub(super) struct Sample {
     /// Since the load began.
     pub(super) at: Duration,
-    /// What each program takes that should be up, and as which process.
+    /// The process and resources of each program that should be up.
     pub(super) programs: BTreeMap<String, (u32, Option<Taken>)>,
-    /// What the database says, unless it is down.
+    /// The database's own counts, unless it is down.
     pub(super) shop: Option<Counts>,
-    /// What Temporal says of the last orders that have ended, unless one of both is down.
+    /// The histories of the last ended orders, unless Postgres or Temporal is down.
     pub(super) histories: Option<Histories>,
 }
 
-/// What the database says of itself.
+/// The database's counts.
 #[derive(Debug, Deserialize)]
 pub(super) struct Counts {
     pub(super) orders: u64,
-    /// That have not ended.
+    /// Open orders.
     pub(super) open: u64,
     pub(super) to_launch: u64,
-    /// Messages that some sink still has to have.
+    /// Messages that some sink has not delivered yet.
     pub(super) to_tell: u64,
     pub(super) tables: BTreeMap<String, Table>,
 }
 
-/// A table, its indexes included.
+/// A table, including its indexes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct Table {
     pub(super) bytes: u64,
-    /// Versions of rows that nobody sees any more. Postgres forgets the count when it is killed.
+    /// Dead row versions. Postgres loses this count when it is killed.
     pub(super) dead: u64,
 }
 
-/// How large histories are.
+/// The size of histories.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Histories {
     pub(super) events_max: u64,
     pub(super) bytes_mean: u64,
 }
 
-/// How many rows each table has.
+/// The number of rows of each table.
 pub(super) type Rows = BTreeMap<String, u64>;
 
 impl Sample {
@@ -72,7 +72,7 @@ impl Sample {
             (name, (pid, taken))
         });
         let programs = programs.collect();
-        // Whoever is down at this moment is looked at the next time.
+        // What is down at this moment is sampled the next time.
         let shop = counts(ground).await;
         let histories = histories(ground).await;
         Self { at, programs, shop, histories }
@@ -107,7 +107,7 @@ async fn histories(ground: &Ground) -> Option<Histories> {
     let ended = ended.bind(HISTORIES).fetch_all(&ground.owner).await.ok()?;
     let (mut largest, mut bytes, mut seen) = (0, 0_u64, 0_u64);
     for order in ended {
-        // One that was cancelled before its launch has none.
+        // An order that was cancelled before its launch has none.
         if let Ok((events, size)) = ground.records.footprint(order).await {
             largest = events.max(largest);
             bytes = bytes.saturating_add(size);
@@ -117,7 +117,7 @@ async fn histories(ground: &Ground) -> Option<Histories> {
     Some(Histories { events_max: largest, bytes_mean: bytes.checked_div(seen)? })
 }
 
-/// Counts every table's rows; nothing while Postgres is down.
+/// Counts every table's rows; `None` while Postgres is down.
 pub(super) async fn rows(ground: &Ground) -> Option<Rows> {
     let names = sqlx::query_scalar::<_, String>(
         "select format('%I.%I', schemaname, relname) from pg_stat_user_tables",

@@ -1,14 +1,14 @@
-//! By how much something grows in an hour: the slope of the straight line that fits best.
+//! Growth per hour, as the slope of a least-squares fit.
 
 use rust_decimal::Decimal;
 
-/// A value at a second.
+/// A second and a value.
 pub(super) type Point = (u64, u64);
 
 const HOUR: u32 = 3_600;
 
-/// The growth in an hour, by least squares. Each life of a program is a line of its own, which begins
-/// where it will: all lines have the same slope. Nothing if no life has two points.
+/// The growth per hour, by least squares. Each lifetime of a program has its own intercept; the
+/// slope is shared. `None` if no lifetime has two points.
 pub(super) fn per_hour<'a>(lives: impl Iterator<Item = &'a [Point]>) -> Option<Decimal> {
     let (mut together, mut of_time) = (Decimal::ZERO, Decimal::ZERO);
     for life in lives {
@@ -22,7 +22,7 @@ pub(super) fn per_hour<'a>(lives: impl Iterator<Item = &'a [Point]>) -> Option<D
     together.checked_div(of_time)?.checked_mul(Decimal::from(HOUR))
 }
 
-/// The sums of time's deviations from its mean, by the values' and by themselves.
+/// The sums of the deviations of time from its mean, times the values' deviations and squared.
 fn deviations(life: &[Point]) -> Option<(Decimal, Decimal)> {
     let times = mean(life.iter().map(|(at, _)| *at))?;
     let values = mean(life.iter().map(|(_, value)| *value))?;
@@ -36,7 +36,8 @@ fn deviations(life: &[Point]) -> Option<(Decimal, Decimal)> {
     Some((with_value, with_itself))
 }
 
-/// The mean, to a thousandth: more digits would not fit into the products. That of nothing is zero.
+/// The mean, rounded to a thousandth: with more digits the products would overflow.
+/// The mean of no values is zero; `None` on overflow.
 pub(super) fn mean(values: impl Iterator<Item = u64>) -> Option<Decimal> {
     let (mut sum, mut count) = (Decimal::ZERO, 0_u64);
     for value in values {

@@ -3,7 +3,7 @@
 use super::Seen;
 use super::sample::{Sample, Table};
 
-/// Tables that keep what has happened, each with how long. Any other has to stay as large as it is.
+/// Tables that keep history, and for how long. All others must keep their size.
 const KEEP: &[(&str, &str)] = &[
     ("catalog.", "as large as the catalogue"),
     ("customers.", "while the customer is known"),
@@ -22,31 +22,31 @@ const KEEP: &[(&str, &str)] = &[
     ("sandbox_", "the sandboxes' own: a provider's and a carrier's records"),
 ];
 
-/// A table that is not of [`KEEP`] may have so many more rows at the end, and so many more bytes.
+/// Tolerated growth of a table outside of [`KEEP`], in rows and in bytes.
 const ROWS_SPARE: u64 = 1_000;
 const BYTES_SPARE: u64 = 4 * 1_024 * 1_024;
 
-/// What a table has come to.
+/// The growth of a table.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Growth {
     pub(super) table: String,
     pub(super) bytes: u64,
-    /// Bytes and rows more than when the first quarter was over.
+    /// The growth in bytes and rows since the first quarter.
     pub(super) more_bytes: u64,
     pub(super) more_rows: u64,
     pub(super) dead_max: u64,
-    /// For how long its rows are kept, if they are.
+    /// How long its rows are kept, if it is in [`KEEP`].
     pub(super) kept: Option<&'static str>,
 }
 
 impl Growth {
-    /// Whether it is as large as it is, or keeps what has happened.
+    /// Whether it has kept its size, or keeps history by design.
     pub(super) fn is_bounded(&self) -> bool {
         self.kept.is_some() || (self.more_rows <= ROWS_SPARE && self.more_bytes <= BYTES_SPARE)
     }
 }
 
-/// What each table has come to between these samples, the one that grew most first.
+/// The growth of each table between these samples, largest first.
 pub(super) fn growth(counted: &[&Sample], seen: &Seen) -> Vec<Growth> {
     let mut shops = counted.iter().filter_map(|sample| sample.shop.as_ref());
     let Some(first) = shops.next() else { return Vec::new() };

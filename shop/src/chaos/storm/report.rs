@@ -29,9 +29,9 @@ pub(super) fn opening(storm: &Storm, ground: &Ground, seed: u64, deaths: usize) 
     say(format_args!("{paid}; how soon orders go on is measured with the sandbox"))
 }
 
-/// How soon orders went on; whether that was soon enough each time.
+/// Prints how soon orders continued. Returns whether that was soon enough each time.
 pub(super) fn recovery(recoveries: &[Recovery]) -> io::Result<bool> {
-    heading("how soon orders under way went on")?;
+    heading("how soon orders in progress continued")?;
     say(format_args!(
         "  {:<30} {:>6} {:>6} {:>13} {:>13}",
         "", "", "", "first goes on", "all go on"

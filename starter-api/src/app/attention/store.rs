@@ -1,4 +1,4 @@
-//! What waits for a person, as it is on record.
+//! SQL for everything that waits for a person.
 
 use chrono::{DateTime, Utc};
 use domain::dispute::ToAnswer;
@@ -19,8 +19,8 @@ use crate::error::{OrProblem, Problem};
 #[error("order {0} waits, and what is on record of that is not valid")]
 struct BadRecord(Uuid);
 
-/// The orders that wait, for a decision or for a dispute to be answered, the longest waiting first,
-/// after the cursor; at most so many.
+/// At most `most` of the orders that wait for a decision or for an answer to a dispute, after the
+/// cursor, the longest waiting first.
 pub(super) async fn orders(
     database: &PgPool,
     after: Option<&AttentionCursor>,
@@ -85,7 +85,7 @@ pub(super) async fn orders(
     waiting.collect()
 }
 
-/// What the relay could not deliver, as the database has it.
+/// An undelivered item, as stored.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Undelivered {
@@ -108,9 +108,9 @@ impl From<Undelivered> for AttentionSubject {
     }
 }
 
-/// What the relay could not deliver and waits for a person: endpoints that it has disabled, sinks in
-/// which messages were refused that nobody has decided about, and parked mails. The longest waiting
-/// first, after the cursor; at most so many.
+/// What the relay could not deliver and what waits for a person: disabled endpoints, sinks with
+/// refused and undecided messages, and parked mails. At most so many, after the cursor, the longest
+/// waiting first.
 pub(super) async fn undelivered(
     database: &PgPool,
     after: Option<&AttentionCursor>,
@@ -163,15 +163,15 @@ pub(super) async fn undelivered(
     Ok(undelivered.collect())
 }
 
-/// An order that waits, and which of its waits it is.
+/// An order that waits, and the occurrence of the wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Occurrence {
     pub(super) order_id: Uuid,
     pub(super) occurrence: i32,
 }
 
-/// The orders that wait at this step and whose reason begins with this, the longest waiting first;
-/// at most so many.
+/// At most so many orders that wait at this step with a reason that begins with this text, the
+/// longest waiting first.
 pub(super) async fn waiting_alike(
     database: &PgPool,
     step: &str,

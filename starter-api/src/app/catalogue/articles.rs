@@ -1,4 +1,4 @@
-//! Articles at their prices, as they were read a moment ago.
+//! The cache of articles and their prices.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,48 +19,48 @@ use crate::error::Problem;
 
 const DOING: &str = "reading prices";
 
-/// What is in use is read again when it is so old: early enough that it is there before orders would
-/// have to wait for it.
+/// Articles in use are refreshed at this age, before their entries expire and an order would have
+/// to wait.
 const RENEWED_AFTER: Duration = Duration::from_secs(2);
 
-/// How many articles are kept.
+/// The cache's capacity, in articles.
 const KEPT_MAX: u64 = 100_000;
 
-/// How many are read again in one statement.
+/// The maximum number of articles refreshed in one statement.
 const RENEWED_AT_ONCE: usize = 5_000;
 
-/// The articles that orders name. Clones share what they know.
+/// The cache of articles. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Articles {
     known: Cache<Sku, Arc<Known>>,
     reading: Together<Reading>,
     database: PgPool,
-    /// Whether what is in use is being read again.
+    /// Whether a refresh is running.
     is_renewing: Arc<AtomicBool>,
 }
 
-/// An article as it was read.
+/// A cached article.
 #[derive(Debug)]
 struct Known {
     article: Arc<PricedSku>,
-    /// When the statement began that read it.
+    /// When the query that read it began.
     read_at: Instant,
-    /// Whether an order has named it since.
+    /// Whether an order has used it since.
     is_used: AtomicBool,
 }
 
-/// Reads for all who wait.
+/// Reads articles for all callers that wait.
 #[derive(Debug)]
 struct Reading {
     database: PgPool,
     known: Cache<Sku, Arc<Known>>,
 }
 
-/// What was found of what was asked for.
+/// The result of one read.
 #[derive(Debug, Default)]
 struct Found {
     articles: HashMap<Sku, Arc<PricedSku>>,
-    /// Those of which the row is not usable.
+    /// The SKUs whose rows are not usable.
     unusable: BTreeSet<String>,
 }
 
@@ -85,7 +85,7 @@ impl Work for Reading {
 }
 
 impl Found {
-    /// What was found of one basket. An article that is not usable stops the orders that name it.
+    /// The articles of one basket. An unusable article fails the orders that contain it.
     fn of(&self, basket: &[Sku]) -> <Reading as Work>::Outcome {
         if let Some(sku) = basket.iter().find(|sku| self.unusable.contains(sku.as_str())) {
             let bad = BadRow { what: "product", name: sku.to_string() };
@@ -133,13 +133,13 @@ impl Articles {
         Ok(articles)
     }
 
-    /// Drops an article, which is read again for the next order that names it.
+    /// Drops an article from the cache.
     pub(super) async fn forget(&self, sku: &Sku) {
         self.known.invalidate(sku).await;
     }
 
-    /// Reads again, in one statement, what orders have named since it was read. Orders go on meanwhile
-    /// with what is known; whatever could not be read is read once it is too old.
+    /// Refreshes the articles used since they were read, in the background. Orders continue with
+    /// the cached values meanwhile; what could not be refreshed is read again once it has expired.
     fn renew(&self) {
         if self.is_renewing.swap(true, Ordering::AcqRel) {
             return;
@@ -160,14 +160,12 @@ impl Articles {
 
 fn untold(why: Untold) -> Problem {
     match why {
-        Untold::Full => {
-            Problem::overloaded("More requests wait for prices than this process lets wait.")
-        }
+        Untold::Full => Problem::overloaded("Too many requests wait for prices."),
         Untold::Broken => Problem::internal(DOING, &why),
     }
 }
 
-/// Reads articles, and keeps them.
+/// Reads articles and caches them.
 async fn read(
     database: &PgPool,
     known: &Cache<Sku, Arc<Known>>,

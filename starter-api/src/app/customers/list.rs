@@ -1,4 +1,4 @@
-//! The customers, in the order of their ids.
+//! Lists customers by id.
 
 use domain::CustomerId;
 
@@ -8,7 +8,7 @@ use crate::app::paging::{Page, PageSize};
 use crate::error::{OrProblem, Problem};
 use crate::identity::Caller;
 
-/// A page of the customers that the caller may see, after this one.
+/// A page of the customers that the caller may see, after this id.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,

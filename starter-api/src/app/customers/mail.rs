@@ -1,4 +1,4 @@
-//! What a customer wants of the shop's mails, and which articles they wait for.
+//! Customers' mail preferences, and the articles they wait for.
 
 use chrono::{DateTime, Utc};
 use domain::{CustomerId, MailTemplate};
@@ -12,17 +12,16 @@ use crate::app::products::parse_sku;
 use crate::error::{OrProblem, Problem, Rules};
 use crate::identity::{Caller, normalized_email};
 
-/// What a customer wants of the shop's mails. Personal data: shown to themself and to those who
-/// serve them.
+/// A customer's mail preferences. Personal data: visible to the customer and to staff only.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MailPreferences {
     /// The customer.
     #[schema(example = "17850")]
     customer_id: String,
-    /// Where mails go: where the shop's own programs have said, or where the customer is registered.
-    /// Without an address, the customer gets none.
+    /// The address for mails: the one set by the shop's own programs, or else the one the customer
+    /// registered with. Without an address, the customer gets no mails.
     email: Option<String>,
-    /// The locale that mails are written in; without it, that of the country an order goes to.
+    /// The locale of mails; if absent, that of the country an order goes to.
     #[schema(example = "de")]
     locale: Option<String>,
     /// Mails that are not sent.
@@ -41,7 +40,7 @@ pub(crate) struct Wait {
     since: DateTime<Utc>,
 }
 
-/// What a caller wants of the mails.
+/// A change of mail preferences, unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PreferencesInput<'a> {
     pub(crate) email: Option<&'a str>,
@@ -49,8 +48,7 @@ pub(crate) struct PreferencesInput<'a> {
     pub(crate) switched_off: &'a [MailTemplate],
 }
 
-/// What is on record of the customer, if the caller may see them. Whoever has said nothing wants
-/// all mails.
+/// The customer's preferences, if the caller may see them. By default all mails are sent.
 pub(crate) async fn read(
     app: &App,
     caller: &Caller,
@@ -60,11 +58,11 @@ pub(crate) async fn read(
     on_record(&app.database, &customer_id).await
 }
 
-/// Changes what the customer wants. What is left out is deleted, but for an address that the shop's
-/// own programs have set: a customer neither sets nor deletes it, so that nobody has the shop write
-/// to others.
+/// Replaces the customer's preferences. Omitted fields are deleted, except for the address: only
+/// the shop's own programs set or delete it, so that a customer cannot make the shop write to
+/// somebody else.
 ///
-/// **Repeats.** The same again changes nothing.
+/// **Repeats.** Idempotent.
 ///
 /// **Errors.** 422 if a mail cannot be switched off, or if a customer sets an address.
 pub(crate) async fn update(
@@ -110,9 +108,9 @@ pub(crate) async fn update(
     on_record(&app.database, &customer_id).await
 }
 
-/// Has the customer told once when the article is to be had again.
+/// Notifies the customer once when the article is available again.
 ///
-/// **Repeats.** Whoever waits goes on waiting.
+/// **Repeats.** Idempotent.
 ///
 /// **Errors.** 404 if there is no such article.
 pub(crate) async fn wait_for(
@@ -142,10 +140,9 @@ pub(crate) async fn wait_for(
     on_record(&app.database, &customer_id).await
 }
 
-/// The customer does not wait for the article any more. A mail that is still to be sent about it is
-/// not sent.
+/// Ends the wait for an article. A notification that is not sent yet is withdrawn.
 ///
-/// **Repeats.** Whoever does not wait goes on not waiting.
+/// **Repeats.** Idempotent.
 pub(crate) async fn wait_no_more(
     app: &App,
     caller: &Caller,
@@ -191,7 +188,7 @@ async fn on_record(
     .fetch_all(database)
     .await
     .or_problem(DOING)?;
-    // One of another release is left out.
+    // A template that only another release knows is left out.
     let switched_off = row.switched_off.unwrap_or_default();
     let switched_off = switched_off.iter().filter_map(|name| name.parse().ok()).collect();
     Ok(MailPreferences {
@@ -203,7 +200,7 @@ async fn on_record(
     })
 }
 
-/// A language, and perhaps a country.
+/// A language, optionally with a country.
 fn check_locale(text: &str) -> Result<String, &'static str> {
     let (language, country) = text.split_once('-').unwrap_or((text, "GB"));
     let is_language = language.len() == 2 && language.bytes().all(|byte| byte.is_ascii_lowercase());

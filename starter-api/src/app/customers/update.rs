@@ -1,4 +1,4 @@
-//! Changes what is known of a customer.
+//! Changes a customer's particulars.
 
 use crate::app::App;
 use crate::app::customers::{CustomerResource, visible};
@@ -6,8 +6,8 @@ use crate::app::input::line_of_text;
 use crate::error::{OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// Changes name and phone of a customer, unless the caller refuses to, having seen what is known of
-/// them; what is `None` is deleted. A customer who is not known yet becomes known.
+/// Sets name and phone of a customer, unless the caller's precondition fails; `None` deletes a
+/// value. An unknown customer is created.
 pub(crate) async fn update(
     app: &App,
     caller: &Caller,

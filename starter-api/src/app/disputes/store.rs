@@ -1,4 +1,4 @@
-//! Disputes on record.
+//! SQL for disputes.
 
 use chrono::{DateTime, Utc};
 use domain::OrderId;
@@ -10,7 +10,7 @@ use super::DisputeResource;
 use crate::app::money::stored_money;
 use crate::error::{OrProblem, Problem};
 
-/// Reads disputes as [`Row`]s; every query of them has the same columns.
+/// Reads disputes as [`Row`]s: every query selects the same columns.
 macro_rules! disputes_where {
     ($condition:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
@@ -23,7 +23,7 @@ macro_rules! disputes_where {
     };
 }
 
-/// A dispute as the database has it.
+/// A dispute, as stored.
 struct Row {
     position: i64,
     dispute_id: String,
@@ -40,7 +40,7 @@ struct Row {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("dispute {0} is not usable as the database has it")]
+#[error("dispute {0} is not valid as stored")]
 struct BadDispute(i64);
 
 impl TryFrom<Row> for DisputeResource {
@@ -69,7 +69,7 @@ fn read(row: Row) -> Option<DisputeResource> {
     })
 }
 
-/// The disputes of a page, and one more if there is a next page.
+/// The disputes of a page, plus one if there is a next page.
 pub(super) async fn page(
     database: &PgPool,
     is_open: Option<bool>,
@@ -90,7 +90,7 @@ pub(super) async fn page(
     rows.into_iter().map(DisputeResource::try_from).collect()
 }
 
-/// The order's disputes, the first one first.
+/// The order's disputes, the oldest first.
 pub(super) async fn of(
     database: &PgPool,
     order_id: OrderId,
@@ -102,8 +102,8 @@ pub(super) async fn of(
     rows.into_iter().map(DisputeResource::try_from).collect()
 }
 
-/// Whether there was an open dispute of the order with which nobody had dealt, or the same person
-/// with the same words.
+/// Whether the order had an open dispute that nobody had released, or that the same person had
+/// released with the same reason.
 pub(super) async fn release(
     database: &PgPool,
     order_id: OrderId,
@@ -111,7 +111,7 @@ pub(super) async fn release(
     by: &str,
     why: &str,
 ) -> Result<bool, Problem> {
-    // No order has so many disputes.
+    // A number outside the column's range matches no dispute.
     let Ok(number) = i32::try_from(number) else { return Ok(false) };
     sqlx::query_scalar!(
         r#"with outcome as (select payments.release_dispute($1, $2, $3, $4) = 'released' as is_now)

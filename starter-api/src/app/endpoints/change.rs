@@ -1,4 +1,4 @@
-//! Changes where an endpoint is, what it hears of, and whether it does.
+//! Changes an endpoint's URL, events or state.
 
 use domain::event::EventType;
 use runtime::http::outside::{InternalHosts, looked_up};
@@ -12,7 +12,7 @@ use crate::app::input::line_of_text;
 use crate::error::{OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// What is to be another, as a caller wrote it.
+/// The changes, unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChangeInput<'a> {
     pub(crate) url: Option<&'a str>,
@@ -21,10 +21,10 @@ pub(crate) struct ChangeInput<'a> {
     pub(crate) state: Option<EndpointState>,
 }
 
-/// Changes an endpoint. One that is disabled keeps its place, and its messages wait; one that is
-/// enabled goes on from there.
+/// Changes an endpoint. A disabled endpoint keeps its position, and its messages wait; enabling it
+/// continues from there.
 ///
-/// **Repeats.** The same change again changes nothing.
+/// **Repeats.** Idempotent.
 ///
 /// **Errors.** 404 if there is no such endpoint, 422 if a rule is broken.
 pub(crate) async fn change(

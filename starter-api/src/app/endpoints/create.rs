@@ -1,4 +1,4 @@
-//! Has somebody told of events by HTTP.
+//! Creates a webhook endpoint.
 
 use std::collections::BTreeSet;
 
@@ -18,27 +18,27 @@ use crate::app::orders::place::IdempotencyKey;
 use crate::error::{Kind, OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// How many endpoints there may be. Each is told every event by itself.
+/// The maximum number of endpoints. Every event is sent to each of them separately.
 pub(crate) const ENDPOINTS_MAX: i32 = 100;
 
-/// Fixed for ever: changing it would make a repeated request a second endpoint.
+/// Must never change: with another namespace, a repeated request would create a second endpoint.
 const ENDPOINT_NAMESPACE: Uuid = Uuid::from_u128(0x7765_6268_6f6f_4b67_8000_7765_6268_6f6f);
 
 const DOING: &str = "creating a webhook endpoint";
 
-/// With which events an endpoint begins.
+/// The first events that a new endpoint receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum BeginsWith {
-    /// With those that happen from its creation on.
+    /// Those from its creation on.
     #[default]
     Now,
-    /// With the oldest that the shop still keeps for such a purpose.
+    /// All that the shop still keeps for redelivery.
     Oldest,
 }
 
-/// A new endpoint, as a caller wrote it.
+/// A new endpoint, unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndpointInput<'a> {
     pub(crate) url: &'a str,
@@ -55,11 +55,11 @@ struct NewEndpoint {
     begins_with: BeginsWith,
 }
 
-/// An endpoint on record, by this request or by the one that it repeats.
+/// A created endpoint, or the one that an earlier request with the same key has created.
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) resource: EndpointWithSecret,
-    /// Whether this repeats an answer, which is then without the secret.
+    /// Whether this is a repeat; the secret is omitted then.
     pub(crate) replayed: bool,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Created {
 #[error("the endpoint was put on record and is not there, or the database answered `{0}`")]
 struct Unforeseen(String);
 
-/// The names of these events, each once.
+/// The names of these events, without duplicates.
 pub(super) fn names(events: &[EventType]) -> Vec<String> {
     let events: BTreeSet<_> = events.iter().map(|event| event.name()).collect();
     events.into_iter().map(str::to_owned).collect()
@@ -84,8 +84,8 @@ impl NewEndpoint {
         Ok(Self { url: url.into(), description, events, begins_with })
     }
 
-    /// The fingerprint that tells a repeat of this request from another request under the same
-    /// key: version 1. A field that is added later goes to the end, with `given`.
+    /// The fingerprint of the request, version 1: it distinguishes a repeat from a different
+    /// request under the same key. Append later fields at the end, with `given`.
     fn fingerprint(&self) -> Fingerprint {
         let v1 = Fingerprint::v1().field("url", &self.url);
         let v1 = v1.given("description", self.description.as_ref());
@@ -96,14 +96,14 @@ impl NewEndpoint {
     }
 }
 
-/// Puts an endpoint on record, with a secret.
+/// Creates an endpoint with a secret.
 ///
-/// **Repeats.** The id is derived from the caller and the key, so a repeat finds the first request's
-/// endpoint. It is answered without the secret, which nobody can read back; whoever has lost the
-/// first answer has it rotated.
+/// **Repeats.** Idempotent: the id is derived from the caller and the key, so a repeat finds the
+/// endpoint of the first request. The repeat is answered without the secret, which cannot be read
+/// back; a client that lost the first response rotates it.
 ///
-/// **Errors.** 409 if there are as many as there may be; 422 if a rule is broken, or if the key came
-/// with another request.
+/// **Errors.** 409 if the maximum number of endpoints exists; 422 if a rule is broken, or if the
+/// key was used for a different request.
 pub(crate) async fn create(
     app: &App,
     caller: &Caller,
@@ -168,7 +168,7 @@ async fn on_record(
 mod tests {
     use super::*;
 
-    /// These are on record in databases. If one changes, repeats of requests from before are
+    /// These values are stored in databases. If one changes, repeats of earlier requests are
     /// refused.
     #[test]
     fn fingerprints_of_version_1_never_change() {
@@ -178,7 +178,8 @@ mod tests {
             events: names(events),
             begins_with,
         };
-        // sha256sum over each name and value in turn, each as its length, a colon and its text.
+        // Computed by sha256sum over each name and value in turn, each as its length, a colon and
+        // its text.
         assert_eq!(
             endpoint(None, &[], BeginsWith::Now).fingerprint().as_str(),
             "v1:85695155d1788f252aceaf67c0b1c1d9d47223020ca5a44b4897207da1f357a1"

@@ -1,4 +1,4 @@
-//! What came of each attempt to tell an endpoint something?
+//! Lists the delivery attempts of an endpoint.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -17,14 +17,14 @@ pub(crate) struct Delivery {
     /// The attempt's own id.
     #[schema(example = "812")]
     delivery_id: String,
-    /// The message's id, as the endpoint sees it.
+    /// The id of the message, as sent to the endpoint.
     #[schema(example = "5bf1521d-9bb2-5baa-a74d-5f3bb0902d38:2")]
     message_id: String,
     /// The type of its event.
     #[serde(rename = "type")]
     #[schema(example = "ordersaga.order.placed.v1")]
     event_type: String,
-    /// Counts the attempts at this message, from 1, as far as they are on record.
+    /// The number of the attempt at this message, counted from 1 among the recorded ones.
     #[schema(example = 1)]
     attempt: i32,
     /// When it was made.
@@ -32,12 +32,12 @@ pub(crate) struct Delivery {
     /// How long the answer took, in milliseconds.
     #[schema(example = 112)]
     duration_ms: i32,
-    /// The HTTP status that the endpoint answered, if it did.
+    /// The HTTP status of the endpoint's answer, if it answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 204)]
     status: Option<i16>,
-    /// What came of it: `delivered`; `refused`, this message for good; `unavailable`, not now;
-    /// `gone`, no messages any more.
+    /// The outcome: `delivered`; `refused`, the endpoint will never accept this message;
+    /// `unavailable`, to be retried; `gone`, the endpoint wants no more messages.
     #[schema(example = "delivered")]
     outcome: String,
     /// Why it was not delivered.
@@ -46,7 +46,7 @@ pub(crate) struct Delivery {
     failure: Option<String>,
 }
 
-/// A page of the attempts at an endpoint, or of those at one message, the newest first.
+/// A page of the attempts at an endpoint, or of those at one message, newest first.
 ///
 /// **Errors.** 404 if there is no such endpoint.
 pub(crate) async fn list(

@@ -1,4 +1,4 @@
-//! Who is told of events by HTTP?
+//! Lists webhook endpoints.
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::app::paging::{Page, PageSize};
 use crate::error::Problem;
 
-/// A page of the endpoints in this state, or of all, in the order of their ids.
+/// A page of the endpoints in this state, or of all, by id.
 pub(crate) async fn list(
     app: &App,
     state: Option<EndpointState>,

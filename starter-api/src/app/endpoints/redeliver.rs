@@ -1,4 +1,4 @@
-//! Has an endpoint told once more what it was told.
+//! Sends an endpoint earlier messages again.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,10 +11,10 @@ use crate::app::orders::parse_id;
 use crate::error::{OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// How many messages one request may have sent.
+/// The maximum number of messages per request.
 pub(crate) const MESSAGES_MAX: i32 = 10_000;
 
-/// Which messages, as a caller wrote it: those of all conditions that are given.
+/// Which messages, unchecked: those that meet all given conditions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RedeliverInput<'a> {
     pub(crate) message_id: Option<&'a str>,
@@ -23,10 +23,10 @@ pub(crate) struct RedeliverInput<'a> {
     pub(crate) before: Option<Moment>,
 }
 
-/// How many messages are sent once more.
+/// The number of messages that are sent again.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Redelivering {
-    /// The messages that the endpoint has had, hears of, and that the shop still keeps.
+    /// Messages that were sent to the endpoint before, match its events, and are still kept.
     #[schema(example = 3)]
     messages: i32,
 }
@@ -63,13 +63,13 @@ impl Which {
     }
 }
 
-/// Has messages sent once more within some seconds: one, those of an order, or those of a time. What
-/// the endpoint has still to be told for the first time is not among them.
+/// Schedules messages to be sent again within some seconds: one message, those of an order, or
+/// those of a time range. Messages whose first delivery is still pending are not included.
 ///
-/// **Repeats.** What waits to be sent is sent once; what was sent is sent again.
+/// **Repeats.** A message that is already scheduled is sent once; one that was sent is sent again.
 ///
-/// **Errors.** 404 if there is no such endpoint, 409 if it is disabled, 422 if it is not said which,
-/// or if they are too many for one request.
+/// **Errors.** 404 if there is no such endpoint, 409 if it is disabled, 422 if no condition is
+/// given or too many messages match.
 pub(crate) async fn redeliver(
     app: &App,
     caller: &Caller,

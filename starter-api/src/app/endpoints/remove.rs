@@ -1,13 +1,13 @@
-//! Has somebody told of nothing any more.
+//! Removes a webhook endpoint.
 
 use super::{EndpointResource, not_found, parse_endpoint_id, store};
 use crate::app::App;
 use crate::error::{OrProblem, Problem};
 use crate::identity::Caller;
 
-/// Removes an endpoint, with what it has still to be told; the endpoint as it was.
+/// Removes an endpoint and its pending messages; returns the endpoint as it was.
 ///
-/// **Repeats.** What is removed is not there: the answer is 404.
+/// **Repeats.** The second request is answered 404.
 ///
 /// **Errors.** 404 if there is no such endpoint.
 pub(crate) async fn remove(

@@ -1,4 +1,4 @@
-//! Gives an endpoint a new secret.
+//! Rotates an endpoint's secret.
 
 use super::secret::Secret;
 use super::{EndpointWithSecret, not_found, parse_endpoint_id, store};
@@ -7,17 +7,17 @@ use crate::app::input::WholeNumber;
 use crate::error::{OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// How long the secret before counts on, if the caller does not say.
+/// How long the previous secret stays valid by default.
 const OVERLAP_SECONDS: u32 = 86_400;
 
-/// The longest that it may.
+/// The maximum time for which the previous secret stays valid.
 const OVERLAP_SECONDS_MAX: u32 = 604_800;
 
-/// Draws a new secret. The one that the receiver has counts on for a while, and every message is
-/// signed by both; with no overlap it counts no more.
+/// Creates a new secret. The previous one stays valid for the overlap, in which every message is
+/// signed with both; without an overlap it expires at once.
 ///
-/// **Repeats.** A repeat draws another secret in the place of the one before it, whose answer may be
-/// lost. The one that the receiver has stays.
+/// **Repeats.** A repeat replaces the newest secret, whose response may have been lost. The secret
+/// that the receiver uses stays valid.
 ///
 /// **Errors.** 404 if there is no such endpoint, 422 if a rule is broken.
 pub(crate) async fn rotate(

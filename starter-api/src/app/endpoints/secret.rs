@@ -5,28 +5,28 @@ use base64::engine::general_purpose::STANDARD;
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// How many bytes are drawn: as many as the signature's hash has.
+/// The length of a secret in bytes: that of the signature's hash.
 const BYTES: usize = 32;
 
-/// A secret that was drawn. It has no form for logs.
+/// A generated secret. It implements neither `Debug` nor `Display`, so that it cannot be logged.
 pub(super) struct Secret([u8; BYTES]);
 
 impl Secret {
-    /// Draws a secret.
+    /// Generates a secret.
     ///
-    /// **Errors.** The system has no randomness to give.
+    /// **Errors.** The system's random number generator fails.
     pub(super) fn drawn() -> Result<Self, Unspecified> {
         let mut bytes = [0; BYTES];
         SystemRandom::new().fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// The bytes that messages are signed by.
+    /// The HMAC key.
     pub(super) const fn key(&self) -> &[u8] {
         &self.0
     }
 
-    /// As its receiver is given it.
+    /// The secret in the form shown to the receiver.
     ///
     /// **Source.** The Standard Webhooks specification: `whsec_` and the key in Base64.
     pub(super) fn written(&self) -> String {

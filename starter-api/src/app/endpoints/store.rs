@@ -1,4 +1,4 @@
-//! Webhook endpoints as they are on record.
+//! SQL for webhook endpoints.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Disabled, DisabledBecause, EndpointResource, EndpointState, SecretStanding};
 use crate::error::{OrProblem, Problem};
 
-/// An endpoint as the database has it.
+/// An endpoint, as stored.
 struct Row {
     endpoint_id: Uuid,
     url: String,
@@ -24,7 +24,7 @@ struct Row {
     secrets: Json<Vec<SecretStanding>>,
 }
 
-/// Reads endpoints as [`Row`]s; every query of them has the same columns.
+/// Reads endpoints as [`Row`]s: every query selects the same columns.
 macro_rules! endpoints_where {
     ($condition:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
@@ -47,7 +47,7 @@ macro_rules! endpoints_where {
 
 impl From<Row> for EndpointResource {
     fn from(row: Row) -> Self {
-        // A check of the table lets no other reasons in.
+        // A CHECK constraint allows no other reasons.
         let because = match row.disabled_because.as_deref() {
             Some("gone") => DisabledBecause::Gone,
             Some("failing") => DisabledBecause::Failing,
@@ -62,7 +62,7 @@ impl From<Row> for EndpointResource {
             endpoint_id: row.endpoint_id,
             url: row.url,
             description: row.description,
-            // An event that a later release knows is not shown, and filtered by all the same.
+            // An event type that only a later release knows is not shown, but is still sent.
             events: row.events.iter().filter_map(|name| name.parse().ok()).collect(),
             state,
             disabled,
@@ -75,7 +75,7 @@ impl From<Row> for EndpointResource {
     }
 }
 
-/// The endpoint of this id, if there is one.
+/// The endpoint with this id, if it exists.
 pub(super) async fn read(
     database: &PgPool,
     endpoint_id: Uuid,
@@ -87,7 +87,7 @@ pub(super) async fn read(
     Ok(row.map(EndpointResource::from))
 }
 
-/// The endpoints in this state, or all, in the order of their ids after this one; at most so many.
+/// At most so many endpoints in this state, or of all, by id, after the cursor.
 pub(super) async fn list(
     database: &PgPool,
     is_disabled: Option<bool>,

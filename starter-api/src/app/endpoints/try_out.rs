@@ -1,4 +1,4 @@
-//! Sends an endpoint a message that only tries it out.
+//! Sends an endpoint a test message.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,18 +8,17 @@ use crate::app::App;
 use crate::error::{OrProblem, Problem};
 use crate::identity::Caller;
 
-/// A message that tries an endpoint out, and is on its way.
+/// A test message on its way to an endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Trying {
-    /// Its id; what came of it is among the endpoint's deliveries.
+    /// The message's id; the outcome is listed among the endpoint's deliveries.
     #[schema(example = "trial:7")]
     message_id: String,
 }
 
-/// Has a message sent within some seconds that tells of nothing: its type is
-/// `ordersaga.webhook.trial.v1`.
+/// Sends a message without content within some seconds, of type `ordersaga.webhook.trial.v1`.
 ///
-/// **Repeats.** Each is a message of its own.
+/// **Repeats.** Each call sends another message.
 ///
 /// **Errors.** 404 if there is no such endpoint, 409 if it is disabled.
 pub(crate) async fn try_out(

@@ -1,11 +1,10 @@
-//! How fast orders come in, and whether launching makes way for them.
+//! Detects bursts of orders, during which launching yields to accepting.
 //!
-//! Carrying out an order takes a machine a hundred times what accepting it takes. So while more
-//! orders come in than could be carried out, few are launched, and the machine accepts; the others
-//! are launched afterwards, the oldest first.
+//! Processing an order takes a hundred times the CPU time of accepting it. So during a burst few
+//! orders are launched, and the machine accepts; the rest is launched afterwards, oldest first.
 //!
-//! What is more than a burst must not starve: launching makes way for a minute at a stretch, and for
-//! half of the time at most.
+//! To avoid starvation under sustained load, launching yields for at most a minute at a stretch,
+//! and for at most half of the time.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
@@ -13,39 +12,40 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// More orders at once than come within so long at the rate of a burst are a burst.
+/// The tolerance of the burst detector: orders that arrive together count as a burst only if they
+/// exceed the burst rate over this time.
 const AT_ONCE: Duration = Duration::from_millis(125);
 
-/// A burst is over so long after its last order, at the latest; or once two orders could have come
-/// at the rate of a burst, where that is longer.
+/// A burst ends this long after its last order, or after twice the interval of the burst rate if
+/// that is longer.
 const OVER_AFTER: Duration = Duration::from_millis(250);
 
-/// How long launching makes way at most, at a stretch.
+/// The longest time for which launching yields at a stretch.
 const STRETCH_MAX: Duration = Duration::from_mins(1);
 
-/// Orders as they come in.
+/// The burst detector (a leaky bucket).
 #[derive(Debug)]
 pub(super) struct Intake {
-    /// How long one order takes, where as many come as just make no burst.
+    /// The interval between orders at just below the burst rate.
     each: Duration,
     flow: Mutex<Flow>,
 }
 
 #[derive(Debug)]
 struct Flow {
-    /// Until when the orders that have come would have taken, at that rate.
+    /// When the orders received so far would be finished at that rate.
     taken_until: Instant,
-    /// Whether launching makes way.
+    /// Whether launching yields.
     is_burst: bool,
-    /// Launching has made way for as long as it may, and the orders still come as fast.
+    /// The time allowed for yielding is used up, and orders still arrive as fast.
     is_spent: bool,
-    /// For how long launching may still make way, as seen at a time.
+    /// How much longer launching may yield, as of the last update.
     left: Duration,
     seen_at: Instant,
 }
 
 impl Intake {
-    /// So many orders a second, or more, are a burst.
+    /// `burst_per_second` is the rate from which orders count as a burst.
     pub(super) fn of(burst_per_second: NonZeroU32, now: Instant) -> Self {
         let each = Duration::from_secs(1).checked_div(burst_per_second.get());
         let flow = Flow {
@@ -58,7 +58,7 @@ impl Intake {
         Self { each: each.unwrap_or_default(), flow: Mutex::new(flow) }
     }
 
-    /// One more order comes; whether it is part of a burst, for which launching makes way.
+    /// Registers an order; returns whether it is part of a burst to which launching yields.
     pub(super) fn comes(&self, now: Instant) -> bool {
         let longest = OVER_AFTER.max(self.each.saturating_mul(2));
         self.look(now, |flow| {
@@ -68,7 +68,7 @@ impl Intake {
         })
     }
 
-    /// Whether launching makes way.
+    /// Whether launching yields.
     pub(super) fn is_burst(&self, now: Instant) -> bool {
         self.look(now, |_flow| {})
     }
@@ -84,12 +84,12 @@ impl Intake {
 }
 
 impl Flow {
-    /// Time passes: launching makes way, or earns that it may.
+    /// Advances the time: launching uses up its allowance while it yields, and earns it otherwise.
     fn pass(&mut self, now: Instant) {
         let before = self.seen_at;
         self.seen_at = now.max(before);
         let passed = now.saturating_duration_since(before);
-        // A burst at which nobody has looked has ended when its orders would have been taken.
+        // A burst that nobody checked ended when its orders would have been finished.
         let made_way = if self.is_burst {
             passed.min(self.taken_until.saturating_duration_since(before))
         } else {
@@ -118,7 +118,7 @@ mod tests {
 
     const BURST: u32 = 250;
 
-    /// Time as a test has it pass.
+    /// A test clock.
     struct Clock(Instant);
 
     impl Clock {
@@ -133,7 +133,7 @@ mod tests {
         (Clock(now), Intake::of(NonZeroU32::new(BURST).unwrap(), now))
     }
 
-    /// Orders come in at an even distance; for how long launching made way, in milliseconds.
+    /// Sends orders at an even interval; returns how long launching yielded, in milliseconds.
     fn come(clock: &mut Clock, intake: &Intake, orders: u32, millis_apart: u64) -> u64 {
         let made_way = (0..orders).filter(|_order| intake.comes(clock.after(millis_apart))).count();
         u64::try_from(made_way).unwrap().saturating_mul(millis_apart)
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn launching_makes_way_for_a_burst_and_goes_on_after_it() {
         let (mut clock, intake) = intake();
-        // As many as just make no burst, however long.
+        // Just below the burst rate, for any length of time.
         assert_eq!(come(&mut clock, &intake, 100_000, 4), 0);
         clock.after(1_000);
         let first = (1..1_000).find(|_order| intake.comes(clock.after(0))).unwrap();
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(made_way, 60_000);
         assert!(!intake.is_burst(clock.after(100)), "as fast as they come, it stays so");
         assert!(!intake.comes(clock.after(0)));
-        // Once they come more slowly, it may make way again.
+        // Once the rate drops, launching may yield again.
         clock.after(30_000);
         let made_way = come(&mut clock, &intake, 300_000, 1);
         assert!((30_000..30_400).contains(&made_way), "{made_way}");

@@ -16,7 +16,7 @@ pub(crate) struct AccountBalance {
     account: Account,
     /// The side that increases it, on which the balances are shown.
     normal_side: Side,
-    /// One for each currency that was ever posted to it.
+    /// One for each currency with entries.
     balances: Vec<CurrencyBalance>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct CurrencyBalance {
     balance: Decimal,
 }
 
-/// The account's balance in each currency that was ever posted to it.
+/// The account's balance in each currency with entries.
 pub(crate) async fn balance(app: &App, account: Account) -> Result<AccountBalance, Problem> {
     let mut balances = sqlx::query_as!(
         CurrencyBalance,

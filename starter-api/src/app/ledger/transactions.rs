@@ -1,4 +1,4 @@
-//! What was posted to an account.
+//! Lists the transactions of an account.
 
 use chrono::{DateTime, Utc};
 use domain::ledger::{Account, Entry};
@@ -17,9 +17,9 @@ use crate::error::{OrProblem, Problem};
 pub(crate) struct BookedTransaction {
     /// Its number in the books.
     transaction_id: i64,
-    /// Its idempotency key: the same key is the same transaction.
+    /// Its idempotency key.
     key: String,
-    /// The order it belongs to, if it belongs to one.
+    /// The order that it belongs to, if any.
     order_id: Option<Uuid>,
     /// The transaction that this one reverses.
     reverses: Option<i64>,
@@ -30,7 +30,7 @@ pub(crate) struct BookedTransaction {
     entries: Json<Vec<Entry>>,
 }
 
-/// A page of the transactions that touch the account, newest first, before this one.
+/// A page of the transactions with entries of the account, newest first, before the cursor.
 pub(crate) async fn list(
     app: &App,
     account: Account,

@@ -12,13 +12,13 @@ use crate::app::App;
 use crate::app::ledger::{BadEntry, with_minor_digits};
 use crate::error::{OrProblem, Problem};
 
-/// How many unbalanced transactions one answer names.
+/// The maximum number of unbalanced transactions in a response.
 const UNBALANCED_MAX: i64 = 100;
 
-/// Whether the books balance, and how that is known.
+/// Whether the books balance, with the trial balance.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Validation {
-    /// Every transaction balances, and so does the whole in every currency.
+    /// Whether every transaction balances, and the sum of all in every currency.
     valid: bool,
     /// Transactions whose sides differ, at most a hundred. Empty in books that are in order.
     unbalanced: Vec<UnbalancedTransaction>,
@@ -39,7 +39,7 @@ pub(crate) struct UnbalancedTransaction {
     difference: Decimal,
 }
 
-/// What all accounts come to in one currency.
+/// The trial balance in one currency.
 ///
 /// **Units.** Major units of the currency, as text.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,13 +47,13 @@ pub(crate) struct TrialBalance {
     /// ISO 4217.
     #[schema(example = "GBP")]
     currency: String,
-    /// Everything booked on the left.
+    /// The sum of all debits.
     #[schema(value_type = String, example = "119.94")]
     debits: Decimal,
-    /// Everything booked on the right; the same, if the books balance.
+    /// The sum of all credits; equal to the debits if the books balance.
     #[schema(value_type = String, example = "119.94")]
     credits: Decimal,
-    /// Each account that was booked in this currency.
+    /// Each account with entries in this currency.
     accounts: Vec<AccountSum>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct AccountSum {
     account: Account,
     /// The side that increases it, on which its balance is shown.
     normal_side: Side,
-    /// What it comes to there.
+    /// Its balance on that side.
     #[schema(value_type = String, example = "99.95")]
     balance: Decimal,
 }
@@ -88,7 +88,8 @@ pub(crate) async fn validate(app: &App) -> Result<Validation, Problem> {
 }
 
 async fn read(database: &PgPool) -> sqlx::Result<(Vec<UnbalancedTransaction>, Vec<Sums>)> {
-    // One snapshot for both queries, so that a sale posted between them cannot look like a fault.
+    // Both queries share one snapshot, so that a transaction posted in between cannot look like a
+    // fault.
     let mut moment = database.begin_with("begin isolation level repeatable read read only").await?;
     sqlx::query!("select set_config('statement_timeout', '30000', true)")
         .fetch_one(&mut *moment)

@@ -1,4 +1,4 @@
-//! Cancels an order, if it is not too late; or says what that would do.
+//! Cancels an order, or previews what cancelling would do.
 
 use domain::{FulfilmentStatus, Money, OrderId, OrderState, OrderStatus, PaymentStatus};
 use serde::Serialize;
@@ -19,79 +19,79 @@ pub(crate) struct CancelOrder {
     reason: String,
 }
 
-/// What became of a request to cancel that was not refused.
+/// The outcome of a cancellation that was not refused.
 #[derive(Debug)]
 pub(crate) enum CancelOutcome {
     /// The order is cancelled, or will be.
     Decided(CancelDecided),
-    /// It was cancelled, or being unwound, already.
+    /// It was cancelled or being unwound before.
     Already(Box<OrderResource>),
 }
 
-/// What cancelling would do.
+/// What cancelling an order would do.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CancelPreview {
     /// The order.
     order_id: OrderId,
-    /// Where it stands.
+    /// The order's statuses.
     #[serde(flatten)]
     pub(crate) state: OrderState,
-    /// Whether the order would be cancelled, or is not going forward anyway.
+    /// The effect on the order.
     #[serde(rename = "would")]
     pub(crate) effect: CancelEffect,
-    /// What would become of the customer's money.
+    /// The effect on the customer's money.
     payment: PaymentFate,
-    /// How much would be refunded.
+    /// The amount that would be refunded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refund: Option<Money>,
 }
 
-/// What cancelling would do.
+/// The effect of a cancellation on the order.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum CancelEffect {
-    /// The order would be cancelled, and everything done for it undone.
+    /// The order would be cancelled and everything done for it undone.
     CallOff,
-    /// Nothing: it is being unwound, or has been.
+    /// Nothing: the order is being unwound, or has been.
     ChangeNothing,
 }
 
-/// What would become of the customer's money.
+/// The effect of a cancellation on the customer's money.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PaymentFate {
-    /// Nothing is set aside, and nothing is being set aside.
+    /// None: nothing is authorised, and no authorisation is in progress.
     Nothing,
-    /// The authorisation is voided; or the payment is refunded, if it is captured by then.
+    /// The authorisation is voided, or the payment is refunded if it is captured by then.
     Void,
-    /// It was captured and is refunded in full.
+    /// The captured payment is refunded in full.
     Refund,
 }
 
-/// What was decided.
+/// The result of a cancellation.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CancelDecided {
     /// The order.
     order_id: OrderId,
-    /// `cancelled`: it was cancelled before anything was done for it. `unwinding`: it is cancelled
-    /// from now on, and everything done for it is being undone. `pending`: the request is kept, and
-    /// is decided before anything else is done for the order; the order itself shows the decision.
+    /// `cancelled`: it was cancelled before anything was done for it. `unwinding`: it is cancelled,
+    /// and everything done for it is being undone. `pending`: the request is recorded, and is
+    /// decided before anything else is done for the order; the order then shows the decision.
     #[schema(example = "unwinding")]
     pub(crate) decision: CancelAnswer,
-    /// Where it stands.
+    /// The order's statuses.
     #[serde(flatten)]
     pub(crate) state: OrderState,
 }
 
-/// The answer to a request to cancel that was not refused.
+/// The result of a cancellation that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum CancelAnswer {
-    /// Nothing had been done, and nothing will be.
+    /// Nothing had been done for the order, and nothing will be.
     Cancelled,
-    /// Everything done is being undone.
+    /// Everything done for the order is being undone.
     Unwinding,
-    /// No worker could decide yet.
+    /// No worker has decided yet.
     Pending,
 }
 
@@ -100,7 +100,7 @@ pub(crate) enum CancelAnswer {
 struct BeingLaunched;
 
 impl CancelOrder {
-    /// Checks what a caller wrote.
+    /// Validates the input.
     pub(crate) fn check(order_id: &str, reason: &str) -> Result<Self, Problem> {
         let order_id = parse_id(order_id)?;
         let mut rules = Rules::default();
@@ -109,9 +109,10 @@ impl CancelOrder {
     }
 }
 
-/// Cancels the order: at once if nothing has been done for it, and through its workflow otherwise.
+/// Cancels the order: in the database if its workflow has not been launched, and otherwise through
+/// its workflow.
 ///
-/// **Repeats.** Cancelling twice is the same as once.
+/// **Repeats.** Idempotent.
 ///
 /// **Errors.** 409 once the parcel is handed over, or if the order ended otherwise.
 pub(crate) async fn cancel(
@@ -135,8 +136,8 @@ pub(crate) async fn cancel(
     outcome(app, order_id, heard).await
 }
 
-/// The order has no open workflow: it ended a moment ago, its workflow is about to be started, or
-/// was ended from outside.
+/// Handles an order without an open workflow: it has just ended, its workflow is about to be
+/// started, or its workflow was terminated externally.
 async fn without_workflow(
     app: &App,
     order_id: OrderId,
@@ -152,11 +153,11 @@ async fn without_workflow(
     if store::launches::waits(&app.database, order_id).await? {
         return Err(Problem::unavailable("cancelling an order", &BeingLaunched));
     }
-    // Launched a moment ago, it has a workflow by now.
+    // It was launched in the meantime, so it has a workflow now.
     outcome(app, order_id, app.temporal.cancel(order_id, request).await?).await
 }
 
-/// What became of the request, by what the order's workflow said to it.
+/// Translates the workflow's answer.
 async fn outcome(app: &App, order_id: OrderId, heard: Cancelled) -> Result<CancelOutcome, Problem> {
     let too_late = match heard {
         Cancelled::Answered(CancelDecision::Unwinding) => {
@@ -194,8 +195,8 @@ async fn decided(
     Ok(CancelOutcome::Decided(CancelDecided { order_id, decision, state }))
 }
 
-/// What cancelling would do at this moment, by the record, which every step writes together with
-/// its effect.
+/// Previews a cancellation from the recorded statuses, which every step writes in the same
+/// transaction as its effect.
 ///
 /// **Errors.** Those of [`cancel`].
 pub(crate) async fn preview(
@@ -225,13 +226,13 @@ pub(crate) async fn preview(
     Ok(CancelPreview { order_id, state, effect, payment, refund })
 }
 
-/// An order that was visible a moment ago.
+/// Reads an order that the caller was allowed to see before.
 async fn known(app: &App, order_id: OrderId) -> Result<OrderResource, Problem> {
     let stored = store::find(&app.database, order_id).await?;
     stored.map(|stored| stored.resource).ok_or_else(Problem::order_not_found)
 }
 
-/// The answer for an order that does not go forward any more.
+/// The answer for an order that is being unwound or has ended.
 fn already(order: OrderResource) -> Result<CancelOutcome, Problem> {
     refuse_if_too_late(&order.state)?;
     Ok(CancelOutcome::Already(Box::new(order)))

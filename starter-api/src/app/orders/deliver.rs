@@ -1,4 +1,4 @@
-//! Puts on record that a customer has their parcel.
+//! Records that a parcel was delivered.
 
 use chrono::{DateTime, Utc};
 use domain::OrderId;
@@ -17,11 +17,11 @@ use crate::identity::Caller;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeliverOrder {
     order_id: OrderId,
-    /// Without it, now.
+    /// Now, if absent.
     delivered_at: Option<DateTime<Utc>>,
 }
 
-/// A delivery that is on record.
+/// A recorded delivery.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Delivery)]
 pub(crate) struct DeliveryResource {
@@ -30,57 +30,57 @@ pub(crate) struct DeliveryResource {
     /// The carrier's tracking number.
     #[schema(example = "GB123456789")]
     tracking: String,
-    /// When the customer got the parcel, as it was reported first.
+    /// When the customer received the parcel, according to the first report.
     delivered_at: DateTime<Utc>,
-    /// Who reported it first, as the token named them.
+    /// Who reported it first, as named by their token.
     #[schema(example = "web-shop")]
     reported_by: String,
 }
 
-/// A delivery on record, by this report or by an earlier one.
+/// A delivery recorded by this report or by an earlier one.
 #[derive(Debug)]
 pub(crate) struct Reported {
     pub(crate) resource: DeliveryResource,
-    /// Whether it was on record before.
+    /// Whether it was recorded before.
     pub(crate) replayed: bool,
 }
 
-/// What became of a report.
+/// The outcome of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
 #[strum(serialize_all = "kebab-case")]
 enum Delivering {
-    /// It is on record.
+    /// It was recorded.
     Recorded,
-    /// An earlier report is on record, and counts.
+    /// An earlier report was recorded, and counts.
     Repeated,
     /// The carrier does not have the parcel.
     NotHandedOver,
-    /// The parcel is called back.
+    /// The parcel is being recalled.
     Recalled,
-    /// The moment is before the parcel was handed over.
+    /// The time is before the parcel was handed over.
     TooEarly,
-    /// The moment has not come yet.
+    /// The time is in the future.
     TooLate,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("a delivery came to `{0}`, or is not usable as the database has it")]
+#[error("a delivery has the outcome `{0}`, or is not valid as stored")]
 struct BadOutcome(String);
 
 impl DeliverOrder {
-    /// Checks what a caller wrote.
+    /// Validates the input.
     pub(crate) fn check(order_id: &str, delivered_at: Option<Moment>) -> Result<Self, Problem> {
         let delivered_at = delivered_at.map(|Moment(moment)| moment);
         Ok(Self { order_id: parse_id(order_id)?, delivered_at })
     }
 }
 
-/// Puts the delivery on record. The order's customer is told by mail, if the shop sends mails.
+/// Records a delivery. The customer is notified by mail, if the shop sends mails.
 ///
-/// **Repeats.** The first report of an order counts, whatever later ones say, and is the answer to
-/// them.
+/// **Repeats.** The first report of an order counts; later ones get the same answer, whatever they
+/// say.
 ///
-/// **Errors.** 409 if the parcel is not on its way; 422 if the moment cannot be the delivery's.
+/// **Errors.** 409 if the parcel is not on its way; 422 if the time is impossible.
 pub(crate) async fn deliver(
     app: &App,
     caller: &Caller,

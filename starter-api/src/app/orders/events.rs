@@ -1,4 +1,4 @@
-//! What happened to an order, and when.
+//! Lists an order's events.
 
 use domain::OrderId;
 
@@ -8,7 +8,7 @@ use crate::app::paging::{Page, PageSize};
 use crate::error::Problem;
 use crate::identity::Caller;
 
-/// A page of the order's events after the one with this number.
+/// A page of the order's events after this sequence number.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Which orders to list.
+//! Filters of the order list.
 
 use chrono::{DateTime, Datelike as _, Utc};
 use domain::{CustomerId, FulfilmentStatus, OrderStatus, PaymentStatus};
@@ -8,27 +8,27 @@ use uuid::Uuid;
 use crate::app::input::SearchText;
 use crate::app::paging::PageSize;
 
-/// Which orders to list. An order has to meet every condition that is given.
+/// Filters of the order list. An order has to meet every given condition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ListOrders {
-    /// Whose; `None` for everybody's. A customer sees their own in any case.
+    /// The customer; `None` for all. A customer always sees only their own orders.
     pub(crate) customer_id: Option<CustomerId>,
     pub(crate) statuses: Option<Statuses>,
     pub(crate) payment_statuses: Option<PaymentStatuses>,
     pub(crate) fulfilment_statuses: Option<FulfilmentStatuses>,
     /// Whether it waits for a person's decision.
     pub(crate) needs_attention: Option<bool>,
-    /// Whether what was done for it is being undone.
+    /// Whether it is being unwound.
     pub(crate) unwinding: Option<bool>,
-    /// Placed at this moment or later.
+    /// Placed at this time or later.
     pub(crate) placed_from: Option<DateTime<Utc>>,
-    /// Placed before this moment.
+    /// Placed before this time.
     pub(crate) placed_before: Option<DateTime<Utc>>,
-    /// What the order's id or customer begins with, or a SKU, a discount code or a tracking number
-    /// of it, whatever its case.
+    /// The start of the order's or customer's id, or a SKU, a discount code or a tracking number,
+    /// ignoring case.
     pub(crate) text: Option<SearchText>,
     pub(crate) size: PageSize,
-    /// The last order of the page before.
+    /// The last order of the previous page.
     pub(crate) after: Option<OrderCursor>,
 }
 
@@ -82,7 +82,7 @@ names! {
     FulfilmentStatuses, "fulfilment statuses", FulfilmentStatus::names().collect()
 }
 
-/// Where a page of orders ended.
+/// The cursor: where a page of orders ended.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct OrderCursor {

@@ -1,4 +1,4 @@
-//! The invoice of an order and its credit notes: what was issued, and the documents themselves.
+//! The invoice of an order and its credit notes: the list, and the documents.
 
 use chrono::{DateTime, Utc};
 use domain::Money;
@@ -13,34 +13,34 @@ use crate::app::orders::{parse_id, read};
 use crate::error::{Kind, Problem};
 use crate::identity::Caller;
 
-/// An invoice or a credit note that was issued. It is never changed afterwards.
+/// An issued invoice or credit note. It is immutable.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Invoice)]
 pub(crate) struct InvoiceResource {
     /// Its number.
     #[schema(example = "INV-000001")]
     pub(crate) number: String,
-    /// Which of the two it is. Of a credit note all amounts are positive, too.
+    /// Invoice or credit note. The amounts of a credit note are positive, too.
     pub(crate) kind: DocumentKind,
     /// When it was issued.
     pub(crate) issued_at: DateTime<Utc>,
-    /// The order's refund that it is of.
+    /// The number of the refund that it documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refund: Option<u32>,
-    /// The number of the document that it takes back, or takes something off.
+    /// The number of the document that it corrects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) corrects: Option<String>,
-    /// What tax is on.
+    /// The net amount.
     pub(crate) net: Money,
     /// The tax.
     pub(crate) tax: Money,
-    /// What the customer has paid, or has back.
+    /// The gross amount: paid by the customer, or refunded.
     pub(crate) total: Money,
-    /// By what each form of the document is known again.
+    /// The checksum of each format of the document.
     pub(crate) sha256: Digests,
 }
 
-/// The SHA-256 of each form of a document, in hexadecimal digits.
+/// The SHA-256 of each format of a document, in hexadecimal.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = InvoiceDigests)]
 pub(crate) struct Digests {
@@ -54,7 +54,7 @@ pub(crate) struct Digests {
     pub(crate) pdf: String,
 }
 
-/// A form that documents have.
+/// A format of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -65,12 +65,12 @@ pub(crate) enum InvoiceFormat {
     Cii,
     /// For people.
     Html,
-    /// PDF/A-3b with the CII in it: Factur-X.
+    /// PDF/A-3b with the CII embedded: Factur-X.
     Pdf,
 }
 
 impl InvoiceFormat {
-    /// Its name, in the settings of a request and in the database.
+    /// Its name in requests and in the database.
     pub(crate) fn name(self) -> &'static str {
         self.into()
     }
@@ -80,11 +80,11 @@ impl InvoiceFormat {
 pub(crate) struct InvoiceDocument {
     /// Its number.
     pub(crate) number: String,
-    /// What it is in the form that was asked for.
+    /// The document in the requested format.
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What was issued for an order, in the order of issuing.
+/// The documents of an order, in the order of issue.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -95,9 +95,9 @@ pub(crate) async fn list(
     Ok(issued.into_iter().map(|one| one.resource).collect())
 }
 
-/// The order's invoice, or the document with this number.
+/// The order's invoice, or its document with this number.
 ///
-/// **Errors.** 404 while nothing is issued; or for a number that is no document's of the order.
+/// **Errors.** 404 while nothing is issued, or if the order has no document with this number.
 pub(crate) async fn document(
     app: &App,
     caller: &Caller,

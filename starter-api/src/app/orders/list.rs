@@ -1,4 +1,4 @@
-//! A customer's orders, or all of them, newest first.
+//! Lists orders, newest first.
 
 use crate::app::App;
 use crate::app::orders::filter::{ListOrders, OrderCursor};
@@ -18,7 +18,8 @@ pub(crate) async fn list(
     listing: &ListOrders,
 ) -> Result<Page<OrderResource>, Problem> {
     let customer = match (caller.customer(), &listing.customer_id) {
-        // Another customer's orders are answered like none, so that nobody learns of them.
+        // Another customer's orders are answered like an empty list, so that their existence is not
+        // revealed.
         (Some(own), Some(asked)) if own != asked => {
             return Ok(Page { items: Vec::new(), next_cursor: None });
         }

@@ -1,4 +1,4 @@
-//! Pays for an order in another way, after its payment was declined.
+//! Replaces a declined payment of an order.
 
 use domain::{OrderId, OrderState, PaymentStatus, PaymentToken};
 use workflows::order::PaymentReplaced;
@@ -10,26 +10,26 @@ use crate::app::orders::{OrderResource, parse_id, read, store};
 use crate::error::{Kind, Problem, Rules};
 use crate::identity::Caller;
 
-/// The command to pay for an order in another way.
+/// The command to pay for an order with another payment method.
 #[derive(Clone, Debug)]
 pub(crate) struct PayOrder {
     order_id: OrderId,
     payment_token: PaymentToken,
 }
 
-/// An order with another payment method on record, by this request or by the one that it repeats.
+/// The order with its new payment method, recorded by this request or by the one that it repeats.
 #[derive(Debug)]
 pub(crate) struct PaidAnew {
-    /// The order as it stands.
+    /// The current state of the order.
     pub(crate) resource: OrderResource,
-    /// Whether this repeats an answer.
+    /// Whether this is a repeat.
     pub(crate) replayed: bool,
-    /// The seconds that were waited for at most, if the order was decided within them.
+    /// The maximum wait in seconds, if the order was decided within it.
     pub(crate) decided_within: Option<u32>,
 }
 
 impl PayOrder {
-    /// Checks what a caller wrote.
+    /// Validates the input.
     pub(crate) fn check(order_id: &str, payment_token: &str) -> Result<Self, Problem> {
         let order_id = parse_id(order_id)?;
         let mut rules = Rules::default();
@@ -38,15 +38,15 @@ impl PayOrder {
     }
 }
 
-/// Puts the payment method on record in the place of the declined payment, and tells the order's
-/// workflow that there is one. If the caller waits, the answer comes when the new payment is
-/// decided too.
+/// Records the payment method in place of the declined one, and signals the order's workflow. If
+/// the caller waits, the response is sent once the new payment is decided.
 ///
-/// **Repeats.** Under the same key, the first request's method counts, and the order is told again.
+/// **Repeats.** Under the same key, the first request's method counts, and the workflow is
+/// signalled again.
 ///
-/// **Errors.** 409 if the order does not wait for a payment, 422 if the key came with another
-/// method. Once the method is on record, nothing about Temporal is an error: the order finds it
-/// there.
+/// **Errors.** 409 if the order does not wait for a payment, 422 if the key was used for another
+/// method. Once the method is recorded, a failure to signal the workflow is not an error: the
+/// workflow finds the method in the database.
 pub(crate) async fn pay(
     app: &App,
     caller: &Caller,
@@ -71,7 +71,7 @@ pub(crate) async fn pay(
         Replacing::NotWaiting => return Err(not_due(&known(app, order_id).await?.state)),
         Replacing::TooLate => return Err(too_late()),
     }
-    // What went wrong is logged, and the order looks at its record by itself.
+    // A failure is logged; the workflow also reads the database by itself.
     let _told = app.temporal.pay(order_id, PaymentReplaced { attempt }).await;
     let mut resource = known(app, order_id).await?;
     let mut decided_within = None;
@@ -82,7 +82,7 @@ pub(crate) async fn pay(
     Ok(PaidAnew { resource, replayed: outcome == Replacing::Repeated, decided_within })
 }
 
-/// An order that was visible a moment ago.
+/// Reads an order that the caller was allowed to see before.
 async fn known(app: &App, order_id: OrderId) -> Result<OrderResource, Problem> {
     let stored = store::find(&app.database, order_id).await?;
     stored.map(|stored| stored.resource).ok_or_else(Problem::order_not_found)

@@ -1,8 +1,8 @@
-//! Places an order: once, and so that it cannot be lost.
+//! Places an order: idempotently and durably.
 //!
-//! With a warm catalogue an order costs its share of one statement, which puts all orders on record
-//! that have come meanwhile. A repeat is found by that statement; only then is the order on record
-//! read. Its launch follows the answer.
+//! With a warm catalogue, an order costs its share of one statement, which inserts a whole batch of
+//! orders. That statement also detects repeats; only then is the existing order read. The launch
+//! happens after the response.
 
 pub(crate) mod command;
 
@@ -23,38 +23,39 @@ use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
 use crate::identity::Caller;
 
-/// How soon and how often at least a caller's wait looks at the record.
+/// The shortest interval at which a waiting request polls the record.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// With so many callers waiting, each looks half as often as one alone.
+/// With this many waiting requests, each polls half as often as a single one.
 const WAITING_FREELY: usize = 64;
 
-/// Orders accepted, by whether the request was a repeat.
+/// Counter of accepted orders, labelled by whether the request was a repeat.
 pub(crate) const ORDERS_ACCEPTED: &str = "ordersaga_orders_accepted_total";
 
-/// The caller's name for a request, under which it may be repeated.
+/// An idempotency key, chosen by the caller.
 ///
-/// **Shape.** 1 to 255 visible ASCII characters. Within quotes, as the IETF's draft writes it, it
-/// is the same key as without.
+/// **Shape.** 1 to 255 visible ASCII characters. Quotes around it, as in the IETF draft, are not
+/// part of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IdempotencyKey(String);
 
-/// How long a caller waits for an order to be decided, and the place that it gives up meanwhile.
+/// How long a request waits for an order to be decided, and the concurrency slot that it releases
+/// meanwhile.
 #[derive(Clone, Debug)]
 pub(crate) struct Wait {
     pub(crate) seconds: u32,
     pub(crate) turn: Turn,
 }
 
-/// An order that was placed, by this request or by the one that it repeats.
+/// An order placed by this request, or by the one that it repeats.
 #[derive(Debug)]
 pub(crate) struct Placed {
-    /// The order as it is answered.
+    /// The order in the response.
     pub(crate) resource: OrderResource,
-    /// Whether this repeats an answer.
+    /// Whether this is a repeat.
     pub(crate) replayed: bool,
-    /// The seconds that were waited for at most, if the order was decided within them.
+    /// The maximum wait in seconds, if the order was decided within it.
     pub(crate) decided_within: Option<u32>,
 }
 
@@ -63,12 +64,12 @@ pub(crate) struct Placed {
 struct Vanished;
 
 impl IdempotencyKey {
-    /// The key as it is kept, without quotes around it.
+    /// The stored key, without quotes.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Reads the key, without the quotes of a structured field's string (RFC 9651).
+    /// Parses the key, removing the quotes of a structured field's string (RFC 9651).
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let inner = match text.strip_prefix('"') {
             Some(quoted) => quoted.strip_suffix('"')?,
@@ -81,14 +82,14 @@ impl IdempotencyKey {
     }
 }
 
-/// Places an order, or finds that it was placed before under the same key.
+/// Places an order, or finds the one placed before under the same key.
 ///
-/// If the caller waits, the answer comes when the order is paid or refused or its customer has to
-/// do something, or after that time as it stands then; at once, if as many wait as may, or as many
-/// of this caller.
+/// If the caller waits, the response is sent when the order is paid or rejected, when its customer
+/// has to act, or after that time. If the maximum number of waiting requests is reached, in total
+/// or for this caller, it is sent at once.
 ///
-/// **Repeats.** The order's id is derived from the customer and the key, so a repeat finds the
-/// first request's order.
+/// **Repeats.** Idempotent: the order's id is derived from the customer and the key, so a repeat
+/// finds the first request's order.
 pub(crate) async fn place(
     app: &App,
     caller: &Caller,
@@ -109,8 +110,8 @@ pub(crate) async fn place(
             Some(stored) => placing.repeated(stored).await,
             None => Err(Problem::internal("looking for an order that was placed", &Vanished)),
         },
-        // What is refused now may have been accepted a moment ago: at another price, or when fewer
-        // orders waited. It is answered as then.
+        // A request that is refused now may be a repeat of one that was accepted at another price
+        // or with a smaller backlog. It then gets the earlier answer.
         Err(problem) if repeatable => match store::find(&app.database, order_id).await {
             Ok(Some(stored)) => placing.repeated(stored).await,
             Ok(None) | Err(_) => Err(problem),
@@ -119,7 +120,7 @@ pub(crate) async fn place(
     }
 }
 
-/// The price, if it is the one that the customer was shown.
+/// Prices the order, and checks that it is the price that the customer was shown.
 async fn price(app: &App, command: &PlaceOrder) -> Result<Priced, Problem> {
     let priced = app.price(&command.basket).await?;
     match command.expected_total {
@@ -130,7 +131,7 @@ async fn price(app: &App, command: &PlaceOrder) -> Result<Priced, Problem> {
     }
 }
 
-/// What the answer needs, whether the order is new or repeated.
+/// What the response needs, for a new order and for a repeat.
 struct Placing<'a> {
     app: &'a App,
     caller: &'a Caller,
@@ -140,13 +141,13 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// Puts the order on record, and has it launched; nothing if it was on record.
+    /// Records the order and launches it; `None` if it was recorded before.
     async fn place(&self, command: &PlaceOrder) -> Result<Option<Order>, Problem> {
         let app = self.app;
         let priced = price(app, command).await?;
         let admission = app.launcher.admit()?;
         let order = Arc::new(self.order(command, priced)?);
-        // Where an order comes from is kept for those who screen it, and for nobody else.
+        // The customer's network is stored only for screening.
         let network = command.network.clone().filter(|_network| order.terms.screening.is_some());
         let placement = Placement {
             order: Arc::clone(&order),
@@ -171,7 +172,7 @@ impl Placing<'_> {
         Ok(Order {
             order_id: self.order_id,
             customer_id: command.customer_id.clone(),
-            // The database keeps microseconds; the customer must be shown what it keeps.
+            // Truncated to the database's precision, so that the response shows what is stored.
             placed_at: DateTime::<Utc>::from(SystemTime::now()).trunc_subsecs(6),
             record_version: 1,
             cost_of_goods: cost_of_goods
@@ -213,8 +214,8 @@ impl Placing<'_> {
             ));
         }
         metrics::counter!(ORDERS_ACCEPTED, "repeat" => "yes").increment(1);
-        // A repeat is answered like the first request, though the order may have moved on since.
-        // A caller who wants to know its status waits for it, or reads the order.
+        // A repeat gets the same response as the first request, even if the order has progressed
+        // since. A caller who wants the current status waits for it, or reads the order.
         let resource = if self.wait.is_none() {
             let (state, customer_action) = (OrderState::placed(), None);
             OrderResource { state, customer_action, ..stored.resource }
@@ -235,16 +236,16 @@ impl Placing<'_> {
 }
 
 impl Wait {
-    /// The same, no longer than a caller may wait; nothing if that is no time at all.
+    /// Limits the wait to the allowed maximum; `None` if that is zero.
     pub(crate) fn allowed_by(mut self, app: &App) -> Option<Self> {
         self.seconds = self.seconds.min(app.settings.wait_seconds_max);
         (self.seconds > 0).then_some(self)
     }
 
-    /// The order once it is paid or refused or its customer has to do something, or as it stands
-    /// when the time is over or the process is about to end. The request has been carried out
-    /// already, so a failure to learn more is not a failure of the request. Nor is one too many
-    /// that waits: it is answered like one that does not.
+    /// The order once it is paid or rejected or its customer has to act; or its current state when
+    /// the time is over or the process is stopping. The request itself has succeeded already, so an
+    /// error while waiting is not an error of the request, and neither is a full limit of waiting
+    /// requests: it is answered without waiting.
     pub(crate) async fn until_decided(
         &self,
         app: &App,
@@ -272,8 +273,8 @@ impl Wait {
     }
 }
 
-/// How often at least the record is looked at: the more wait, the less often each, so that all of
-/// them together leave the database to others.
+/// The longest polling interval: the more requests wait, the longer it is, so that polling leaves
+/// enough of the database to others.
 fn pause_max(app: &App) -> Duration {
     let times = app.waits.taken().div_euclid(WAITING_FREELY).saturating_add(1);
     PAUSE_MAX.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))

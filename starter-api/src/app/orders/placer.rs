@@ -1,4 +1,4 @@
-//! Puts orders on record, many in one statement.
+//! Records orders in batches: many in one statement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,27 +17,28 @@ use crate::error::Problem;
 
 const DOING: &str = "putting an order on record";
 
-/// How long a caller waits for its order to be on record: for a connection, and for its statement.
-/// After that it is not known whether it is.
+/// How long a request waits for its order to be recorded: for a connection, and for its statement.
+/// After that the outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// An order that is to be put on record, with what is kept beside it.
+/// An order to be recorded, with its related rows.
 #[derive(Debug)]
 pub(crate) struct Placement {
     pub(super) order: Arc<Order>,
     pub(super) fingerprint: Fingerprint,
     pub(super) recipient: Option<Recipient>,
-    /// Where the order came from.
+    /// The customer's network.
     pub(super) network: Option<Network>,
-    /// How soon after its placing a launcher may take it from the database.
+    /// How soon after its placing any launcher may take it.
     pub(super) launch_after: PgInterval,
 }
 
-/// Puts orders on record: all that have queued while the last statement ran, in one statement.
+/// Records orders in batches: everything that was queued while the last statement ran goes into the
+/// next one.
 #[derive(Clone, Debug)]
 pub(crate) struct Placer(Together<Placing>);
 
-/// Writes batches.
+/// Executes batches.
 #[derive(Debug)]
 struct Placing(PgPool);
 
@@ -47,14 +48,14 @@ struct TooSlow;
 
 impl Work for Placing {
     type Item = Placement;
-    /// Whether the order is new. All orders of a statement share its error.
+    /// Whether the order is new. All orders of a failed statement share its error.
     type Outcome = Result<bool, Arc<sqlx::Error>>;
 
-    /// One prepares its orders while the other one's are written to the disk.
+    /// One batch is prepared while the other one is written.
     const BATCHES: usize = 2;
-    /// So many that the statement is short, and lost with few if it is lost.
+    /// Small enough to keep the statement short and to lose few orders with it.
     const ITEMS: usize = 64;
-    /// More than may be in progress at once by default, so that nobody is refused here first.
+    /// Above the default limit of concurrent requests, so that this limit is never reached first.
     const QUEUE: usize = 2_048;
 
     async fn carry_out(&self, placements: Vec<Placement>) -> Vec<Self::Outcome> {
@@ -72,8 +73,8 @@ impl Work for Placing {
 }
 
 impl Placing {
-    /// One of them is what the database refuses, and none was written: places each by itself. Once
-    /// the database does not answer, it is not asked for the rest either.
+    /// The database refuses one order of the batch, and nothing was written: records each order
+    /// separately. Once the database does not answer, the rest is not tried.
     async fn each_alone(&self, placements: &[Placement]) -> Vec<<Self as Work>::Outcome> {
         let mut outcomes = Vec::with_capacity(placements.len());
         let mut away: Option<Arc<sqlx::Error>> = None;
@@ -96,8 +97,7 @@ impl Placing {
     }
 }
 
-/// Whether the database has refused what one order says, so that nothing was written and the others
-/// are well.
+/// Whether the error is about the data of one order: nothing was written, and the others are valid.
 fn is_about_one(error: &sqlx::Error) -> bool {
     match DatabaseFault::of(error) {
         DatabaseFault::Broken => error.as_database_error().is_some(),
@@ -110,21 +110,22 @@ impl Placer {
         Self(Together::on(Placing(database)))
     }
 
-    /// Puts an order on record, with its payment method, its address, the network that it came from
-    /// and the row that has it launched; whether this call did.
+    /// Records an order with its payment method, its address, its customer's network and its launch
+    /// row; returns whether this call did.
     ///
-    /// **Errors.** 503 while the database does not answer; the order may be on record all the same.
+    /// **Errors.** 503 while the database does not answer; the order may have been recorded all the
+    /// same.
     ///
-    /// **Repeats.** The first one counts.
+    /// **Repeats.** Idempotent: the first call counts.
     pub(crate) async fn place(&self, placement: Placement) -> Result<bool, Problem> {
         let Ok(told) = timeout(PATIENCE, self.0.bring(placement)).await else {
             return Err(Problem::unavailable(DOING, &TooSlow));
         };
         match told {
             Ok(outcome) => outcome.map_err(|error| Problem::of_database(DOING, &error)),
-            Err(Untold::Full) => Err(Problem::overloaded(
-                "More orders wait to be put on record than this process lets wait. Nothing was done.",
-            )),
+            Err(Untold::Full) => {
+                Err(Problem::overloaded("Too many orders wait to be recorded. Nothing was done."))
+            }
             Err(broken @ Untold::Broken) => Err(Problem::internal(DOING, &broken)),
         }
     }

@@ -7,8 +7,8 @@ use crate::app::orders::{OrderResource, StoredOrder};
 use crate::error::Problem;
 use crate::identity::Caller;
 
-/// The order, if the caller may see it. Another customer's order is answered like one that does
-/// not exist, so that nobody learns of it.
+/// The order, if the caller may see it. Another customer's order is answered like an unknown one,
+/// so that its existence is not revealed.
 pub(crate) async fn read(
     app: &App,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Has money of a completed order given back, and shows what was.
+//! Refunds money of a completed order, and shows refunds.
 
 use chrono::{DateTime, Utc};
 use domain::event::RefundRequested;
@@ -19,13 +19,13 @@ use crate::app::orders::{OrderResource, parse_id, read};
 use crate::error::{Breach, Kind, Problem, Rules};
 use crate::identity::Caller;
 
-/// How often a refund is worked out anew because another one came or failed meanwhile.
+/// The number of attempts to compute a refund when another one is recorded or fails concurrently.
 const ATTEMPTS: usize = 5;
 
-/// The most characters of a reason.
+/// The maximum length of a reason, in characters.
 const REASON_MAX: usize = 200;
 
-/// What is to be given back, as a caller wrote it.
+/// A refund request, unchecked.
 #[derive(Clone, Debug)]
 pub(crate) struct RefundInput<'a> {
     pub(crate) amount: Option<MoneyInput<'a>>,
@@ -34,7 +34,7 @@ pub(crate) struct RefundInput<'a> {
     pub(crate) reason: &'a str,
 }
 
-/// The command to give money back.
+/// The command to refund money.
 #[derive(Clone, Debug)]
 pub(crate) struct RefundOrder {
     order_id: OrderId,
@@ -46,44 +46,44 @@ pub(crate) struct RefundOrder {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Refund)]
 pub(crate) struct RefundResource {
-    /// The order whose money is given back.
+    /// The refunded order.
     pub(crate) order_id: OrderId,
-    /// Counts the order's refunds, from 1.
+    /// The number of the refund within the order, counted from 1.
     #[schema(example = 1)]
     pub(crate) number: u32,
-    /// Where it stands.
+    /// Its state.
     pub(crate) state: RefundState,
-    /// How much is given back.
+    /// The refunded amount.
     pub(crate) amount: Money,
-    /// What that consists of.
+    /// The parts of the amount.
     pub(crate) parts: Parts,
-    /// The goods that it is for, if it was asked for by goods.
+    /// The refunded goods, if the request was by goods.
     pub(crate) lines: Vec<RefundLine>,
-    /// Why, in the words of whoever asked for it.
+    /// The reason given in the request.
     #[schema(example = "arrived broken")]
     pub(crate) reason: String,
-    /// Who asked for it, as the token named them.
+    /// Who requested it, as named by their token.
     #[schema(example = "eve")]
     pub(crate) requested_by: String,
-    /// When it was asked for.
+    /// When it was requested.
     pub(crate) requested_at: DateTime<Utc>,
     /// When its state changed last.
     pub(crate) updated_at: DateTime<Utc>,
-    /// Why the payment provider did not give the money back, the last time that it did not.
+    /// Why the payment provider did not refund the money, at its last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
 }
 
-/// A refund on record, by this request or by the one that it repeats.
+/// A refund recorded by this request, or by the one that it repeats.
 #[derive(Debug)]
 pub(crate) struct Refunded {
     pub(crate) resource: RefundResource,
-    /// Whether this repeats an answer.
+    /// Whether this is a repeat.
     pub(crate) replayed: bool,
 }
 
 impl RefundOrder {
-    /// Checks what a caller wrote.
+    /// Validates the input.
     pub(crate) fn check(order_id: &str, input: &RefundInput<'_>) -> Result<Self, Problem> {
         let order_id = parse_id(order_id)?;
         let mut rules = Rules::default();
@@ -93,8 +93,8 @@ impl RefundOrder {
         Ok(Self { order_id, ask, reason })
     }
 
-    /// The fingerprint that tells a repeat of this request from another request under the same
-    /// key: version 1. A field that is added later goes to the end, with `given`.
+    /// The fingerprint of the request, version 1: it distinguishes a repeat from a different
+    /// request under the same key. Append later fields at the end, with `given`.
     fn fingerprint(&self) -> Fingerprint {
         let v1 = Fingerprint::v1().field("reason", &self.reason);
         match &self.ask {
@@ -134,12 +134,13 @@ fn ask(rules: &mut Rules, input: &RefundInput<'_>) -> Option<Ask> {
     }
 }
 
-/// Puts a refund on record, from where it is launched.
+/// Records a refund and its launch row.
 ///
-/// **Repeats.** Under the same key of the same caller, the order's first refund counts.
+/// **Repeats.** Idempotent: under the same key of the same caller, the first refund of the order
+/// counts.
 ///
-/// **Errors.** 409 if nothing of the order can be given back, or another refund is under way; 422
-/// if it is more than is left, or if the key came with another refund.
+/// **Errors.** 409 if nothing of the order can be refunded, or another refund is under way; 422 if
+/// the amount is more than is left, or if the key was used for a different request.
 pub(crate) async fn refund(
     app: &App,
     caller: &Caller,
@@ -171,7 +172,7 @@ pub(crate) async fn refund(
             Requesting::TooMuch => {
                 return Err(broken("/amount", "this is more than is left of the payment"));
             }
-            // What came in between is found at the next look.
+            // The next attempt sees what was recorded in between.
             Requesting::Repeated | Requesting::OtherRequest | Requesting::Changed => {}
         }
     }
@@ -180,7 +181,7 @@ pub(crate) async fn refund(
     Err(Problem::new(Kind::TryAgain, detail).with_retry_after(1))
 }
 
-/// The order's refunds, the first one first.
+/// The order's refunds, oldest first.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -190,7 +191,7 @@ pub(crate) async fn list(
     of(app, &order).await
 }
 
-/// The refunds of an order that its reader has been shown, the first one first.
+/// The refunds of an order that the caller may see, oldest first.
 pub(crate) async fn of(app: &App, order: &OrderResource) -> Result<Vec<RefundResource>, Problem> {
     let refunds = refunds::of(&app.database, order.order_id).await?;
     Ok(refunds.into_iter().map(|one| one.resource).collect())
@@ -203,7 +204,7 @@ const DOING: &str = "asking for a refund";
 struct Vanished;
 
 impl RefundOrder {
-    /// The event of the request.
+    /// The event that records the request.
     fn event(
         &self,
         caller: &Caller,
@@ -236,7 +237,7 @@ fn repeated(first: &StoredRefund, fingerprint: &Fingerprint) -> Result<Refunded,
     Ok(Refunded { resource: first.resource.clone(), replayed: true })
 }
 
-/// What the refund consists of.
+/// Computes the parts of the refund.
 fn worked_out(order: &OrderResource, before: &[StoredRefund], ask: &Ask) -> Result<Parts, Problem> {
     if !is_refundable(&order.state) {
         return Err(not_refundable(&order.state));
@@ -247,7 +248,7 @@ fn worked_out(order: &OrderResource, before: &[StoredRefund], ask: &Ask) -> Resu
     if before.len() >= REFUNDS_MAX {
         return Err(Problem::new(
             Kind::OrderNotRefundable,
-            "The order has had as many refunds as an order may have.",
+            "The order has reached the maximum number of refunds.",
         ));
     }
     let claimed: Vec<_> = before.iter().filter_map(StoredRefund::claimed).collect();
@@ -256,7 +257,7 @@ fn worked_out(order: &OrderResource, before: &[StoredRefund], ask: &Ask) -> Resu
     left.parts_of(ask).map_err(|error| invalid(ask, &error))
 }
 
-/// How much those refunds claim that have not failed.
+/// The sum of all refunds that have not failed.
 fn claimed_by(before: &[StoredRefund], order: &OrderResource) -> Result<Money, Problem> {
     let claimed = before.iter().filter(|one| one.claimed().is_some());
     Money::sum(order.totals.total.currency(), claimed.map(|one| one.resource.amount))
@@ -305,7 +306,7 @@ fn under_way() -> Problem {
     Problem::new(Kind::RefundUnderWay, detail)
 }
 
-/// Which part of the request cannot be.
+/// The problem for an invalid refund, with a pointer to the offending part of the request.
 fn invalid(ask: &Ask, error: &InvalidRefund) -> Problem {
     let at_lines = match error {
         InvalidRefund::NotOrdered(_) | InvalidRefund::TooManyPieces { .. } => true,
@@ -322,7 +323,7 @@ fn broken(pointer: &str, detail: &str) -> Problem {
 }
 
 impl StoredRefund {
-    /// What it claims of the payment, if it has not failed.
+    /// The amount that it claims of the payment, unless it has failed.
     fn claimed(&self) -> Option<Claimed> {
         let RefundResource { state, parts, lines, .. } = &self.resource;
         let gave_nothing = matches!(state, RefundState::Failed | RefundState::Cancelled);
@@ -343,8 +344,8 @@ mod tests {
         RefundOrder { order_id: OrderId::of(Uuid::from_u128(7)), ask, reason }
     }
 
-    /// These are on record in databases. If one changes, repeats of refunds that were asked for
-    /// before are refused.
+    /// These values are stored in databases. If one changes, repeats of earlier requests are
+    /// refused.
     #[test]
     fn fingerprints_of_version_1_never_change() {
         let amount = Money::new(Decimal::new(1_000, 2), Currency::GBP).unwrap();
@@ -353,7 +354,8 @@ mod tests {
             quantity: Quantity::new(pieces).unwrap(),
         };
         let lines = vec![line("85123A", 2), line("71053", 1)];
-        // sha256sum over each name and value in turn, each as its length, a colon and its text.
+        // Computed by sha256sum over each name and value in turn, each as its length, a colon and
+        // its text.
         assert_eq!(
             command(Ask::Amount(amount)).fingerprint().as_str(),
             "v1:ef30ee29c31d9d38e272105746458ccb9310d4a9ff67a9440b942b2c22aff057"

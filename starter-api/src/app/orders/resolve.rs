@@ -1,4 +1,4 @@
-//! An operator decides about an order that waits for a person.
+//! Resolves an order that waits for an operator's decision.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::error::{Kind, Problem, Rules};
 use crate::identity::Caller;
 use crate::temporal::Taken;
 
-/// A decision about what an order waits for.
+/// An operator's decision.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolveOrder {
     order_id: OrderId,
@@ -26,26 +26,26 @@ pub(crate) struct ResolveOrder {
     why: String,
 }
 
-/// A decision that the order acts on.
+/// A decision that the order has accepted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Resolved {
     /// The order.
     order_id: OrderId,
-    /// The step that was decided about.
+    /// The step that the decision was about.
     #[schema(example = "ship-order")]
     step: String,
-    /// The occurrence that was decided about.
+    /// The occurrence that the decision was about.
     #[schema(example = 1)]
     occurrence: u32,
     /// What was decided.
     decision: Decision,
-    /// Who decided, as the token names them.
+    /// Who decided, as named by their token.
     #[schema(example = "eve")]
     by: String,
 }
 
 impl ResolveOrder {
-    /// Checks what a caller wrote.
+    /// Validates the input.
     pub(crate) fn check(
         order_id: &str,
         step: &str,
@@ -66,13 +66,13 @@ impl ResolveOrder {
     }
 }
 
-/// Has the order act on the decision. Who decided and why goes on record.
+/// Sends a decision to the order's workflow, which records who decided and why.
 ///
-/// **Errors.** 409 with the order's own reason if it does not wait for this decision; 503 if no
-/// worker answers in time: the order itself shows whether it was taken after all.
+/// **Errors.** 409 with the workflow's reason if it does not wait for this decision; 503 if no
+/// worker answers in time: the order shows whether the decision was accepted after all.
 ///
-/// **Repeats.** The same decision, sent again by the same person with the same reason, gets the same
-/// answer. It is recorded once.
+/// **Repeats.** Idempotent: the same decision by the same person with the same reason gets the same
+/// answer, and is recorded once.
 pub(crate) async fn resolve(
     app: &App,
     caller: &Caller,
@@ -105,7 +105,8 @@ pub(crate) async fn resolve(
     Ok(Resolved { order_id, step, occurrence, decision, by })
 }
 
-/// A dispute is no workflow's: the decision goes on record, where a parcel that is held looks.
+/// A dispute has no workflow of its own: the decision is recorded in the database, where the step
+/// that holds a parcel reads it.
 async fn release(app: &App, caller: &Caller, command: ResolveOrder) -> Result<Resolved, Problem> {
     let ResolveOrder { order_id, step, occurrence, decision, why } = command;
     if decision != Decision::Skip {
@@ -120,8 +121,8 @@ async fn release(app: &App, caller: &Caller, command: ResolveOrder) -> Result<Re
     Ok(Resolved { order_id, step, occurrence, decision, by })
 }
 
-/// Tells the order's workflow the decision. What is on record as asked is heard by the workflow a
-/// moment later, so a decision that comes in between is told again.
+/// Sends the decision to the order's workflow. The workflow starts to accept it a moment after the
+/// request for it is recorded, so a decision that arrives in between is sent again.
 pub(crate) async fn tell(
     app: &App,
     order_id: OrderId,
@@ -162,14 +163,14 @@ async fn tell_once(
     }
 }
 
-/// Of an order that has not ended itself.
+/// For an order that has not reached a terminal status.
 const WORKFLOW_ENDED: &str = "The order's workflow was ended from outside. `ordersaga recover` lets \
                              the order go on; it asks again if it still has to.";
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(3);
 const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// Why the decision is none that the order asks for.
+/// Why the decision is not one that the order asks for; `None` if it is.
 fn not_asked(asked: &Attention, resolution: &Resolution) -> Option<String> {
     let Attention { step, occurrence, decisions, .. } = asked;
     if (step.name(), *occurrence) != (resolution.step.as_str(), resolution.occurrence) {

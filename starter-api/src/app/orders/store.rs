@@ -25,11 +25,11 @@ use crate::app::orders::{CustomerAction, OrderEvent, OrderResource, StoredOrder}
 use crate::app::reads::KeyedRow;
 use crate::error::{OrProblem, Problem};
 
-/// Orders that were cancelled before anything was done for them. Of the others, the worker counts
-/// the end under the same name.
+/// Counter of orders that were cancelled before their launch. The worker counts all other endings
+/// under the same name.
 pub(crate) const ORDERS_ENDED: &str = "ordersaga_orders_ended_total";
 
-/// Reads orders as [`OrderRow`]s; every query of them has the same columns.
+/// Reads orders as [`OrderRow`]s: every query selects the same columns.
 macro_rules! orders_where {
     ($($condition:literal)+, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
@@ -66,7 +66,7 @@ macro_rules! orders_where {
     };
 }
 
-/// A page of the orders that `$whose` selects, which has the customer as `$1`.
+/// A page of the orders that `$whose` selects; the customer is bound as `$1`.
 macro_rules! page_of {
     ($whose:literal, $customer:expr, $listing:expr) => {
         orders_where!(
@@ -105,7 +105,7 @@ macro_rules! page_of {
     };
 }
 
-/// The order as the database has it.
+/// An order, as stored.
 #[derive(Clone, Debug)]
 pub(crate) struct OrderRow {
     order_id: Uuid,
@@ -133,7 +133,7 @@ pub(crate) struct OrderRow {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("order {0} is not usable as the database has it")]
+#[error("order {0} is not valid as stored")]
 struct BadOrder(Uuid);
 
 impl TryFrom<OrderRow> for StoredOrder {
@@ -195,7 +195,7 @@ impl KeyedRow for OrderRow {
     }
 }
 
-/// The order from its record.
+/// Reads an order.
 pub(crate) async fn find(
     database: &PgPool,
     order_id: OrderId,
@@ -207,13 +207,13 @@ pub(crate) async fn find(
     row.map(StoredOrder::try_from).transpose()
 }
 
-/// The orders of a page, and one more if there is a next page: those of the customer, or of all.
+/// The orders of a page, plus one if there is a next page: those of one customer, or of all.
 pub(crate) async fn page(
     database: &PgPool,
     customer: Option<&CustomerId>,
     listing: &ListOrders,
 ) -> Result<Vec<OrderResource>, Problem> {
-    // Two queries, because one that leaves the customer open would be planned for neither.
+    // Two queries, because the planner would choose a bad plan for one with an optional customer.
     let rows = match customer {
         Some(customer) => {
             page_of!("where customer_id = $1 ", customer.as_str(), listing)
@@ -228,7 +228,7 @@ pub(crate) async fn page(
     rows.into_iter().map(|row| StoredOrder::try_from(row).map(|stored| stored.resource)).collect()
 }
 
-/// The order's events after this number, in order, at most so many.
+/// At most so many of the order's events after this number, in order.
 pub(crate) async fn events_after(
     database: &PgPool,
     order_id: OrderId,
@@ -249,7 +249,7 @@ pub(crate) async fn events_after(
     .or_problem("listing an order's events")
 }
 
-/// Whether the order has acted on this very decision, of the same person with the same words.
+/// Whether the order has recorded this very decision: by the same person with the same reason.
 pub(crate) async fn is_decided(
     database: &PgPool,
     order_id: OrderId,
@@ -276,16 +276,16 @@ pub(crate) async fn is_decided(
     .or_problem("looking for a decision on record")
 }
 
-/// How far an order is.
+/// How far an order has progressed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     /// The number of the last event.
     pub(crate) version: i32,
-    /// Whether nothing more will happen.
+    /// Whether no more events will follow.
     pub(crate) is_over: bool,
 }
 
-/// How far the order is; one row by its key.
+/// How far the order has progressed; reads one row by its primary key.
 pub(crate) async fn progress(database: &PgPool, order_id: OrderId) -> Result<Progress, Problem> {
     let progress = sqlx::query_as!(
         Progress,
@@ -303,7 +303,7 @@ pub(crate) async fn progress(database: &PgPool, order_id: OrderId) -> Result<Pro
 #[error("the charge of order {0} is not a valid amount")]
 struct BadCharge(OrderId);
 
-/// What the customer has paid and not been refunded; `None` if that is nothing.
+/// What the customer has paid minus what was refunded; `None` if that is zero.
 pub(crate) async fn paid(database: &PgPool, order_id: OrderId) -> Result<Option<Money>, Problem> {
     const DOING: &str = "reading what was paid for an order";
     let charge = sqlx::query!(
@@ -319,10 +319,10 @@ pub(crate) async fn paid(database: &PgPool, order_id: OrderId) -> Result<Option<
     paid.map(Some).ok_or_else(|| Problem::internal(DOING, &BadCharge(order_id)))
 }
 
-/// Puts orders on record, each with its payment method, its address, the network that it came from
-/// and the row that has it launched, all of them or none; whether each is new.
+/// Records orders, each with its payment method, its address, its customer's network and its launch
+/// row, in one transaction; returns whether each is new.
 ///
-/// **Repeats.** The first one counts.
+/// **Repeats.** Idempotent: the first call counts.
 pub(crate) async fn place(
     database: &PgPool,
     placements: &[Placement],
@@ -368,19 +368,19 @@ pub(crate) async fn place(
     .await
 }
 
-/// What became of a request to replace a declined payment.
+/// The outcome of replacing a declined payment method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum Replacing {
-    /// The new method is on record.
+    /// The new method was recorded.
     Replaced,
-    /// It was on record, by the same request.
+    /// It was recorded before, by the same request.
     Repeated,
-    /// Another method came under the same key.
+    /// The key was used for another method.
     OtherRequest,
-    /// The order waits for no payment.
+    /// The order does not wait for a payment.
     NotWaiting,
-    /// The time in which it waited for one is over.
+    /// The time for a replacement is over.
     TooLate,
 }
 
@@ -388,10 +388,10 @@ pub(crate) enum Replacing {
 #[error("a payment's replacement came to `{0}`")]
 struct BadOutcome(String);
 
-/// Puts another payment method on record in the place of the order's declined payment, if that may
-/// still be replaced; what became of that, and which attempt uses the method.
+/// Records another payment method in place of the order's declined one, if it may still be
+/// replaced; returns the outcome, and which attempt uses the method.
 ///
-/// **Repeats.** Under the same key, the first one counts.
+/// **Repeats.** Idempotent: under the same key, the first method counts.
 pub(crate) async fn replace_method(
     database: &PgPool,
     order_id: OrderId,
@@ -415,7 +415,7 @@ pub(crate) async fn replace_method(
     Ok((outcome, attempt))
 }
 
-/// Cancels the order, if it waits to be launched and nothing has been done for it; whether it did.
+/// Cancels the order if it has not been launched; returns whether it did.
 pub(crate) async fn cancel_before_launch(
     database: &PgPool,
     order_id: OrderId,

@@ -1,4 +1,4 @@
-//! What happened to an order, in words for people.
+//! An order's events as text for people.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::dispute::DisputeStatus;
@@ -16,15 +16,15 @@ use crate::app::orders::{read, store};
 use crate::error::Problem;
 use crate::identity::Caller;
 
-/// The list of events shows more lines, in pages.
+/// The maximum number of lines; the list of events shows more, in pages.
 const LINES_MAX: i64 = 500;
 
-/// An order's history in words.
+/// An order's history as text.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Timeline {
     /// The order.
     pub(crate) order_id: OrderId,
-    /// Where the order stands now.
+    /// The order's current state.
     #[serde(skip)]
     #[schema(ignore)]
     pub(crate) status: OrderStatus,
@@ -39,18 +39,18 @@ pub(crate) struct Timeline {
 pub(crate) struct TimelineLine {
     /// The number of the event that it describes.
     pub(crate) sequence: i32,
-    /// When.
+    /// When it happened.
     pub(crate) at: DateTime<Utc>,
-    /// What happened.
+    /// The text.
     #[schema(example = "The payment was taken: 23.10 GBP")]
     pub(crate) text: String,
-    /// How the order ended, if this was its end.
+    /// The final status, if the order ended with this event.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "completed")]
     pub(crate) status: Option<&'static str>,
 }
 
-/// What happened to the order, if the caller may see it.
+/// The order's timeline, if the caller may see the order.
 pub(crate) async fn timeline(
     app: &App,
     caller: &Caller,
@@ -63,7 +63,7 @@ pub(crate) async fn timeline(
 }
 
 impl TimelineLine {
-    /// The event in words. One that is newer than this code is shown by its name, not withheld.
+    /// The text of an event. An event type that this release does not know is shown by its name.
     pub(crate) fn of(event: &OrderEvent) -> Self {
         let (text, ended) = event.read().map_or_else(
             |_unknown| (event.kind.clone(), None),

@@ -1,9 +1,8 @@
-//! An order as it moves: a stream of its events.
+//! Streams an order's events.
 //!
-//! The stream polls the record a few times a second instead of having Postgres notify it. Every
-//! `NOTIFY` takes one lock of the whole server at its commit, which would serialise all orders for
-//! the sake of the few that somebody watches. The cost of polling is bounded by the number of open
-//! streams.
+//! The stream polls the database a few times a second instead of using `LISTEN`/`NOTIFY`: every
+//! `NOTIFY` takes a server-wide lock at commit, which would serialise all orders for the sake of
+//! the few that are being watched. The cost of polling is bounded by the number of open streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,35 +19,35 @@ use crate::error::Problem;
 use crate::identity::Caller;
 use crate::shares::{Full, Place};
 
-/// How soon a stream polls again after an event.
+/// The polling interval right after an event.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
-/// How often a stream polls an order that waits: in its cancel window, or for a party.
+/// The polling interval of an order without news: in its cancel window, or waiting for a party.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// How long a stream may stay open, so that callers spread over all copies of the starter again.
+/// The maximum lifetime of a stream, so that clients rebalance over all instances of the starter.
 const OPEN_FOR: Duration = Duration::from_mins(10);
 
 /// The most events read at once.
 const EVENTS_MAX: i64 = 100;
 
-/// An order being watched.
+/// An open event stream.
 pub(crate) struct Watch {
     app: Arc<App>,
     order_id: OrderId,
-    /// The number of the last event that was sent.
+    /// The number of the last event sent.
     seen: i32,
     pause: Duration,
     closes: Instant,
-    /// Held for as long as the stream is open.
+    /// Occupies a slot for as long as the stream is open.
     _place: Place,
 }
 
 impl Watch {
-    /// Watches an order whose events up to number `seen` the caller has. `None` when nothing more
-    /// will happen.
+    /// Opens a stream for a caller who has the events up to number `seen`. `None` if no more events
+    /// will follow.
     ///
-    /// **Errors.** 503 while all streams are open, or all that this caller may have.
+    /// **Errors.** 503 if the limit of open streams is reached, in total or for this caller.
     pub(crate) async fn open(
         app: &Arc<App>,
         caller: &Caller,
@@ -59,8 +58,8 @@ impl Watch {
         read::read(app, caller, order_id).await?;
         let place = app.streams.take(turn.callers(caller)).map_err(|full| {
             Problem::overloaded(match full {
-                Full::Caller => "This caller has as many open event streams as one may have.",
-                Full::All => "This process has as many open event streams as it allows.",
+                Full::Caller => "This caller has reached the limit of open event streams.",
+                Full::All => "This process has reached its limit of open event streams.",
             })
         })?;
         let watch = Self {
@@ -77,8 +76,8 @@ impl Watch {
         Ok(if progress.is_over && progress.version <= seen { None } else { Some(watch) })
     }
 
-    /// The events, each once, until the order is over, the caller's token expires, the stream has
-    /// been open for too long, or the process is about to end.
+    /// Each event once, until the order has ended, the caller's token expires, the stream reaches
+    /// its maximum lifetime, or the process stops.
     pub(crate) fn events(self) -> impl Stream<Item = Result<OrderEvent, Problem>> + Send {
         streams::try_unfold(self, async |mut watch: Self| {
             let events = watch.next().await?;
@@ -104,7 +103,7 @@ impl Watch {
         }
     }
 
-    /// Waits before the next poll; whether there is to be one.
+    /// Waits before the next poll; returns whether to poll again.
     async fn wait(&mut self) -> bool {
         let pause = self.pause;
         self.pause = pause.saturating_mul(2).min(PAUSE_MAX);

@@ -1,4 +1,4 @@
-//! Which parties are called, left alone or stopped?
+//! Lists the parties and their states.
 
 use domain::Party;
 

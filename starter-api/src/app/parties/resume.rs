@@ -5,7 +5,7 @@ use crate::app::parties::{PartyStanding, parse_party, standing};
 use crate::error::{OrProblem, Problem};
 use crate::identity::Caller;
 
-/// Resumes the party: workers call it again, within some seconds.
+/// Resumes the party: workers call it again within some seconds.
 pub(crate) async fn resume(
     app: &App,
     caller: &Caller,

@@ -6,9 +6,9 @@ use crate::app::parties::{PartyStanding, parse_party, standing};
 use crate::error::{OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// Stops the party: workers do not call it any more, within some seconds.
+/// Stops the party: within some seconds workers no longer call it.
 ///
-/// **Repeats.** A party that is stopped stays stopped by whoever stopped it first.
+/// **Repeats.** A stopped party stays stopped, in the name of whoever stopped it first.
 pub(crate) async fn stop(
     app: &App,
     caller: &Caller,

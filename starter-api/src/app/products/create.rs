@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::app::products::{ArticleTerms, Product, TermsInput};
 use crate::error::{Kind, OrProblem, Problem, Rules};
 
-/// Adds an article. It can be ordered once goods have been received.
+/// Adds an article. It can be ordered once goods were received.
 ///
 /// **Errors.** 409 if there is one with this SKU, 422 if a rule is broken.
 pub(crate) async fn create(

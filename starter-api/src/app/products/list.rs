@@ -1,4 +1,4 @@
-//! What the shop sells, in the order of SKUs.
+//! Lists the articles by SKU.
 
 use domain::Sku;
 
@@ -8,7 +8,7 @@ use crate::app::paging::{Page, PageSize};
 use crate::app::products::{Product, ProductRow};
 use crate::error::{OrProblem, Problem};
 
-/// A page of the articles after this one, whose name or number contains the text.
+/// A page of the articles after this SKU whose name or SKU contains the text.
 pub(crate) async fn list(
     app: &App,
     text: Option<&SearchText>,

@@ -7,7 +7,7 @@ use crate::app::products::{Product, ProductRow, parse_sku};
 use crate::app::reads::KeyedRow;
 use crate::error::Problem;
 
-/// The article with this SKU, with its price and what is left of it.
+/// The article with this SKU, with its price and availability.
 pub(crate) async fn read(app: &App, sku: &str) -> Result<Product, Problem> {
     let sku = parse_sku(sku)?;
     let row = app.product_rows.one("reading a product", sku.to_string()).await?;

@@ -1,11 +1,11 @@
-//! Changes what an article is called and costs.
+//! Changes an article's name and prices.
 
 use crate::app::App;
 use crate::app::products::{ArticleTerms, Product, ProductRow, TermsInput, parse_sku};
 use crate::error::{OrProblem, Problem, Rules};
 
-/// Changes an article, unless the caller refuses to, having seen it as it is. An order keeps the
-/// price it was placed at.
+/// Changes an article, unless the caller's precondition fails. Existing orders keep the price they
+/// were placed at.
 pub(crate) async fn update(
     app: &App,
     sku: &str,

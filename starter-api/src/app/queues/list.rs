@@ -1,4 +1,4 @@
-//! Which task queues are served, and which are paused?
+//! Lists the task queues.
 
 use workflows::Queue;
 

@@ -6,9 +6,9 @@ use crate::app::queues::{Pause, QueueState, parse_queue};
 use crate::error::{OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// Pauses the queue: workers take nothing more from it, within some seconds.
+/// Pauses the queue: within some seconds workers start nothing more from it.
 ///
-/// **Repeats.** A queue that is paused stays paused by whoever paused it first.
+/// **Repeats.** A paused queue stays paused, in the name of whoever paused it first.
 pub(crate) async fn pause(
     app: &App,
     caller: &Caller,

@@ -5,7 +5,7 @@ use crate::app::queues::{QueueState, parse_queue};
 use crate::error::{OrProblem, Problem};
 use crate::identity::Caller;
 
-/// Resumes the queue: workers serve it again, within some seconds.
+/// Resumes the queue: workers poll it again within some seconds.
 pub(crate) async fn resume(app: &App, caller: &Caller, queue: &str) -> Result<QueueState, Problem> {
     let queue = parse_queue(queue)?.name();
     sqlx::query!("delete from operations.paused_queues where queue = $1", queue)

@@ -1,4 +1,4 @@
-//! The lists of those who are blocked or allowed.
+//! The block and allow lists.
 
 use chrono::{DateTime, Utc};
 use domain::screening::{ListKind, Network, Subject};
@@ -20,28 +20,28 @@ pub(crate) struct ListEntry {
     /// Its id.
     #[schema(example = "1")]
     entry_id: String,
-    /// On which list it is.
+    /// The list: block or allow.
     #[schema(value_type = ListKind)]
     list: String,
-    /// What it is about.
+    /// The kind of subject.
     #[schema(value_type = Subject)]
     kind: String,
-    /// The customer's id, or the network. Of a payment method or an address, a fingerprint alone is
-    /// kept.
+    /// The customer's id, or the network. For a payment method or an address, only a fingerprint is
+    /// stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "17850")]
     value: Option<String>,
     /// Why.
     #[schema(example = "three payments were charged back")]
     why: String,
-    /// Who listed it, as the token names them.
+    /// Who listed it, as named by their token.
     #[schema(example = "eve")]
     listed_by: String,
-    /// When.
+    /// When it was listed.
     listed_at: DateTime<Utc>,
 }
 
-/// A new entry, as a caller wrote it.
+/// A new entry, unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryInput<'a> {
     pub(crate) list: ListKind,
@@ -51,15 +51,15 @@ pub(crate) struct EntryInput<'a> {
     pub(crate) why: &'a str,
 }
 
-/// Whom a new entry is about.
+/// The subject of a new entry.
 enum About {
-    /// This one.
+    /// The given value.
     Value(String),
-    /// That of an order.
+    /// The subject of an order.
     Order(OrderId),
 }
 
-/// The newest entries first.
+/// Lists entries, newest first.
 pub(crate) async fn list(
     app: &App,
     before: Option<i64>,
@@ -80,13 +80,12 @@ pub(crate) async fn list(
     Ok(Page::of(entries, size, |last| last.entry_id.clone()))
 }
 
-/// Puts a subject on a list: a customer, a network, a payment method, or whatever of these an order
-/// has.
+/// Adds a subject to a list: a customer, a network, a payment method, or that of an order.
 ///
-/// **Repeats.** A subject has one entry; the newer list and reason count.
+/// **Repeats.** A subject has one entry; the latest list and reason replace earlier ones.
 ///
-/// **Errors.** 422 if it is neither a value nor an order's, or the order has no such subject; 404 if
-/// there is no such order.
+/// **Errors.** 422 if neither a value nor an order is given, or the order has no such subject; 404
+/// if there is no such order.
 pub(crate) async fn add(
     app: &App,
     caller: &Caller,
@@ -143,7 +142,7 @@ async fn add_entry(
     .or_problem("adding to a list of screening")
 }
 
-/// Takes an entry off its list; the entry as it was.
+/// Removes an entry from its list; returns the entry as it was.
 ///
 /// **Errors.** 404 if there is no such entry.
 pub(crate) async fn remove(
@@ -182,7 +181,7 @@ fn about(rules: &mut Rules, input: &EntryInput<'_>) -> Option<About> {
     }
 }
 
-/// The subject as it is counted by.
+/// Validates a value and brings it into the form that is compared.
 fn checked(kind: Subject, value: &str) -> Result<String, String> {
     match kind {
         Subject::Customer => {

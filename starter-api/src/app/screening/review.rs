@@ -1,4 +1,4 @@
-//! An operator decides about an order that screening has stopped.
+//! Decides about an order that screening has stopped for review.
 
 use domain::OrderId;
 use domain::screening::ReviewDecision;
@@ -20,29 +20,29 @@ pub(crate) struct ReviewOrder {
     note: String,
 }
 
-/// A decision that is on record.
+/// A recorded decision.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReviewedOrder {
     /// The order.
     order_id: OrderId,
     /// What was decided.
     decision: ReviewDecision,
-    /// Who decided, as the token names them.
+    /// Who decided, as named by their token.
     #[schema(example = "eve")]
     by: String,
 }
 
-/// What became of a decision.
+/// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
 #[strum(serialize_all = "kebab-case")]
 enum Deciding {
-    /// It is on record.
+    /// It was recorded.
     Decided,
-    /// It was on record, by the same person.
+    /// It was recorded before, by the same person.
     Repeated,
     /// The order waits for no review.
     NotWaiting,
-    /// The time in which it waited for one is over.
+    /// The time for the review is over.
     TooLate,
 }
 
@@ -51,7 +51,7 @@ enum Deciding {
 struct BadOutcome(String);
 
 impl ReviewOrder {
-    /// Checks what a caller wrote.
+    /// Validates the input.
     pub(crate) fn check(
         order_id: &str,
         decision: ReviewDecision,
@@ -64,12 +64,14 @@ impl ReviewOrder {
     }
 }
 
-/// Puts the decision on record, and tells the order's workflow that there is one.
+/// Records the decision, and signals the order's workflow.
 ///
-/// **Repeats.** The same decision of the same person is one, and the order is told again.
+/// **Repeats.** Idempotent: a repeat by the same person is recorded once, and the workflow is
+/// signalled again.
 ///
-/// **Errors.** 409 if the order does not wait for a review, or not any more. Once the decision is on
-/// record, nothing about Temporal is an error: the order finds it there.
+/// **Errors.** 409 if the order does not wait for a review, or no longer does. Once the decision is
+/// recorded, a failure to signal the workflow is not an error: the workflow finds it in the
+/// database.
 pub(crate) async fn review(
     app: &App,
     caller: &Caller,
@@ -99,7 +101,7 @@ pub(crate) async fn review(
     }
     tracing::info!(%order_id, by, %decision, "an operator decided a review");
     let attempt = row.attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or_default();
-    // What went wrong is logged, and the order looks at its record by itself.
+    // A failure is logged; the workflow also reads the database by itself.
     let _told = app.temporal.review(order_id, Reviewed { attempt }).await;
     Ok(ReviewedOrder { order_id, decision, by })
 }
@@ -107,4 +109,4 @@ pub(crate) async fn review(
 const NOT_WAITING: &str = "The order does not wait for a review: it was not stopped, was decided about \
                            already, or is being unwound.";
 
-const TOO_LATE: &str = "The time for the review is over, and the rules' own answer counts.";
+const TOO_LATE: &str = "The time for the review is over, and the rules' default decision applies.";

@@ -1,4 +1,4 @@
-//! The orders that wait for a review.
+//! Lists the orders that wait for a review.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::screening::{Finding, ReviewDecision, Stage};
@@ -15,36 +15,37 @@ use crate::app::money::stored_money;
 use crate::app::paging::{Page, PageSize};
 use crate::error::{OrProblem, Problem};
 
-/// An order that waits for a review, and what speaks against it.
+/// An order that waits for a review, with the findings.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WaitingReview {
     /// The order.
     pub(crate) order_id: OrderId,
-    /// Who ordered.
+    /// The customer.
     pub(crate) customer_id: CustomerId,
-    /// What it costs.
+    /// The total.
     pub(crate) total: Money,
-    /// Where it goes.
+    /// The destination country.
     pub(crate) country: CountryCode,
-    /// When it was stopped. After the authorisation, the customer's money is set aside meanwhile.
+    /// The stage at which it was stopped. After the authorisation, the customer's money is held
+    /// meanwhile.
     pub(crate) stage: Stage,
     /// Since when it has waited.
     pub(crate) since: DateTime<Utc>,
-    /// Until when it waits.
+    /// The deadline of the review.
     pub(crate) until: DateTime<Utc>,
-    /// What is decided then, if nobody has decided.
+    /// The decision that takes effect at the deadline.
     pub(crate) otherwise: ReviewDecision,
-    /// What speaks against it, by the weights of the active rules.
+    /// The score: the sum of the findings' weights under the active rules.
     #[schema(example = 60)]
     pub(crate) weight: i64,
-    /// What the rules have found, those that are tried out included.
+    /// The findings, including those of rules on trial.
     pub(crate) reasons: Vec<Finding>,
-    /// The version of the set of rules.
+    /// The version of the rule set.
     #[schema(example = 1)]
     pub(crate) rule_set: i32,
 }
 
-/// Where a page of reviews ended.
+/// The cursor: where a page of reviews ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct ReviewCursor {
@@ -66,16 +67,16 @@ impl TryFrom<String> for ReviewCursor {
 
 impl From<ReviewCursor> for String {
     fn from(ReviewCursor { until, order_id }: ReviewCursor) -> Self {
-        // As fine as the database keeps it.
+        // With the precision of the database.
         format!("{}_{order_id}", until.to_rfc3339_opts(SecondsFormat::Micros, true))
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the review of order {0} is not usable as the database has it")]
+#[error("the review of order {0} is not valid as stored")]
 struct BadReview(Uuid);
 
-/// The review as the database has it.
+/// A review, as stored.
 struct Row {
     order_id: Uuid,
     customer_id: String,
@@ -109,7 +110,7 @@ impl Row {
     }
 }
 
-/// A page of the orders that wait, whose time is over first, first.
+/// A page of the orders that wait, the earliest deadline first.
 pub(crate) async fn list(
     app: &App,
     after: Option<&ReviewCursor>,

@@ -1,4 +1,4 @@
-//! The sets of rules: which counts, which is tried out, and what that one would have decided.
+//! Rule sets of screening: the active one, those on trial, and the results of a trial.
 
 use chrono::{DateTime, Utc};
 use domain::screening::{RuleSet, Verdict};
@@ -15,100 +15,100 @@ use crate::app::paging::{Page, PageSize};
 use crate::error::{Kind, OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// How many of the newest screenings a trial is told of.
+/// The maximum number of screenings in a trial's result, newest first.
 const TRIED_MAX: i64 = 10_000;
 
-/// A set of rules.
+/// A rule set.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RuleSet)]
 pub(crate) struct RuleSetResource {
-    /// Counts the shop's sets.
+    /// The number of the rule set.
     #[schema(example = 2)]
     version: i32,
-    /// Whether it counts.
+    /// Its state.
     state: RuleSetState,
-    /// When it was brought in.
+    /// When it was added.
     added_at: DateTime<Utc>,
-    /// Who did, as the token named them; absent if it was the schemas' owner.
+    /// Who added it, as named by their token; absent if it was the owner of the schemas.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eve")]
     added_by: Option<String>,
-    /// Why.
+    /// The reason for adding it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "a limit for networks")]
     why: Option<String>,
-    /// When it was last made to count, if it ever was.
+    /// When it was last activated, if ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     activated_at: Option<DateTime<Utc>>,
-    /// Who did, as the token named them.
+    /// Who activated it, as named by their token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eve")]
     activated_by: Option<String>,
-    /// Why.
+    /// The reason for activating it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "it stops nobody who is known")]
     activated_why: Option<String>,
-    /// The rules, as they were brought in.
+    /// The rules, as they were added.
     #[schema(value_type = RuleSet)]
     rules: Value,
 }
 
-/// Whether a set of rules counts.
+/// The state of a rule set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, EnumString, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum RuleSetState {
-    /// It decides about orders that are screened from now on.
+    /// It decides about all orders screened from now on.
     Active,
-    /// It is tried out: what it would decide goes on record.
+    /// On trial: its decisions are recorded without any effect.
     Shadow,
-    /// It does nothing: another one counts, and it is not the newest, or has counted before.
+    /// Neither: another one is active, and it is not the newest, or was active before.
     Retired,
 }
 
-/// What a set that is tried out, or was, would have made of orders that another one has screened.
+/// What a rule set on trial would have decided about orders that the active one has screened.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Trial {
-    /// The set.
+    /// The rule set.
     #[schema(example = 2)]
     version: i32,
-    /// How many screenings it is told of: the newest that it was tried out on, 10000 at most.
+    /// The number of screenings in this result: the newest of the trial, at most 10000.
     #[schema(example = 812)]
     screenings: i64,
-    /// How often it would have decided what.
+    /// How often it would have made each decision.
     outcomes: Vec<TrialOutcome>,
-    /// How often each of its rules held, the most frequent one first.
+    /// How often each of its rules matched, most frequent first.
     rules: Vec<TrialRule>,
 }
 
-/// Screenings of which the same was decided, and of which the set would have decided the same.
+/// Screenings with the same pair of decisions: that of the active rule set and that of the trial.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TrialOutcome {
-    /// What the rules that counted have decided.
+    /// The decision of the active rule set.
     #[schema(value_type = Verdict)]
     decided: String,
-    /// What the set would have decided.
+    /// The decision of the rule set on trial.
     #[schema(value_type = Verdict)]
     would: String,
     /// How often.
     #[schema(example = 9)]
     screenings: i64,
-    /// Orders of which that is so, the newest first; five at most.
+    /// Example orders, newest first; at most five.
     orders: Vec<Uuid>,
 }
 
-/// A rule of a set that is tried out.
+/// A rule of a rule set on trial.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TrialRule {
-    /// What it is called.
+    /// The rule's name.
     #[schema(example = "network-hourly")]
     rule: String,
-    /// How often it held.
+    /// How often it matched.
     #[schema(example = 9)]
     held: i64,
 }
 
-/// Reads sets of rules as [`Row`]s; every query of them has the same columns.
+/// Reads rule sets as [`Row`]s: every query selects the same columns.
 macro_rules! rule_sets_where {
     ($condition:literal, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
@@ -134,7 +134,7 @@ macro_rules! rule_sets_where {
     };
 }
 
-/// A set of rules as the database has it.
+/// A rule set, as stored.
 struct Row {
     version: i32,
     rules: Value,
@@ -167,7 +167,7 @@ impl TryFrom<Row> for RuleSetResource {
     }
 }
 
-/// A page of the sets, the newest first, before this one.
+/// A page of the rule sets before the cursor, newest first.
 pub(crate) async fn list(
     app: &App,
     before: Option<i32>,
@@ -185,16 +185,16 @@ pub(crate) async fn list(
     Ok(Page::of(sets, size, |last: &RuleSetResource| last.version.to_string()))
 }
 
-/// One set.
+/// One rule set.
 ///
-/// **Errors.** 404 if there is none of this version.
+/// **Errors.** 404 if there is none with this version.
 pub(crate) async fn show(app: &App, version: &str) -> Result<RuleSetResource, Problem> {
     read(&app.database, version_of(version)?).await
 }
 
-/// Brings a set in. It is tried out until another one is brought in, or it is activated.
+/// Adds a rule set. It is on trial until another one is added or it is activated.
 ///
-/// **Errors.** 422 with what is wrong with it.
+/// **Errors.** 422 with the faults of the rule set.
 pub(crate) async fn add(
     app: &App,
     caller: &Caller,
@@ -223,23 +223,23 @@ pub(crate) async fn add(
     read(&app.database, version).await
 }
 
-/// What became of an activation.
+/// The outcome of an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "kebab-case")]
 enum Activating {
-    /// It counts from now on.
+    /// It is active from now on.
     Activated,
-    /// It counts already.
+    /// It was active already.
     Active,
-    /// There is no such set.
+    /// There is no such rule set.
     Unknown,
 }
 
-/// Has a set count, from the next order on: one that is tried out, or one that has counted before.
+/// Activates a rule set for the next orders: one on trial, or one that was active before.
 ///
-/// **Repeats.** What counts already goes on counting, by whoever activated it first.
+/// **Repeats.** Activating the active rule set changes nothing, not even who activated it.
 ///
-/// **Errors.** 404 if there is none of this version.
+/// **Errors.** 404 if there is none with this version.
 pub(crate) async fn activate(
     app: &App,
     caller: &Caller,
@@ -269,9 +269,9 @@ pub(crate) async fn activate(
     read(&app.database, version).await
 }
 
-/// What a set would have made of the orders that it was tried out on.
+/// What a rule set would have decided about the orders of its trial.
 ///
-/// **Errors.** 404 if there is none of this version.
+/// **Errors.** 404 if there is none with this version.
 pub(crate) async fn trial(app: &App, version: &str) -> Result<Trial, Problem> {
     const DOING: &str = "reading what rules would have decided";
     let RuleSetResource { version, .. } = show(app, version).await?;

@@ -1,4 +1,4 @@
-//! The stock, in the order of SKUs.
+//! Lists the stock by SKU.
 
 use domain::Sku;
 
@@ -7,8 +7,8 @@ use crate::app::paging::{Page, PageSize};
 use crate::app::stock::{Row, Stock};
 use crate::error::{OrProblem, Problem};
 
-/// A page of the stock after this article; if `available_below` is given, only articles of which
-/// fewer pieces than that can be ordered.
+/// A page of the stock after this SKU; with `available_below`, only articles with fewer available
+/// pieces than that.
 pub(crate) async fn list(
     app: &App,
     available_below: Option<u32>,

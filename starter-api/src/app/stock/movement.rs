@@ -1,4 +1,4 @@
-//! Records goods that were received, found or written off.
+//! Records stock movements: goods received, found or written off.
 
 use domain::{Quantity, Sku};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::app::stock::{Row, Stock};
 use crate::error::{Kind, OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// Why there is more or less of an article.
+/// The reason of a stock movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -26,10 +26,10 @@ pub(crate) enum Reason {
     WrittenOff,
 }
 
-/// A movement of goods, as a caller wrote it.
+/// A stock movement, unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MovementInput<'a> {
-    /// The number of pieces; the reason says which way.
+    /// The number of pieces; the reason determines the direction.
     pub(crate) quantity: i64,
     pub(crate) reason: Reason,
     /// The document that the movement is recorded under, such as a delivery note.
@@ -37,7 +37,7 @@ pub(crate) struct MovementInput<'a> {
     pub(crate) note: Option<&'a str>,
 }
 
-/// A movement of goods, checked.
+/// A stock movement, checked.
 struct Movement {
     pieces: i64,
     reason: Reason,
@@ -45,7 +45,7 @@ struct Movement {
     note: Option<String>,
 }
 
-/// What became of a movement.
+/// The outcome of a movement.
 #[derive(Debug)]
 pub(crate) enum Moved {
     /// It was recorded now.
@@ -54,11 +54,11 @@ pub(crate) enum Moved {
     Repeated(Stock),
 }
 
-/// Moves goods, and posts their cost.
+/// Changes the stock, and posts the cost to the ledger.
 ///
-/// **Repeats.** The same reference of the same article is the same movement.
+/// **Repeats.** Idempotent: the same reference of the same article is the same movement.
 ///
-/// **Errors.** 409 if the pieces are not there or are reserved, or if the reference belongs to
+/// **Errors.** 409 if there are not enough unreserved pieces, or if the reference was used for
 /// another movement.
 pub(crate) async fn move_goods(
     app: &App,
@@ -104,8 +104,8 @@ impl Movement {
     }
 }
 
-/// Puts the movement on record; `None` if its reference was recorded before. Of two concurrent
-/// requests, the second waits here for the first.
+/// Records the movement; `None` if its reference was recorded before. A concurrent request with the
+/// same reference blocks here until the first one commits.
 async fn record(
     transaction: &mut PgConnection,
     sku: &Sku,
@@ -129,7 +129,7 @@ async fn record(
     .or_problem("entering a movement")
 }
 
-/// Changes the stock. The row's constraints make sure that reserved pieces stay.
+/// Changes the stock. CHECK constraints keep reserved pieces in stock.
 async fn apply(
     transaction: &mut PgConnection,
     sku: &Sku,
@@ -174,8 +174,8 @@ async fn apply(
     }
 }
 
-/// Posts the cost of the pieces by a function of the database, which knows the accounts: the
-/// starter itself has no right to write to the ledger.
+/// Posts the cost through a database function, which knows the accounts: the starter's role has no
+/// right to write to the ledger.
 async fn book(transaction: &mut PgConnection, movement_id: i64) -> Result<(), Problem> {
     sqlx::query!("select ledger.book_movement($1)", movement_id)
         .execute(transaction)
@@ -184,7 +184,7 @@ async fn book(transaction: &mut PgConnection, movement_id: i64) -> Result<(), Pr
         .or_problem("booking a movement")
 }
 
-/// Makes sure that the movement that was recorded under this reference is the same.
+/// Checks that the movement recorded under this reference is the same.
 async fn check_same(
     transaction: &mut PgConnection,
     sku: &Sku,

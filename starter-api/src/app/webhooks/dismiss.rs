@@ -1,4 +1,4 @@
-//! Nothing is to be done about an event.
+//! Dismisses an event.
 
 use domain::is_foreign_id;
 
@@ -8,11 +8,11 @@ use crate::app::webhooks::{EventResource, Row};
 use crate::error::{Kind, OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// Puts on record that nothing is to be done about an open event: workers look at it no more.
+/// Records that an open event is not to be applied: workers ignore it from now on.
 ///
-/// **Repeats.** What is dismissed is not open: the answer is 404.
+/// **Repeats.** The event is not open any more: the second request is answered 404.
 ///
-/// **Errors.** 404 if no event of this name is open.
+/// **Errors.** 404 if there is no open event with this id.
 pub(crate) async fn dismiss(
     app: &App,
     caller: &Caller,
@@ -22,7 +22,7 @@ pub(crate) async fn dismiss(
     let mut rules = Rules::default();
     let why = rules.check("/why", line_of_text(why, 200));
     let why = rules.kept(why)?;
-    let not_found = || Problem::new(Kind::EventNotFound, "No event of this name is open.");
+    let not_found = || Problem::new(Kind::EventNotFound, "There is no open event with this id.");
     if !is_foreign_id(event_id) {
         return Err(not_found());
     }

@@ -1,4 +1,4 @@
-//! The payment provider's events, and what became of them.
+//! Lists the payment provider's events.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::is_foreign_id;
@@ -10,7 +10,7 @@ use crate::app::paging::{Page, PageSize};
 use crate::app::webhooks::{EventResource, EventStatus, Row};
 use crate::error::{OrProblem, Problem};
 
-/// Where a page of events ended.
+/// The cursor: where a page of events ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct EventCursor {
@@ -36,7 +36,7 @@ impl From<EventCursor> for String {
     }
 }
 
-/// A page of the events with this status, the one received first first.
+/// A page of the events with this status, in the order of receipt.
 pub(crate) async fn list(
     app: &App,
     status: EventStatus,

@@ -1,4 +1,4 @@
-//! Takes an event of the payment provider in.
+//! Receives an event of the payment provider.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,14 +9,12 @@ use crate::app::App;
 use crate::app::webhooks::signature::{StripeMode, StripeWebhooks, TOLERANCE_SECONDS, Unsigned};
 use crate::error::{Kind, OrProblem, Problem};
 
-/// Keeps an event for the workers, if it comes from Stripe and is one of this account's. When this
-/// returns, it is kept.
+/// Verifies and stores an event for the workers. When this returns, it is stored durably.
 ///
-/// **Repeats.** An event is kept once, however often it comes.
+/// **Repeats.** Idempotent: an event is stored once, however often it is sent.
 ///
-/// **Errors.** 404 where no webhooks are taken; 400 for what none of the secrets has signed, or was
-/// signed too long ago, and for what is no event; 422 for an event of another account, or about
-/// money of the other mode.
+/// **Errors.** 404 if no webhooks are accepted; 400 if the signature is wrong or too old, or the
+/// body is not an event; 422 for an event of another account or mode.
 pub(crate) async fn receive(
     app: &App,
     webhooks: Option<&StripeWebhooks>,
@@ -29,7 +27,7 @@ pub(crate) async fn receive(
     keep(&app.database, &event).await
 }
 
-/// The event, if it is to be kept.
+/// The event, if it is to be stored.
 pub(crate) fn read(
     webhooks: &StripeWebhooks,
     signature: Option<&[u8]>,
@@ -87,8 +85,8 @@ fn refused(why: Unsigned) -> Problem {
                 .to_owned()
         }
         Unsigned::Untimely => format!(
-            "The signature counts for {TOLERANCE_SECONDS} seconds before and after the moment that \
-             it names, and that is not now."
+            "The signature's timestamp differs by more than {TOLERANCE_SECONDS} seconds from the \
+             current time."
         ),
     };
     Problem::new(Kind::SignatureRefused, detail)

@@ -1,4 +1,4 @@
-//! Has an event looked at again at once.
+//! Retries an event at once.
 
 use domain::is_foreign_id;
 
@@ -7,9 +7,11 @@ use crate::app::webhooks::{EventResource, Row};
 use crate::error::{Kind, OrProblem, Problem};
 use crate::identity::Caller;
 
-/// Has workers look at an open event again within some seconds.
+/// Schedules an open event to be applied within some seconds.
 ///
-/// **Repeats.** It is looked at once more, which is harmless.
+/// **Repeats.** Idempotent: one more attempt does no harm.
+///
+/// **Errors.** 404 if there is no open event with this id.
 ///
 /// **Errors.** 404 if no event of this name is open.
 pub(crate) async fn retry(
@@ -17,7 +19,7 @@ pub(crate) async fn retry(
     caller: &Caller,
     event_id: &str,
 ) -> Result<EventResource, Problem> {
-    let not_found = || Problem::new(Kind::EventNotFound, "No event of this name is open.");
+    let not_found = || Problem::new(Kind::EventNotFound, "There is no open event with this id.");
     if !is_foreign_id(event_id) {
         return Err(not_found());
     }

@@ -1,9 +1,9 @@
-//! Whether a webhook comes from Stripe, by the header `Stripe-Signature`.
+//! Verifies Stripe's webhook signatures, in the header `Stripe-Signature`.
 //!
-//! **Source.** Stripe's documentation of webhook signatures: `t=…,v1=…`, where `t` is the moment in
-//! seconds since 1970 and each `v1` is an HMAC-SHA256, in hexadecimal digits, under the endpoint's
-//! secret, of the moment, a full stop and the body as it came. While one secret replaces another,
-//! there is a `v1` for each. Other schemes are for nobody's use.
+//! **Source.** Stripe's documentation of webhook signatures: `t=…,v1=…`, where `t` is a Unix
+//! timestamp and each `v1` is an HMAC-SHA256 in hexadecimal, keyed with the endpoint's secret, over
+//! the timestamp, a full stop and the raw body. During a rotation there is a `v1` for each secret.
+//! Other schemes are ignored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,60 +12,61 @@ use ring::hmac::{Context, HMAC_SHA256, Key, Tag};
 use strum::{EnumString, IntoStaticStr};
 use subtle::ConstantTimeEq as _;
 
-/// How far the signed moment may be from now, in seconds, either way.
+/// How far the signed timestamp may differ from now, in seconds, in either direction.
 pub(crate) const TOLERANCE_SECONDS: u64 = 300;
 
-/// The most signatures of one header. Each costs a comparison, and Stripe sends one for each secret.
+/// The maximum number of signatures in a header. Each costs a comparison, and Stripe sends one for
+/// each secret.
 const SIGNATURES_MAX: usize = 16;
 
-/// The most secrets. Each costs a pass over the body.
+/// The maximum number of secrets. Each costs a pass over the body.
 const SECRETS_MAX: usize = 8;
 
-/// With what Stripe's signing secrets begin.
+/// The prefix of Stripe's signing secrets.
 const PREFIX: &str = "whsec_";
 
-/// Shorter ones are no secrets.
+/// The minimum length of a secret.
 const SECRET_MIN: usize = 16;
 
 /// The length of a signature, in bytes.
 const SIGNATURE_BYTES: usize = 32;
 
-/// Whether events are about real money.
+/// The mode of a Stripe account: whether its events are about real money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum StripeMode {
-    /// They are.
+    /// Real money.
     Live,
-    /// They are not.
+    /// Test money.
     Test,
 }
 
-/// How Stripe's webhooks are told from anybody else's. Its secrets are shown nowhere.
+/// The secrets and the mode by which webhooks are verified. The secrets are never printed.
 #[derive(Clone)]
 pub struct StripeWebhooks {
     keys: Vec<Key>,
     mode: StripeMode,
 }
 
-/// Why no webhooks can be taken with these settings. No secret is repeated.
+/// Why the webhook settings are invalid. No secret is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWebhooks {
-    /// It is no secret of Stripe's.
+    /// It does not look like a Stripe secret.
     #[error("secret {0} is none: Stripe's begin with whsec_, and have 16 characters or more")]
     NoSecret(usize),
-    /// More than are ever in use.
+    /// More secrets than are ever in use.
     #[error("there are more than {max} secrets", max = SECRETS_MAX)]
     TooMany,
 }
 
-/// Why a webhook is not taken.
+/// Why a webhook is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsigned {
-    /// The header is not of the form.
+    /// The header cannot be parsed.
     Unreadable,
-    /// None of the secrets has signed this.
+    /// No secret matches the signature.
     Forged,
-    /// It was signed too long ago, or is from the future.
+    /// The timestamp is too far in the past or in the future.
     Untimely,
 }
 
@@ -76,7 +77,7 @@ impl fmt::Debug for StripeWebhooks {
 }
 
 impl StripeMode {
-    /// The names, as the settings write them.
+    /// The names, as used in the settings.
     pub const NAMES: [&'static str; 2] = ["live", "test"];
 
     /// The name, for logs.
@@ -87,9 +88,9 @@ impl StripeMode {
 }
 
 impl StripeWebhooks {
-    /// Takes the signing secrets of the endpoint, with commas between: any of them counts.
+    /// Parses the endpoint's signing secrets, separated by commas; any of them is accepted.
     ///
-    /// **Errors.** One of them is none, told by its place.
+    /// **Errors.** One of them is invalid, identified by its position.
     pub fn new(secrets: &str, mode: StripeMode) -> Result<Self, InvalidWebhooks> {
         let secrets = secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty());
         let keys = secrets.zip(1..).map(|(secret, place)| {
@@ -107,12 +108,12 @@ impl StripeWebhooks {
         }
     }
 
-    /// About which money events have to be.
+    /// The mode that events must have.
     pub(crate) const fn mode(&self) -> StripeMode {
         self.mode
     }
 
-    /// The header that Stripe sends with a body, by the first secret.
+    /// The header that Stripe sends with a body, signed with the first secret.
     #[cfg(fuzzing)]
     pub(crate) fn signed(&self, body: &[u8], now: u64) -> Option<String> {
         let moment = now.to_string();
@@ -121,13 +122,12 @@ impl StripeWebhooks {
         Some(format!("t={moment},v1={digits}"))
     }
 
-    /// Whether one of the secrets has signed the body, as it came, not long ago; `now` is in seconds
-    /// since 1970.
+    /// Verifies that one of the secrets has signed the raw body, and not long ago; `now` is a Unix
+    /// timestamp.
     pub(crate) fn verify(&self, header: &[u8], body: &[u8], now: u64) -> Result<(), Unsigned> {
         let Signed { moment, signatures } = Signed::read(header).ok_or(Unsigned::Unreadable)?;
         let tags: Vec<_> = self.keys.iter().map(|key| tag(key, moment, body)).collect();
-        // Every signature is compared with every tag, in constant time, whether or not one has
-        // fitted before.
+        // Constant time: every signature is compared with every tag, even after a match.
         let is_signed = signatures.iter().fold(false, |is_signed, signature| {
             tags.iter().fold(is_signed, |is_signed, tag| {
                 is_signed | bool::from(tag.as_ref().ct_eq(signature.as_slice()))
@@ -136,7 +136,8 @@ impl StripeWebhooks {
         if !is_signed {
             return Err(Unsigned::Forged);
         }
-        // Only those who have the secret learn that the moment is what is wrong.
+        // The timestamp is checked last, so that only holders of a secret learn that it is the
+        // problem.
         let is_timely = u64::from_str(moment).is_ok_and(|at| at.abs_diff(now) <= TOLERANCE_SECONDS);
         if is_timely { Ok(()) } else { Err(Unsigned::Untimely) }
     }
@@ -150,16 +151,16 @@ fn tag(key: &Key, moment: &str, body: &[u8]) -> Tag {
     context.sign()
 }
 
-/// What the header says.
+/// The parsed header.
 #[derive(Debug, PartialEq, Eq)]
 struct Signed<'a> {
-    /// As it was written, because so it was signed.
+    /// The raw text, because the signature covers it.
     moment: &'a str,
     signatures: Vec<[u8; SIGNATURE_BYTES]>,
 }
 
 impl<'a> Signed<'a> {
-    /// None: it is not of the form.
+    /// `None` if the header cannot be parsed.
     fn read(header: &'a [u8]) -> Option<Self> {
         let header = std::str::from_utf8(header).ok()?;
         let (mut moment, mut signatures) = (None, Vec::new());
@@ -226,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_the_one_that_others_make_of_the_same() {
-        // By `printf '1700000000.{}' | openssl dgst -sha256 -hmac whsec_first`.
+        // Computed by `printf '1700000000.{}' | openssl dgst -sha256 -hmac whsec_first`.
         assert_eq!(
             hex("whsec_first", "1700000000", b"{}"),
             "455a4acf33c4b98b4cd175b4b19e08f9357ca269474116e3c55f48cfcd4e8337"
@@ -240,12 +241,12 @@ mod tests {
         assert_eq!(verify(FIRST, &signed, body), Ok(()));
         assert_eq!(verify(&format!("{SECOND}, {FIRST},"), &signed, body), Ok(()));
         assert_eq!(verify(SECOND, &signed, body), Err(Unsigned::Forged));
-        // Re-serialised, truncated, and with something added.
+        // Re-serialised, truncated, and extended.
         let (_last, truncated) = body.split_last().unwrap();
         for other in [&br#"{"id":"evt_1a"}"#[..], truncated, b"", b"{}"] {
             assert_eq!(verify(FIRST, &signed, other), Err(Unsigned::Forged));
         }
-        // Signed for another moment.
+        // Signed for another timestamp.
         let moved = signed.replace("t=1700000000", "t=1700000001");
         assert_eq!(verify(FIRST, &moved, body), Err(Unsigned::Forged));
     }
@@ -264,7 +265,7 @@ mod tests {
         ] {
             assert_eq!(verify(FIRST, &signed, body), Ok(()), "{signed}");
         }
-        // Another scheme's is nobody's.
+        // The tag of another scheme is ignored.
         let v0 = format!("t={at},v1={nobody},v0={first}");
         assert_eq!(verify(FIRST, &v0, body), Err(Unsigned::Forged));
     }
@@ -281,7 +282,7 @@ mod tests {
         ] {
             assert_eq!(verify(FIRST, &header(FIRST, at, b"{}"), b"{}"), expected, "{at}");
         }
-        // A moment of no calendar, signed all the same.
+        // A correctly signed timestamp that does not fit the number type.
         let beyond = "9".repeat(20);
         let signed = format!("t={beyond},v1={}", hex(FIRST, &beyond, b"{}"));
         assert_eq!(verify(FIRST, &signed, b"{}"), Err(Unsigned::Untimely));

@@ -13,37 +13,38 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which part of the list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<AttentionCursor>,
 }
 
-/// Lists what waits for an operator, the longest waiting first, with the reason and with what to do:
-/// orders that wait for a decision, webhook endpoints that were disabled because they take nothing
-/// any more, sinks in which messages were refused, and mails that are parked.
+/// Lists what waits for an operator, the longest waiting first, with the reason and with what to
+/// do: orders that wait for a decision, webhook endpoints that were disabled because of failures,
+/// sinks with refused messages, and parked mails.
 ///
-/// `kind` says which it is. An endpoint disappears once it is enabled or removed, a sink once it is
-/// decided about what was refused, and a mail once it is sent again or given up.
+/// `kind` says which it is. An endpoint disappears once it is enabled or removed, a sink once its
+/// refused messages are decided, and a mail once it is sent again or given up.
 ///
-/// A dispute that waits for the shop's answer is in the list too, as the step `answer-dispute`, with
-/// `until`: it is answered at the payment provider, and disappears once the provider says so, or
-/// with the decision `skip`.
+/// A dispute that waits for the shop's answer is in the list too, as the step `answer-dispute`,
+/// with `until`: it is answered at the payment provider, and disappears once the provider reports
+/// that, or with the decision `skip`.
 ///
-/// An order tries again by itself from time to time, and disappears from the list if that succeeds.
+/// An order also retries by itself from time to time, and disappears from the list if that
+/// succeeds.
 #[utoipa::path(
     get, path = "/v1/attention", tag = "operators", security(("bearer" = ["orders:resolve"])),
     params(ListQuery),
-    responses((status = 200, description = "A page of what waits", body = Page<Waiting>,
+    responses((status = 200, description = "A page of the list", body = Page<Waiting>,
                headers(("Link" = String, description = "The next page, as rel=\"next\""))),
               AuthResponses, ReadProblems),
 )]

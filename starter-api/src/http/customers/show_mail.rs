@@ -1,4 +1,4 @@
-//! `GET /v1/customers/{customer_id}/mail`: shows what a customer wants of the shop's mails.
+//! `GET /v1/customers/{customer_id}/mail`: shows a customer's mail preferences.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,14 +10,14 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Shows what a customer wants of the shop's mails, and which articles they wait for. A customer
-/// sees only their own. Whoever has said nothing wants all mails.
+/// Shows a customer's mail preferences, and which articles they wait for. A customer sees only
+/// their own. By default, all mails are sent.
 #[utoipa::path(
     get, path = "/v1/customers/{customer_id}/mail", tag = "customers",
     security(("bearer" = ["customers:read"])),
     params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
     responses(
-        (status = 200, description = "What they want", body = MailPreferences),
+        (status = 200, description = "The mail preferences", body = MailPreferences),
         (status = 404, description = "There is no such customer", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

@@ -14,7 +14,7 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What can be changed of a customer. A field that is left out is deleted.
+/// The changeable fields of a customer. An omitted field is deleted.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Particulars)]
@@ -29,23 +29,23 @@ pub(crate) struct CustomerRequest {
 
 /// Changes a customer's particulars. A customer changes only their own.
 ///
-/// A customer who signs in with an identity provider, or whom the shop's backend brings, is
+/// A customer who signs in with an identity provider, or whom the shop's backend registers, is
 /// created by this.
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}", tag = "customers",
     security(("bearer" = ["customers:write"])),
     params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850"),
            ("If-Match" = Option<String>, Header,
-            description = "The `ETag` of the customer that the change is meant for"),
+            description = "The `ETag` of the version to change"),
            ("If-None-Match" = Option<String>, Header, example = "*",
             description = "`*`: only if the customer is not known yet")),
     request_body(content = CustomerRequest, description = "The customer's particulars"),
     responses(
         (status = 200, description = "The customer as they are now", body = CustomerResource,
-         headers(("ETag" = String, description = "Names this very answer"))),
+         headers(("ETag" = String, description = "Identifies this version of the response"))),
         (status = 404, description = "There is no such customer", body = Document,
          content_type = "application/problem+json"),
-        (status = 412, description = "It is not the customer that the condition names",
+        (status = 412, description = "The precondition does not hold",
          body = Document, content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

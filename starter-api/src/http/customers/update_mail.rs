@@ -1,4 +1,4 @@
-//! `PUT /v1/customers/{customer_id}/mail`: changes what a customer wants of the shop's mails.
+//! `PUT /v1/customers/{customer_id}/mail`: changes a customer's mail preferences.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -13,32 +13,32 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What a customer wants of the shop's mails. A field that is left out is deleted.
+/// A customer's mail preferences. An omitted field is deleted.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = MailWishes)]
 pub(crate) struct PreferencesRequest {
-    /// Where mails go, for a customer who is not registered, or whose mails go elsewhere. Only the
-    /// shop's own programs say so; what they have said stays when a customer leaves it out.
+    /// The address for mails, if it is not the one the customer registered with. Only the shop's
+    /// own programs may set it; it is kept if a customer omits it.
     #[schema(max_length = 254, example = "ada@example.org")]
     pub email: Option<String>,
-    /// The locale that mails are written in, such as `de` or `de-AT`.
+    /// The locale of mails, such as `de` or `de-AT`.
     #[schema(example = "de")]
     pub locale: Option<String>,
-    /// Mails that are not sent: `shipped`, `delivered` and `back-in-stock` can be among them.
+    /// Mails that are not sent: any of `shipped`, `delivered` and `back-in-stock`.
     #[serde(default)]
     #[schema(max_items = 9)]
     pub switched_off: Vec<MailTemplate>,
 }
 
-/// Changes what a customer wants of the shop's mails. A customer changes only their own.
+/// Changes a customer's mail preferences. A customer changes only their own.
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}/mail", tag = "customers",
     security(("bearer" = ["customers:write"])),
     params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
-    request_body(content = PreferencesRequest, description = "What they want"),
+    request_body(content = PreferencesRequest, description = "The mail preferences"),
     responses(
-        (status = 200, description = "What they want now", body = MailPreferences),
+        (status = 200, description = "The mail preferences now", body = MailPreferences),
         (status = 404, description = "There is no such customer", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

@@ -11,8 +11,8 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Has a customer told by mail when an article is to be had again: once, as soon as pieces of it are
-/// free. Nothing is held for them. A customer waits only for themself.
+/// Notifies a customer by mail once, as soon as pieces of an article are available again. No pieces
+/// are reserved for them. A customer waits only for themself.
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}/waits/{sku}", tag = "customers",
     security(("bearer" = ["customers:write"])),

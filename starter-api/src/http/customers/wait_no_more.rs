@@ -1,4 +1,4 @@
-//! `DELETE /v1/customers/{customer_id}/waits/{sku}`: a customer waits for an article no more.
+//! `DELETE /v1/customers/{customer_id}/waits/{sku}`: a customer no longer waits for an article.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -11,7 +11,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// A customer waits for an article no more. A mail about it that is still to be sent is not sent.
+/// Ends a customer's wait for an article. A notification that is not sent yet is withdrawn.
 #[utoipa::path(
     delete, path = "/v1/customers/{customer_id}/waits/{sku}", tag = "customers",
     security(("bearer" = ["customers:write"])),

@@ -14,27 +14,27 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which disputes to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Whether the bank has not decided yet.
+    /// `true`: only disputes that the bank has not decided; `false`: only decided ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     open: Option<bool>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
 }
 
-/// Lists the disputes of customers' banks, the newest first.
+/// Lists the disputes of customers' banks, newest first.
 ///
-/// A dispute is answered at the payment provider, until `evidence_due`. One that waits for an answer
+/// A dispute is answered at the payment provider, by `evidence_due`. One that waits for an answer
 /// is in `GET /v1/attention` too, with what to do.
 #[utoipa::path(
     get, path = "/v1/disputes", tag = "disputes", security(("bearer" = ["disputes:read"])),

@@ -14,32 +14,32 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What is to be another; what is left out stays.
+/// The changes; omitted fields stay as they are.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ChangeOfWebhookEndpoint)]
 pub(crate) struct ChangeRequest {
-    /// Where messages are to go.
+    /// The new URL.
     #[schema(min_length = 1, max_length = 2048, example = "https://erp.example.org/v2/events")]
     pub url: Option<String>,
-    /// What it is, in words.
+    /// A description for people.
     #[schema(min_length = 1, max_length = 200, example = "the ERP")]
     pub description: Option<String>,
-    /// The events that it is to hear of from now on; all, if the list is empty.
+    /// The events that are sent to it from now on; all, if the list is empty.
     pub events: Option<Vec<EventType>>,
-    /// `disabled`: its messages wait; `enabled`: it goes on from there.
+    /// `disabled`: no messages are sent, and they wait; `enabled`: delivery continues from there.
     pub state: Option<EndpointState>,
 }
 
-/// Changes where an endpoint is, what it hears of, and whether it is told anything.
+/// Changes an endpoint's URL, description, events or state.
 ///
-/// What is changed counts within some seconds. An endpoint that is disabled keeps its place: its
+/// The changes take effect within some seconds. A disabled endpoint keeps its position: its
 /// messages are kept until it is enabled or removed.
 #[utoipa::path(
     patch, path = "/v1/webhook-endpoints/{endpoint_id}", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),
     params(("endpoint_id" = Uuid, Path, description = "The endpoint's id")),
-    request_body(content = ChangeRequest, description = "What is to be another"),
+    request_body(content = ChangeRequest, description = "The changes"),
     responses(
         (status = 200, description = "The endpoint as it is now", body = EndpointResource),
         (status = 404, description = "There is no such endpoint", body = Document,

@@ -1,4 +1,4 @@
-//! `POST /v1/webhook-endpoints`: has somebody told of events by webhooks.
+//! `POST /v1/webhook-endpoints`: creates a webhook endpoint.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -17,47 +17,47 @@ use crate::http::orders::place::tell;
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// Who is to be told, and of what.
+/// A new endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewWebhookEndpoint)]
 pub(crate) struct EndpointRequest {
-    /// Where messages are to go: `https`, on the internet, without a user's name. A host inside the
-    /// shop's own network has to be listed in its settings, and may be asked by `http`.
+    /// The URL for messages: `https`, on the internet, without user name and password. A host
+    /// inside the shop's own network has to be listed in its settings, and may use `http`.
     #[schema(min_length = 1, max_length = 2048, example = "https://erp.example.org/events")]
     pub url: String,
-    /// What it is, in words. It is shown to operators, so do not name persons.
+    /// A description for people. It is shown to operators, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "the ERP")]
     pub description: Option<String>,
-    /// The events that it is to hear of; all, if none is named.
+    /// The events to send; all, if the list is empty.
     #[serde(default)]
     pub events: Vec<EventType>,
-    /// With which events it begins.
+    /// The first events to send.
     #[serde(default)]
     pub begins_with: BeginsWith,
 }
 
-/// Has an endpoint told of events, by messages that are signed as the Standard Webhooks
-/// specification says.
+/// Creates an endpoint to which events are sent, in messages that are signed as the Standard
+/// Webhooks specification says.
 ///
-/// The answer has the secret by which its receiver verifies them. It is shown this once: keep it, or
-/// have it rotated. A repeat of the request under the same `Idempotency-Key` is answered with the
-/// endpoint and without the secret. A hundred endpoints at most.
+/// The response contains the secret with which the receiver verifies them. It is shown only once:
+/// store it, or rotate it later. A repeat of the request under the same `Idempotency-Key` is
+/// answered with the endpoint and without the secret. There can be at most a hundred endpoints.
 #[utoipa::path(
     post, path = "/v1/webhook-endpoints", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),
     params(
         ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255,
-         description = "The caller's name for this request, under which it may be repeated"),
+         description = "An idempotency key chosen by the caller; a repeat sends the same key"),
     ),
-    request_body(content = EndpointRequest, description = "Who is told, and of what"),
+    request_body(content = EndpointRequest, description = "The receiver and its events"),
     responses(
         (status = 201, description = "The endpoint, and its secret", body = EndpointWithSecret,
          headers(
             ("Location" = String, description = "Where the endpoint is"),
-            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true` if this is a repeat of an earlier response"),
          )),
-        (status = 409, description = "There are as many as there may be", body = Document,
+        (status = 409, description = "The maximum number of endpoints is reached", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

@@ -1,4 +1,4 @@
-//! `GET /v1/webhook-endpoints/{endpoint_id}/deliveries`: what came of each attempt.
+//! `GET /v1/webhook-endpoints/{endpoint_id}/deliveries`: lists delivery attempts.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -14,26 +14,26 @@ use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the attempts to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeliveriesQuery {
-    /// Those at this message alone.
+    /// Only attempts at this message.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, max_length = 100)]
     message_id: Option<SearchText>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
 }
 
-/// Lists the attempts to deliver messages to an endpoint, the newest first. They are kept for some
+/// Lists the attempts to deliver messages to an endpoint, newest first. They are kept for some
 /// weeks.
 #[utoipa::path(
     get, path = "/v1/webhook-endpoints/{endpoint_id}/deliveries", tag = "endpoints",

@@ -1,4 +1,4 @@
-//! `GET /v1/webhook-endpoints`: lists who is told of events by webhooks.
+//! `GET /v1/webhook-endpoints`: lists webhook endpoints.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -14,28 +14,28 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the endpoints to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EndpointsQuery {
-    /// Whether to list those that are `enabled` or those that are `disabled`; without it, both.
+    /// Whether to list only `enabled` or only `disabled` ones; both, if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<EndpointState>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<Uuid>,
 }
 
-/// Lists the webhook endpoints, with how each does.
+/// Lists the webhook endpoints with their delivery state.
 ///
-/// One that has answered 410, or has taken nothing for days, is `disabled` and says why: it waits for
-/// an operator, who enables or removes it.
+/// An endpoint that has answered 410 Gone, or has failed for days, is `disabled` and says why: an
+/// operator has to enable or remove it.
 #[utoipa::path(
     get, path = "/v1/webhook-endpoints", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),

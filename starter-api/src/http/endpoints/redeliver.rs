@@ -1,4 +1,4 @@
-//! `POST /v1/webhook-endpoints/{endpoint_id}/redeliver`: has messages sent once more.
+//! `POST /v1/webhook-endpoints/{endpoint_id}/redeliver`: sends earlier messages again.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -14,39 +14,39 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// Which messages: those that all conditions hold for. One of `message_id`, `order_id` and `since`
-/// is wanted.
+/// Which messages: those that meet all given conditions. At least one of `message_id`, `order_id`
+/// and `since` is required.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RedeliverMessages)]
 pub(crate) struct RedeliverRequest {
-    /// This message.
+    /// Only this message.
     #[schema(max_length = 100, example = "5bf1521d-9bb2-5baa-a74d-5f3bb0902d38:2")]
     pub message_id: Option<String>,
-    /// Those about this order.
+    /// Only messages about this order.
     #[schema(value_type = Option<Uuid>)]
     pub order_id: Option<String>,
-    /// Those of events at this moment or later.
+    /// Only events at this time or later.
     #[schema(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
     pub since: Option<Moment>,
-    /// Those of events before this moment.
+    /// Only events before this time.
     #[schema(value_type = Option<String>, format = DateTime, example = "2026-01-02T00:00:00Z")]
     pub before: Option<Moment>,
 }
 
-/// Has messages sent to an endpoint once more, ten thousand at most, such as after its receiver has
-/// lost some.
+/// Sends earlier messages to an endpoint again, at most ten thousand, for example after its
+/// receiver has lost some.
 ///
-/// Sent are those that it has had, hears of, and that the shop still keeps; a message that refuses to
-/// be taken is tried for a day. Each has the id that it had, and comes beside what is sent for the
-/// first time: `sequence` says where it stands in its order.
+/// It covers messages that were sent to the endpoint before, match its events, and are still kept;
+/// each is retried for up to a day. A message keeps its id, and is not ordered relative to first
+/// deliveries: `sequence` is its position in its order.
 #[utoipa::path(
     post, path = "/v1/webhook-endpoints/{endpoint_id}/redeliver", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),
     params(("endpoint_id" = Uuid, Path, description = "The endpoint's id")),
     request_body(content = RedeliverRequest, description = "Which messages"),
     responses(
-        (status = 202, description = "So many are sent, within some seconds", body = Redelivering),
+        (status = 202, description = "This many are sent, within some seconds", body = Redelivering),
         (status = 404, description = "There is no such endpoint", body = Document,
          content_type = "application/problem+json"),
         (status = 409, description = "The endpoint is disabled", body = Document,

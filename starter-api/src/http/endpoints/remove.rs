@@ -1,4 +1,4 @@
-//! `DELETE /v1/webhook-endpoints/{endpoint_id}`: has somebody told of nothing any more.
+//! `DELETE /v1/webhook-endpoints/{endpoint_id}`: removes a webhook endpoint.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,7 +10,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Removes an endpoint, with its secrets, its log, and whatever it has still to be told.
+/// Removes an endpoint, with its secrets, its log, and its pending messages.
 #[utoipa::path(
     delete, path = "/v1/webhook-endpoints/{endpoint_id}", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),

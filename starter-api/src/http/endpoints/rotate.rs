@@ -1,4 +1,4 @@
-//! `POST /v1/webhook-endpoints/{endpoint_id}/rotate-secret`: draws a new secret.
+//! `POST /v1/webhook-endpoints/{endpoint_id}/rotate-secret`: rotates the secret.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -14,27 +14,27 @@ use crate::http::line::whole_number;
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// How the secret before goes out of use.
+/// For how long the previous secret stays valid.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RotateTheSecret)]
 pub(crate) struct RotateRequest {
-    /// For how long messages are signed by the secret before, too; a day, if it is not said. Zero,
-    /// if somebody else may know it.
+    /// For how many seconds messages are also signed with the previous secret; a day, if left out.
+    /// Use zero if it may have leaked.
     #[schema(value_type = Option<u32>, maximum = 604_800, example = 86_400)]
     pub overlap_seconds: Option<Number>,
 }
 
-/// Draws a new secret, which is shown this once. Meanwhile messages are signed by both, so that the
-/// receiver may change over at any moment.
+/// Creates a new secret, which is shown only once. During the overlap, messages are signed with
+/// both secrets, so that the receiver can switch at any time.
 ///
-/// A repeat draws another in the place of the one whose answer may be lost; the secret that the
-/// receiver has stays.
+/// A repeat replaces the newest secret, whose response may have been lost; the secret that the
+/// receiver uses stays valid.
 #[utoipa::path(
     post, path = "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),
     params(("endpoint_id" = Uuid, Path, description = "The endpoint's id")),
-    request_body(content = RotateRequest, description = "How the secret before goes out of use"),
+    request_body(content = RotateRequest, description = "For how long the previous secret stays valid"),
     responses(
         (status = 200, description = "The endpoint, and its new secret", body = EndpointWithSecret),
         (status = 404, description = "There is no such endpoint", body = Document,

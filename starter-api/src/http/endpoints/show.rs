@@ -10,7 +10,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Shows an endpoint, and how it does. Its secrets are not shown, but when they were drawn.
+/// Shows an endpoint and its delivery state. Of its secrets, only the times of creation are shown.
 #[utoipa::path(
     get, path = "/v1/webhook-endpoints/{endpoint_id}", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),

@@ -1,4 +1,4 @@
-//! `POST /v1/webhook-endpoints/{endpoint_id}/test`: tries an endpoint out.
+//! `POST /v1/webhook-endpoints/{endpoint_id}/test`: sends a test message.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -11,8 +11,8 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Sends an endpoint a message that tells of nothing, of the type `ordersaga.webhook.trial.v1`. What
-/// came of it is among the deliveries.
+/// Sends an endpoint a message without content, of type `ordersaga.webhook.trial.v1`. The outcome
+/// is listed among the deliveries.
 #[utoipa::path(
     post, path = "/v1/webhook-endpoints/{endpoint_id}/test", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),

@@ -12,11 +12,11 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// The present password, and the new one.
+/// The current password, and the new one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordChange {
-    /// The password that is valid now.
+    /// The current password.
     #[schema(example = "three words will do")]
     pub present_password: String,
     /// Anything hard to guess. Only a hash of it is stored.
@@ -26,9 +26,9 @@ pub(crate) struct PasswordChange {
 
 /// Changes the caller's own password.
 ///
-/// The present password is required as well, because a stolen token must not be enough. Tokens
-/// that were issued before stay valid until they expire, after 15 minutes at most by default; a
-/// new token takes the new password.
+/// The current password is required as well, because a stolen token must not be enough. Tokens
+/// issued before stay valid until they expire, after 15 minutes at most by default; a new token
+/// requires the new password.
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}/password", tag = "identity",
     security(("bearer" = ["password:change"])),

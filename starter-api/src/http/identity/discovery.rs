@@ -30,7 +30,7 @@ pub(crate) async fn discovery(Shared(state): Shared<State>) -> Result<Json<Value
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "grant_types_supported": ["client_credentials"],
         "scopes_supported": Scope::iter().map(Scope::as_str).collect::<Vec<_>>(),
-        // Required of an OpenID provider, though there is no sign-in by browser here.
+        // Required of an OpenID provider, although there is no browser sign-in here.
         "response_types_supported": [],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],

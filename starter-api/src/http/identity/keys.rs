@@ -12,8 +12,8 @@ use crate::http::problem::{Document, ReadProblems};
 
 /// Returns the public keys of the shop's own issuer as a JWK set (RFC 7517).
 ///
-/// Fetch them again when a token names a key that is not among them. A key is published for one
-/// day longer than it signs.
+/// Fetch them again when a token has an unknown key id. A key is published for one day longer than
+/// it signs.
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "identity",
     responses(

@@ -16,7 +16,7 @@ use crate::http::problem::{Document, WriteProblems};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registration {
-    /// The customer signs in with it. Upper and lower case are the same.
+    /// The e-mail address to sign in with. Case is ignored.
     #[schema(min_length = 3, max_length = 254, example = "ada@example.org")]
     pub email: String,
     /// Anything hard to guess. Only a hash of it is stored.
@@ -27,7 +27,7 @@ pub(crate) struct Registration {
 /// A customer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Registered {
-    /// The customer's id everywhere else.
+    /// The customer's id.
     customer_id: CustomerId,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Registered {
     request_body(content = Registration, description = "The new customer's credentials"),
     responses(
         (status = 201, description = "The customer is registered", body = Registered),
-        (status = 404, description = "This shop's customers register elsewhere", body = Document,
+        (status = 404, description = "This shop's customers register with another issuer", body = Document,
          content_type = "application/problem+json"),
         (status = 409, description = "There is a customer with this address", body = Document,
          content_type = "application/problem+json"),

@@ -17,19 +17,19 @@ use crate::identity::IssuedToken;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignIn {
-    /// As it was registered.
+    /// The registered e-mail address.
     #[schema(example = "ada@example.org")]
     pub email: String,
-    /// As it was registered.
+    /// The password.
     #[schema(example = "three words will do")]
     pub password: String,
 }
 
 /// Signs a customer in.
 ///
-/// An unknown address and a wrong password get the same answer, after the same time. After five
-/// wrong passwords in a row for one address, sign-in for it is delayed: by 15 seconds at first and
-/// by 15 minutes at most. Until then the right password is refused as well.
+/// An unknown address and a wrong password get the same response, after the same time. After five
+/// wrong passwords in a row for one address, sign-in for it is delayed, from 15 seconds up to 15
+/// minutes. Until then even the right password is refused.
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "identity",
     request_body(content = SignIn, description = "The address and the password"),
@@ -38,7 +38,7 @@ pub(crate) struct SignIn {
          body = IssuedToken),
         (status = 401, description = "There is no customer with this address and password",
          body = Document, content_type = "application/problem+json"),
-        (status = 404, description = "This shop's customers sign in elsewhere", body = Document,
+        (status = 404, description = "This shop's customers sign in with another issuer", body = Document,
          content_type = "application/problem+json"),
         WriteProblems,
     ),

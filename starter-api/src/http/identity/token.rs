@@ -1,7 +1,7 @@
-//! `POST /oauth/token`: issues a token to a program or a person of staff (RFC 6749, 4.4).
+//! `POST /oauth/token`: issues a token to a program or a staff member (RFC 6749, 4.4).
 //!
-//! Its refusals are in the form of RFC 6749 instead of problem documents, because OAuth clients
-//! read that.
+//! Errors have the form of RFC 6749 instead of problem documents, because OAuth clients expect
+//! that.
 
 use std::collections::BTreeSet;
 
@@ -32,15 +32,15 @@ pub(crate) struct TokenRequest {
     pub client_id: Option<String>,
     /// The client's secret, unless it is sent as HTTP Basic.
     pub client_secret: Option<String>,
-    /// Which of the role's scopes the token is to allow; all if left out.
+    /// The scopes to request, out of those of the role; all if left out.
     #[schema(example = "orders:read")]
     pub scope: Option<String>,
 }
 
-/// Why no token is issued, as RFC 6749 defines.
+/// Why no token is issued, as defined by RFC 6749.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TokenRefused {
-    /// The kind.
+    /// The error code.
     #[schema(example = "invalid_client")]
     error: &'static str,
     /// What to do about it.
@@ -49,7 +49,7 @@ pub(crate) struct TokenRefused {
 
 /// Issues a token to a client.
 ///
-/// The client sends its id and secret as HTTP Basic, form-encoded or as they are, or in the form.
+/// The client sends its id and secret as HTTP Basic, form-encoded or raw, or in the form.
 #[utoipa::path(
     post, path = "/oauth/token", tag = "identity",
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded",
@@ -91,9 +91,9 @@ pub(crate) async fn token(
     Ok((NO_STORE, Json(token)).into_response())
 }
 
-/// What a client shows, and which scopes it asks for.
+/// A client's credentials, and the scopes that it requests.
 struct Credentials {
-    /// Id and secret, in each way that they can be meant.
+    /// Id and secret, in each possible interpretation.
     readings: Vec<(String, String)>,
     scopes: Option<BTreeSet<Scope>>,
 }
@@ -116,13 +116,13 @@ fn read(headers: &HeaderMap, form: &[u8]) -> Result<Credentials, TokenRefused> {
     Ok(Credentials { readings: sent.ok_or(NO_SUCH_CLIENT)?, scopes })
 }
 
-/// In how many ways a client's id and secret can be meant.
+/// The number of possible interpretations of a client's id and secret.
 #[cfg(fuzzing)]
 pub(in crate::http) fn readings_of(headers: &HeaderMap, form: &[u8]) -> Option<usize> {
     read(headers, form).ok().map(|credentials| credentials.readings.len())
 }
 
-/// Id and secret of HTTP Basic: form-encoded, as RFC 6749 (2.3.1) says, or as they are, as many
+/// Id and secret of HTTP Basic: form-encoded, as RFC 6749 (2.3.1) requires, or raw, as many
 /// programs send them.
 fn readings(username: &str, password: &str) -> Vec<(String, String)> {
     let as_sent = (username.to_owned(), password.to_owned());

@@ -1,4 +1,4 @@
-//! `GET /v1/accounts/{account}/transactions`: lists what was posted to an account.
+//! `GET /v1/accounts/{account}/transactions`: lists the transactions of an account.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -17,22 +17,22 @@ use crate::http::page;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Which transactions to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
 }
 
-/// Lists the transactions that touch an account, newest first.
+/// Lists the transactions with entries of an account, newest first.
 #[utoipa::path(
     get, path = "/v1/accounts/{account}/transactions", tag = "ledger", security(("bearer" = ["ledger:read"])),
     params(("account" = Account, Path, description = "The account"), ListQuery),

@@ -12,7 +12,7 @@ use crate::identity::{Authorized, scope};
 
 /// Checks that the books balance, from the entries alone.
 ///
-/// Reads every entry ever posted, in one snapshot, so it takes long in a large ledger.
+/// Reads every entry in one snapshot, so it takes long in a large ledger.
 #[utoipa::path(
     get, path = "/v1/ledger/validate", tag = "ledger", security(("bearer" = ["ledger:read"])),
     responses((status = 200, description = "The proof", body = Validation), AuthResponses, ReadProblems),

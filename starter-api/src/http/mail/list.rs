@@ -15,32 +15,32 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of them to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// What became of them: `queued`, `sending`, `sent`, `parked` or `skipped`.
+    /// The state: `queued`, `sending`, `sent`, `parked` or `skipped`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, example = "parked")]
     state: Option<NotificationState>,
-    /// Of which order they tell.
+    /// Only those about this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<Uuid>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
 }
 
-/// Lists mails and text messages to customers, the oldest first, with what became of each.
+/// Lists mails and text messages to customers, oldest first, with their state.
 ///
-/// With `state=parked`, those that wait for somebody: `why` says what for. The server has refused it
-/// for good, or nobody knows whether it was sent and it may be sent once at most.
+/// With `state=parked`, those that wait for an operator: `why` says why. Either the server has
+/// refused it for good, or the outcome of sending is unknown and it must be sent at most once.
 #[utoipa::path(
     get, path = "/v1/mail", tag = "mail", security(("bearer" = ["mail:operate"])),
     params(ListQuery),

@@ -1,4 +1,4 @@
-//! `POST /v1/mail/{notification_id}/retry`: has a parked mail sent again.
+//! `POST /v1/mail/{notification_id}/retry`: sends a parked mail again.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,12 +10,12 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Has a parked mail sent again within some seconds. One of which nobody knows whether it was sent
-/// may come twice by that.
+/// Sends a parked mail again within some seconds. If the outcome of the first attempt is unknown,
+/// the customer may get it twice.
 #[utoipa::path(
     post, path = "/v1/mail/{notification_id}/retry", tag = "mail",
     security(("bearer" = ["mail:operate"])),
-    params(("notification_id" = String, Path, description = "Its number, as the list has it")),
+    params(("notification_id" = String, Path, description = "Its number, as listed")),
     responses(
         (status = 200, description = "It is sent, within some seconds", body = Notification),
         (status = 404, description = "No mail of this number is parked", body = Document,

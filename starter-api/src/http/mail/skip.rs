@@ -1,4 +1,4 @@
-//! `POST /v1/mail/{notification_id}/skip`: gives a mail up.
+//! `POST /v1/mail/{notification_id}/skip`: gives up a mail.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -22,11 +22,11 @@ pub(crate) struct SkipRequest {
     pub why: String,
 }
 
-/// Gives a mail up that is parked or still to be sent. Later mails of its order are sent.
+/// Gives up a mail that is parked or queued. Later mails of its order are sent.
 #[utoipa::path(
     post, path = "/v1/mail/{notification_id}/skip", tag = "mail",
     security(("bearer" = ["mail:operate"])),
-    params(("notification_id" = String, Path, description = "Its number, as the list has it")),
+    params(("notification_id" = String, Path, description = "Its number, as listed")),
     request_body(content = SkipRequest, description = "Why it is not sent"),
     responses(
         (status = 200, description = "The mail, with who has given it up", body = Notification),

@@ -1,4 +1,4 @@
-//! `GET /v1/unsubscribe/{token}`: the page on which a customer switches mails of a kind off.
+//! `GET /v1/unsubscribe/{token}`: the page on which a customer switches off mails of a kind.
 
 use axum::response::Html;
 
@@ -9,8 +9,8 @@ const PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"u
     <body><form method=\"post\"><p>Do you want no more mails of this kind?</p>\
     <p><button>Switch them off</button></p></form></body>\n</html>\n";
 
-/// Shows a page with a button that switches the mails off. Opening it changes nothing: programs that
-/// look at the links of mails open every one of them.
+/// Shows a page with a button that switches the mails off. Opening it changes nothing, because link
+/// scanners open every link of a mail.
 #[utoipa::path(
     get, path = "/v1/unsubscribe/{token}", tag = "mail",
     params(("token" = String, Path, description = "The mail's own token, as its link has it")),

@@ -1,7 +1,7 @@
-//! What each operation is sent and answers, to be tried as it stands.
+//! Example requests and responses of each operation.
 //!
-//! One story, told by `examples.json`: a customer's order from the basket to its cancellation,
-//! and those who look after it. The tests send every request of it to the running router.
+//! `examples.json` tells one story: a customer's order from the basket to its cancellation, with
+//! the operators' calls around it. The tests send every request of it to the running router.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const STORY: &str = include_str!("../../../examples.json");
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Examples {
-    /// Of parameters that mean the same wherever they are asked for.
+    /// Examples of parameters that mean the same in every operation.
     parameters: BTreeMap<String, Value>,
     operations: BTreeMap<String, Exchange>,
 }
@@ -26,17 +26,17 @@ pub(super) struct Examples {
 struct Exchange {
     parameters: BTreeMap<String, Value>,
     request: Option<Value>,
-    /// By status.
+    /// By status code.
     answers: BTreeMap<String, Value>,
 }
 
 impl Examples {
-    /// A story that cannot be read leaves the description without examples, which a test sees.
+    /// If the file cannot be parsed, the description has no examples, which a test detects.
     pub(super) fn read() -> Self {
         serde_json::from_str(STORY).unwrap_or_default()
     }
 
-    /// Puts this operation's examples where its description has a place for them.
+    /// Adds this operation's examples to its description.
     pub(super) fn show(&self, name: &str, operation: &mut Operation) {
         let nothing = Exchange::default();
         let exchange = self.operations.get(name).unwrap_or(&nothing);

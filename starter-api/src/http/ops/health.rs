@@ -1,11 +1,11 @@
 //! `GET /health`: liveness.
 
-/// Says that the process is alive.
+/// Reports that the process is alive.
 ///
-/// Checks no other party: restarting the process would not help if the database is away.
+/// Checks no dependency: restarting the process would not help if the database is unavailable.
 #[utoipa::path(
     get, path = "/health", tag = "operations",
-    responses((status = 200, description = "It is alive", body = String, example = "ok")),
+    responses((status = 200, description = "The process is alive", body = String, example = "ok")),
 )]
 pub(crate) async fn health() -> &'static str {
     "ok"

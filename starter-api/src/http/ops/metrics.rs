@@ -9,11 +9,11 @@ use runtime::metrics::{count, page};
 
 use crate::http::State;
 
-/// The callers that are watching or waiting.
+/// Gauges of callers that watch or wait for orders.
 pub(crate) const STREAMS: &str = "ordersaga_streams";
 pub(crate) const WAITS: &str = "ordersaga_waits";
 
-/// What the API's pool is called in the metrics.
+/// The name of the API's connection pool in the metrics.
 pub(crate) const POOL: &str = "api";
 
 /// Exports requests by route and status, their latency, and orders placed, for Prometheus.
@@ -27,7 +27,7 @@ pub(crate) async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page())
 }
 
-/// What is counted at the moment somebody asks, and every few seconds for a page that another part of
+/// Updates gauges when metrics are scraped, and every few seconds for a page that another part of
 /// the process serves.
 pub(crate) fn look_at(state: &State) {
     let app = &state.app;

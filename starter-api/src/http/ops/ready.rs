@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 use crate::error::Problem;
 use crate::http::State;
 
-/// What taking orders needs. The tests, which run with the starter's rights alone, show the rest.
+/// The rights that placing orders needs. The tests, which run with the starter's role, cover the
+/// rest.
 pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "catalog.products" },
     Right { privilege: Privilege::Select, object: "orders.orders" },
@@ -43,32 +44,32 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Update, object: "identity.sign_in_attempts" },
 ];
 
-/// A load balancer waits a second or two for an answer.
+/// The time limit for Temporal's answer; load balancers wait only a second or two.
 const TEMPORAL_WITHIN: Duration = Duration::from_secs(1);
 
-/// Whether the parties that an order needs answer.
+/// Whether the dependencies of the API answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Readiness {
     /// The shop's database.
     postgres: Answers,
-    /// The order engine.
+    /// Temporal.
     temporal: Answers,
-    /// Whether this process was asked to stop and only finishes the requests in progress.
+    /// Whether this process is stopping and only finishes requests in progress.
     leaving: bool,
-    /// What is wrong with the database's schema or with the rights in it, and what to do.
+    /// What is wrong with the database's schema or the role's rights, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<String>,
 }
 
-/// Whether a party answers.
+/// Whether a dependency answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answers {
-    /// It does.
+    /// It answers.
     Ready,
-    /// It does not; the log says why.
+    /// It does not answer; the log says why.
     Unavailable,
-    /// It was not asked, because the process is stopping.
+    /// It was not checked, because the process is stopping.
     NotAsked,
 }
 
@@ -81,37 +82,37 @@ impl From<Result<(), Problem>> for Answers {
     }
 }
 
-/// Says whether orders can be placed, and if not, which party does not answer.
+/// Reports whether orders can be placed, and if not, which dependency does not answer.
 #[utoipa::path(
     get, path = "/ready", tag = "operations",
     responses(
-        (status = 200, description = "They can", body = Readiness),
-        (status = 503, description = "They cannot", body = Readiness),
+        (status = 200, description = "Orders can be placed", body = Readiness),
+        (status = 503, description = "Orders cannot be placed", body = Readiness),
     ),
 )]
 pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
     if state.leaving.is_cancelled() {
-        // Answered at once: a load balancer has little time to notice.
+        // Answered at once: a load balancer has little time to react.
         let (postgres, temporal) = (Answers::NotAsked, Answers::NotAsked);
         let readiness = Readiness { postgres, temporal, leaving: true, schema: None };
         return (StatusCode::SERVICE_UNAVAILABLE, Json(readiness)).into_response();
     }
     let ((postgres, schema), temporal) = tokio::join!(postgres(&state), temporal(&state));
     let readiness = Readiness { postgres, temporal, leaving: false, schema };
-    // While Temporal is away, orders are accepted, read and cancelled as ever: a load balancer that
-    // took all starters out for it would be the outage.
+    // While Temporal is unavailable, orders are accepted, read and cancelled as usual: removing all
+    // starters from the load balancer because of it would be the outage.
     let can_be_placed = readiness.postgres == Answers::Ready;
     let status = if can_be_placed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
 
-/// Whether Temporal answers, while whoever asks still listens.
+/// Whether Temporal answers within the caller's time limit.
 async fn temporal(state: &State) -> Answers {
     let answered = timeout(TEMPORAL_WITHIN, state.app.temporal.check()).await;
     answered.map_or(Answers::Unavailable, Answers::from)
 }
 
-/// Whether the database can be worked with; if it answers and cannot, what an operator has to do.
+/// Whether the database is usable; if it answers and is not, what an operator has to do.
 async fn postgres(state: &State) -> (Answers, Option<String>) {
     match state.schema.check(&state.app.database).await {
         Ok(_usable) => (Answers::Ready, None),

@@ -1,4 +1,4 @@
-//! `POST /v1/orders/{order_id}/cancel`: cancels an order, or says what that would do.
+//! `POST /v1/orders/{order_id}/cancel`: cancels an order, or previews that.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -27,17 +27,17 @@ pub(crate) struct CancelOrderRequest {
     pub reason: String,
 }
 
-/// How to cancel.
+/// Query parameters.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CancelQuery {
-    /// Only say what cancelling would do at this moment; change nothing.
+    /// Only preview the cancellation; change nothing.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// The answer to a cancel that is settled.
+/// The response to a settled cancellation.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers together, for the API's description")]
@@ -50,8 +50,8 @@ enum CancelAnswered {
 /// Cancels an order.
 ///
 /// Cancelling is idempotent. Once the parcel is handed over to the carrier it is too late, and the
-/// goods have to be returned. With `dry_run=true` nothing is changed, and the answer says what
-/// cancelling would do at this moment; if it is too late, the answer is the same as without.
+/// goods have to be returned. With `dry_run=true` nothing is changed, and the response says what
+/// cancelling would do now; if it is too late, the response is the same as without.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/cancel", tag = "orders", security(("bearer" = ["orders:cancel"])),
     params(("order_id" = Uuid, Path, description = "The order"), CancelQuery),

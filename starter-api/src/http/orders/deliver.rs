@@ -1,5 +1,4 @@
-//! `POST /v1/orders/{order_id}/delivery`: an operator or a program of the shop reports that the
-//! customer has the parcel.
+//! `POST /v1/orders/{order_id}/delivery`: an operator or a program of the shop reports a delivery.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -17,22 +16,23 @@ use crate::http::orders::place::tell;
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// When the customer got the parcel.
+/// When the customer received the parcel.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DeliverOrder)]
 pub(crate) struct DeliverOrderRequest {
-    /// When, as the carrier says: not before the hand-over, and not in the future. Left out: now.
+    /// The time according to the carrier: not before the hand-over, and not in the future. If left
+    /// out: now.
     #[schema(value_type = Option<String>, format = DateTime, example = "2026-11-23T14:05:00Z")]
     pub delivered_at: Option<Moment>,
 }
 
-/// Reports that the customer has the order's parcel: the order's `fulfilment_status` becomes
-/// `delivered`, and its customer is told by mail, if the shop sends mails.
+/// Reports that the customer has received the parcel: the order's `fulfilment_status` becomes
+/// `delivered`, and the customer is notified by mail, if the shop sends mails.
 ///
 /// An order has one delivery. The first report is answered with 201 and counts; each later one is
-/// answered with 200 and with what the first one said, and changes nothing. The order's `status`
-/// and `payment_status` stay as they are: a disputed or refunded order is delivered like any other.
+/// answered with 200 and the content of the first one, and changes nothing. The order's `status`
+/// and `payment_status` do not change: a disputed or refunded order is delivered like any other.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/delivery", tag = "orders",
     security(("bearer" = ["orders:deliver"])),
@@ -41,7 +41,7 @@ pub(crate) struct DeliverOrderRequest {
     responses(
         (status = 200, description = "A delivery was reported before, and counts",
          body = DeliveryResource, headers(
-            ("Idempotency-Replayed" = String, description = "`true`: this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true`: this is a repeat of an earlier response"),
         )),
         (status = 201, description = "The delivery is on record", body = DeliveryResource),
         (status = 404, description = "There is no such order", body = Document,

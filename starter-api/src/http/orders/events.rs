@@ -21,16 +21,16 @@ use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, Caller, scope};
 
-/// Which events to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i32>,
@@ -48,11 +48,11 @@ pub(crate) struct ListQuery {
     get, path = "/v1/orders/{order_id}/events", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"), ListQuery,
            ("Last-Event-ID" = Option<String>, Header, example = "3",
-            description = "Of a stream: the number of the last event seen")),
+            description = "For a stream: the number of the last event seen")),
     responses(
         (status = 200, description = "A page of events",
          content((Page<OrderEvent> = "application/json"), (String = "text/event-stream"))),
-        (status = 204, description = "Of a stream: nothing more will happen to the order"),
+        (status = 204, description = "For a stream: no more events will come"),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
@@ -78,7 +78,7 @@ pub(crate) async fn events(
     Ok(([(header::VARY, "Accept")], response).into_response())
 }
 
-/// Server-sent events: the order's events from after the one that the caller has seen.
+/// Server-sent events: the order's events after the one that the caller has seen.
 async fn stream(
     state: &State,
     caller: &Caller,
@@ -91,7 +91,7 @@ async fn stream(
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let events = watch.events().map(|event| event.and_then(|event| sse_event(&event)));
-    // The problem has been logged; a client that is cut off asks again, and gets its status then.
+    // The problem has been logged; a disconnected client reconnects, and gets the status then.
     let events = events.map_err(|_problem| "the stream broke off");
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }

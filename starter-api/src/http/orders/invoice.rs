@@ -17,21 +17,23 @@ const HTML: &str = "text/html";
 const PDF: &str = "application/pdf";
 const XML: &str = "application/xml";
 
-/// Which document, and how.
+/// Query parameters.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct InvoiceQuery {
-    /// As `ubl`, `cii`, `html` or `pdf`. Left out, `Accept` decides between PDF, HTML and UBL.
+    /// The format: `ubl`, `cii`, `html` or `pdf`. If left out, `Accept` decides between PDF, HTML
+    /// and UBL.
     #[param(value_type = Option<String>, pattern = "^(ubl|cii|html|pdf)$", example = "cii")]
     format: Option<InvoiceFormat>,
-    /// The number of another document of the order, such as a credit note; left out, its invoice.
+    /// The number of another document of the order, such as a credit note; if left out, its
+    /// invoice.
     #[param(value_type = Option<String>, example = "CN-000001")]
     number: Option<String>,
 }
 
-/// Shows an order's invoice, or another document of it, byte for byte as it was issued: as UBL or CII,
-/// the two syntaxes of EN 16931, as HTML, or as a PDF that has the CII in it (Factur-X).
+/// Shows an order's invoice, or another of its documents, byte for byte as it was issued: as UBL or
+/// CII, the two syntaxes of EN 16931, as HTML, or as a PDF with the CII embedded (Factur-X).
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/invoice", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"), InvoiceQuery),
@@ -71,7 +73,7 @@ pub(crate) async fn invoice(
     Ok((shown_alone(format), shown, bytes).into_response())
 }
 
-/// The form that the caller prefers; without a preference, UBL.
+/// The format that the caller prefers; UBL without a preference.
 fn accepted(headers: &HeaderMap) -> InvoiceFormat {
     if wants(headers, PDF, XML) && wants(headers, PDF, HTML) {
         InvoiceFormat::Pdf
@@ -82,14 +84,15 @@ fn accepted(headers: &HeaderMap) -> InvoiceFormat {
     }
 }
 
-/// What a browser may do with the page: show it, and nothing else. It names the buyer, so nobody keeps it.
+/// A strict content policy: a browser may only display the page. It contains the buyer's name, so
+/// it must not be cached.
 fn shown_alone(format: InvoiceFormat) -> [(HeaderName, &'static str); 3] {
     let policy = match format {
         InvoiceFormat::Ubl | InvoiceFormat::Cii | InvoiceFormat::Html => {
             "default-src 'none'; style-src 'unsafe-inline'"
         }
-        // A PDF is no page that could load anything, and the policy of one would be that of the
-        // browser's own viewer, of which Chrome's then shows nothing.
+        // A PDF does not load anything, and a stricter policy would apply to the browser's own
+        // viewer, which in Chrome then shows nothing.
         InvoiceFormat::Pdf => "frame-ancestors 'none'",
     };
     [
@@ -99,7 +102,7 @@ fn shown_alone(format: InvoiceFormat) -> [(HeaderName, &'static str); 3] {
     ]
 }
 
-/// A number as the name of a file: it may have `/` in it.
+/// Turns a document number into a file name: the number may contain `/`.
 fn file(number: &str) -> String {
     number.replace('/', "-")
 }

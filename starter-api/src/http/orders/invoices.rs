@@ -1,4 +1,4 @@
-//! `GET /v1/orders/{order_id}/invoices`: what was issued for an order.
+//! `GET /v1/orders/{order_id}/invoices`: lists the documents of an order.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,12 +10,12 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Lists an order's invoice and its credit notes, in the order of issuing.
+/// Lists an order's invoice and its credit notes, in the order of issue.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/invoices", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order")),
     responses(
-        (status = 200, description = "What was issued for the order", body = Vec<InvoiceResource>),
+        (status = 200, description = "The documents of the order", body = Vec<InvoiceResource>),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

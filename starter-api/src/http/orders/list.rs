@@ -1,4 +1,4 @@
-//! `GET /v1/orders`: a customer's orders, or all of them, newest first.
+//! `GET /v1/orders`: lists orders, newest first.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -19,12 +19,12 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which orders to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Whose orders; everybody's if left out. A customer sees their own in any case.
+    /// The customer; all customers if left out. A customer always sees only their own orders.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     customer_id: Option<CustomerId>,
@@ -43,27 +43,27 @@ pub(crate) struct ListQuery {
     /// Whether it waits for a person's decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs_attention: Option<bool>,
-    /// Whether what was done for it is being undone.
+    /// Whether it is being unwound.
     #[serde(skip_serializing_if = "Option::is_none")]
     unwinding: Option<bool>,
-    /// Placed at this moment or later.
+    /// Placed at this time or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
     placed_from: Option<Moment>,
-    /// Placed before this moment.
+    /// Placed before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, format = DateTime, example = "2026-02-01T00:00:00Z")]
     placed_before: Option<Moment>,
-    /// The beginning of the order's id or customer, or a SKU, a discount code or a tracking number
-    /// of it; case does not matter.
+    /// The start of the order's id or customer, or a SKU, a discount code or a tracking number;
+    /// case is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "85123A")]
     q: Option<SearchText>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<OrderCursor>,
@@ -87,10 +87,10 @@ impl ListQuery {
     }
 }
 
-/// Lists orders, newest first. Each order listed meets every condition that is given.
+/// Lists orders, newest first. Each listed order meets every given condition.
 ///
-/// A status or a text is searched order by order, from the newest: with many orders, give a
-/// customer or a time as well.
+/// A search for a status or a text scans the orders from the newest: with many orders, add a
+/// customer or a time.
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:read"])),
     params(ListQuery),

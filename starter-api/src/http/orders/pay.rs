@@ -1,4 +1,4 @@
-//! `POST /v1/orders/{order_id}/payment`: pays in another way, after a payment was declined.
+//! `POST /v1/orders/{order_id}/payment`: replaces a declined payment.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -26,16 +26,16 @@ pub(crate) struct PayOrderRequest {
     pub payment_token: String,
 }
 
-/// Pays for an order in another way, after its payment was declined.
+/// Pays for an order with another payment method, after its payment was declined.
 ///
-/// An order whose terms grant time for that (`payment_retry_seconds`) keeps its goods after a
-/// decline, and shows in `customer_action` until when it waits. It may have five payments at most.
-/// Once the answer is 202 the new payment method is on record and is tried next, even while the
-/// order engine is away; the order shows what comes of it.
+/// An order whose terms grant time for that (`payment_retry_seconds`) keeps its goods reserved
+/// after a decline, and shows the deadline in `customer_action`. It may have at most five payments.
+/// Once the response is 202 the new payment method is recorded and is tried next, even while
+/// Temporal is unavailable; the order shows the outcome.
 ///
-/// Send an `Idempotency-Key`, and repeat the request with the same key when there is no answer. A
-/// key belongs to the order. With `Prefer: wait=N` the answer comes when the new payment is decided
-/// or the customer has to do something, at most after N seconds.
+/// Send an `Idempotency-Key`, and repeat the request with the same key when there is no response. A
+/// key belongs to the order. With `Prefer: wait=N` the response comes when the new payment is
+/// decided or the customer has to act, at most after N seconds.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/payment", tag = "orders", security(("bearer" = ["orders:place"])),
     params(
@@ -52,7 +52,7 @@ pub(crate) struct PayOrderRequest {
     responses(
         (status = 202, description = "The payment method is on record and is tried next",
          body = OrderResource, headers(
-            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true` if this is a repeat of an earlier response"),
             ("Preference-Applied" = String, description = "`wait=N` if it was decided in time"),
         )),
         (status = 404, description = "There is no such order", body = Document,

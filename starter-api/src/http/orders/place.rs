@@ -22,17 +22,17 @@ use crate::identity::{Authorized, scope};
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// An order as the shop's backend writes it.
+/// An order request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderRequest {
-    /// Who orders, by the shop's own customer id. A customer may leave it out.
+    /// The customer, by the shop's own customer id. A customer may omit it.
     #[schema(min_length = 1, max_length = 64, example = "17850")]
     pub customer_id: Option<String>,
-    /// Articles and quantities; the prices are the shop's.
+    /// Articles and quantities; prices come from the catalogue.
     #[schema(min_items = 1, max_items = 1_000)]
     pub lines: Vec<LineRequest>,
-    /// Where it goes.
+    /// The destination.
     pub ship_to: ShipToRequest,
     /// The payment provider's token for the card. Never a card number.
     #[schema(min_length = 5, max_length = 128, example = "tok_visa")]
@@ -45,22 +45,23 @@ pub(crate) struct OrderRequest {
     /// How long the order can be cancelled before it is packed.
     #[schema(value_type = Option<u32>, maximum = 2_592_000, example = 0)]
     pub cancel_window_seconds: Option<Number>,
-    /// How long the order waits for a party that does not answer before it is unwound.
+    /// The patience: how long the order waits for a party that does not answer before it is
+    /// unwound.
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 604_800)]
     pub patience_seconds: Option<Number>,
-    /// How long the payment may be replaced by another if it is declined; the goods are held
-    /// meanwhile. Zero rejects the order at once.
+    /// How long a declined payment may be replaced, while the goods stay reserved. Zero rejects the
+    /// order at once.
     #[schema(value_type = Option<u32>, maximum = 604_800, example = 0)]
     pub payment_retry_seconds: Option<Number>,
-    /// The address that the customer orders from, IPv4 or IPv6, as the shop's backend knows it; a
-    /// customer leaves it out. Screening counts by its network, which alone is kept. A repeat may
-    /// name another.
+    /// The customer's IP address, IPv4 or IPv6, as seen by the shop's backend; customers must omit
+    /// it. Screening counts orders by network, and only the network is stored. A repeat may have
+    /// another address.
     #[schema(min_length = 2, max_length = 45, example = "203.0.113.7")]
     pub customer_ip: Option<String>,
 }
 
-/// Where the parcel goes. The country alone is enough for a trial; with any other field, name and
-/// line1 are required, and city and `postal_code` where the country has them.
+/// The destination. The country alone is enough for a trial; with any other field, name and line1
+/// are required, and city and `postal_code` where the country has them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ShipTo)]
@@ -71,13 +72,13 @@ pub(crate) struct ShipToRequest {
     /// The recipient.
     #[schema(max_length = 200)]
     pub name: Option<String>,
-    /// Street and house.
+    /// Street and house number.
     #[schema(max_length = 200)]
     pub line1: Option<String>,
     /// Anything else that the carrier needs.
     #[schema(max_length = 200)]
     pub line2: Option<String>,
-    /// The town. Required, but in countries whose addresses need none, such as Hong Kong.
+    /// The city. Required, except in countries whose addresses need none, such as Hong Kong.
     #[schema(max_length = 100)]
     pub city: Option<String>,
     /// The postal code: letters and digits, with spaces, `-` or `.` between. Required where the
@@ -133,18 +134,18 @@ impl OrderRequest {
 /// A customer orders for themself; the shop's backend orders for the customer that it names.
 /// Idempotency keys belong to the customer, whoever sends them.
 ///
-/// Once the answer is 201, the order is on record and cannot be lost: it will be shipped, or
-/// rejected or cancelled with every effect undone. It is accepted even while the order engine is
-/// away, and processed once that is back. When more orders wait than the shop lets wait, further
-/// ones are answered with 503.
+/// Once the response is 201, the order is recorded durably: it will be shipped, or rejected or
+/// cancelled with every effect undone. It is accepted even while Temporal is unavailable, and
+/// processed afterwards. When the backlog of waiting orders is full, further orders are answered
+/// with 503.
 ///
-/// Send an `Idempotency-Key`, and repeat the request with the same key when there is no answer:
-/// the repeat gets the same answer (with `Idempotency-Replayed: true` added) and places no second
+/// Send an `Idempotency-Key`, and repeat the request with the same key when there is no response:
+/// the repeat gets the same response (with `Idempotency-Replayed: true` added) and places no second
 /// order. A key never expires: it is valid for as long as the order is kept. A request that was
-/// refused does not consume its key. With `Prefer: wait=N` the answer comes when the order is paid
-/// or refused or its customer has to do something (`customer_action`), or after N seconds with its
-/// status then, or at once when too many callers wait; the header is not part of what a repeat is
-/// compared by.
+/// refused does not consume its key. With `Prefer: wait=N` the response comes when the order is
+/// paid or rejected or its customer has to act (`customer_action`), or after N seconds with its
+/// status then, or at once when too many callers wait; `Prefer` is excluded from the idempotency
+/// fingerprint.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:place"])),
     params(
@@ -160,7 +161,7 @@ impl OrderRequest {
     responses(
         (status = 201, description = "The order is placed", body = OrderResource, headers(
             ("Location" = String, description = "Where the order is"),
-            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true` if this is a repeat of an earlier response"),
             ("Preference-Applied" = String, description = "`wait=N` if the order was decided in time"),
         )),
         (status = 409, description = "The price is not the expected one", body = Document,
@@ -189,7 +190,7 @@ fn respond(placed: Placed) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// Says in headers whether the answer repeats another one, and whether it was waited for.
+/// Adds the headers that say whether this is a repeat, and whether the wait was honoured.
 pub(in crate::http) fn tell(
     response: &mut Response,
     replayed: bool,

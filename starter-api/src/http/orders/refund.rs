@@ -1,4 +1,4 @@
-//! `POST /v1/orders/{order_id}/refunds`: gives money of a completed order back.
+//! `POST /v1/orders/{order_id}/refunds`: refunds money of a completed order.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -17,21 +17,21 @@ use crate::http::orders::place::{MoneyRequest, tell};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What is to be given back: an `amount`, or `lines` and `shipping`.
+/// What to refund: an `amount`, or `lines` and `shipping`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RefundOrder)]
 pub(crate) struct RefundOrderRequest {
-    /// So much, of everything that was paid for.
+    /// An amount, spread over everything that was paid for.
     pub amount: Option<MoneyRequest>,
     /// What is left of the price of these goods and of the tax on it.
     #[serde(default)]
     #[schema(max_items = 1_000)]
     pub lines: Vec<LineRequest>,
-    /// Whether the shipping and the tax on it are given back, too.
+    /// Whether to refund the shipping and the tax on it, too.
     #[serde(default)]
     pub shipping: bool,
-    /// Why. Everybody who may see the order sees it; no personal data.
+    /// The reason. Everybody who may see the order sees it; no personal data.
     #[schema(min_length = 1, max_length = 200, example = "arrived broken")]
     pub reason: String,
 }
@@ -48,23 +48,23 @@ impl RefundOrderRequest {
     }
 }
 
-/// Gives money of a completed order back: all of it or a part, as often as there is something left.
+/// Refunds money of a completed order: all of it or a part, as often as something is left.
 ///
-/// Ask for an `amount`, which is taken from goods, shipping and tax alike; or for `lines` and
-/// `shipping`, whose price and tax are worked out, less what was given back of them before. All
-/// refunds of an order together come to what was paid, to the cent. An order that is not completed
-/// yet is cancelled instead.
+/// Request an `amount`, which is spread over goods, shipping and tax; or `lines` and `shipping`,
+/// whose price and tax are computed, minus earlier refunds of them. All refunds of an order
+/// together never exceed what was paid, to the cent. An order that is not completed yet is
+/// cancelled instead.
 ///
-/// Once the answer is 202, the refund is on record and is carried out, even while the order engine
-/// or the payment provider is away. `GET /v1/orders/{order_id}/refunds` shows what comes of it, and
+/// Once the response is 202, the refund is recorded and will be carried out, even if Temporal or
+/// the payment provider is unavailable. `GET /v1/orders/{order_id}/refunds` shows its state, and
 /// the order's `payment_status` becomes `partially-refunded` or `refunded`. A bank may take days.
-/// Where the provider does not give the money back, the order waits for an operator in
-/// `GET /v1/attention`: `retry` asks the provider anew, `skip` gives the refund up, and its amount
-/// can be asked for again. An order has one refund under way at a time.
+/// If the provider does not refund the money, `GET /v1/attention` lists the order for an operator:
+/// `retry` asks the provider again, `skip` gives the refund up, and its amount can be requested
+/// again. An order has at most one refund under way.
 ///
-/// An `Idempotency-Key` is required. Repeat the request with the same key when there is no answer: the
-/// repeat is answered with the refund as it stands then. A key belongs to the order and to the
-/// caller, and never expires.
+/// An `Idempotency-Key` is required. Repeat the request with the same key when there is no
+/// response: the repeat is answered with the refund's current state. A key belongs to the order and
+/// to the caller, and never expires.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/refunds", tag = "orders", security(("bearer" = ["payments:refund"])),
     params(
@@ -77,7 +77,7 @@ impl RefundOrderRequest {
     responses(
         (status = 202, description = "The refund is on record and is carried out",
          body = RefundResource, headers(
-            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true` if this is a repeat of an earlier response"),
         )),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),

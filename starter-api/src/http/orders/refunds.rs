@@ -1,4 +1,4 @@
-//! `GET /v1/orders/{order_id}/refunds`: what was given back of an order.
+//! `GET /v1/orders/{order_id}/refunds`: lists the refunds of an order.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,10 +10,10 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Lists an order's refunds, the first one first; there are 100 at most.
+/// Lists an order's refunds, oldest first; there are at most 100.
 ///
-/// What an order that was cancelled or rejected has given back is no refund of this kind: its
-/// `payment_status` says so.
+/// Money returned because an order was cancelled or rejected is not listed here: the order's
+/// `payment_status` shows it.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/refunds", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order")),

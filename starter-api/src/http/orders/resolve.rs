@@ -1,4 +1,4 @@
-//! `POST /v1/orders/{order_id}/resolve`: an operator decides about an order that waits.
+//! `POST /v1/orders/{order_id}/resolve`: an operator decides about an order that needs attention.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -20,30 +20,29 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[schema(as = ResolveOrder)]
 pub(crate) struct ResolveOrderRequest {
-    /// The step that waits, as `needs_attention` names it.
+    /// The step at which it waits, from `needs_attention`.
     #[schema(min_length = 1, max_length = 64, example = "ship-order")]
     pub step: String,
-    /// Which of the order's waits it is, as `needs_attention` numbers it: a decision that arrives
-    /// late decides nothing else.
+    /// The number of the wait, from `needs_attention`, so that a late decision does not apply to a
+    /// later wait.
     #[schema(value_type = u32, example = 1)]
     pub occurrence: Number,
-    /// `retry`: the cause is fixed, try again. `skip`: it has been settled by hand, or never will
-    /// be; go on without it. `accept-as-done`: what was to be undone has happened for good, such as
-    /// a parcel that has left; the order goes forward again from there.
+    /// `retry`: the cause is fixed, try again. `skip`: the step was settled by hand, or never will
+    /// be; continue without it. `accept-as-done`: the effect to be undone is final, such as a
+    /// parcel that has left; the order continues forward from there.
     pub decision: Decision,
-    /// Why, for those who read the record later. It is kept permanently, so do not name persons.
+    /// The reason, for the record. It is kept permanently, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "the provider has repaired the payment")]
     pub why: String,
 }
 
 /// Decides about an order that waits for a person. Who decided and why is recorded.
 ///
-/// With 200 the order acts on the decision; `/v1/orders/{order_id}/events` shows the outcome. With
-/// 503 no worker answered in time: send the same decision again, which decides nothing twice.
+/// With 200 the order has accepted the decision; `/v1/orders/{order_id}/events` shows the outcome.
+/// With 503 no worker answered in time: send the same decision again, which is idempotent.
 ///
-/// The step `answer-dispute` takes `skip` alone, and its `occurrence` is the dispute's number:
-/// somebody has dealt with the dispute, nobody is asked any more, and a parcel that was held for it
-/// goes out.
+/// The step `answer-dispute` accepts only `skip`, and its `occurrence` is the dispute's number: it
+/// records that somebody has dealt with the dispute, and releases a parcel that was held for it.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/resolve", tag = "operators",
     security(("bearer" = ["orders:resolve"])),

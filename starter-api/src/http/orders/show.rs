@@ -13,16 +13,16 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Shows an order; to callers who may see disputes, with those about its payment.
+/// Shows an order; for callers who may see disputes, with those about its payment.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"),
            ("If-None-Match" = Option<String>, Header,
-            description = "The `ETag` of the answer that the caller has")),
+            description = "The `ETag` of the caller's copy")),
     responses(
         (status = 200, description = "The order", body = OrderResource,
-         headers(("ETag" = String, description = "Names this very answer"))),
-        (status = 304, description = "The caller has the answer already"),
+         headers(("ETag" = String, description = "Identifies this version of the response"))),
+        (status = 304, description = "The caller's copy is current"),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

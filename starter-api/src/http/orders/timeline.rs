@@ -1,4 +1,4 @@
-//! `GET /v1/orders/{order_id}/timeline`: the history of an order in words.
+//! `GET /v1/orders/{order_id}/timeline`: the history of an order as text.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -16,8 +16,8 @@ use crate::identity::{Authorized, scope};
 
 const MARKDOWN: &str = "text/markdown";
 
-/// Describes what happened to an order in words: as Markdown with `Accept: text/markdown`,
-/// otherwise as JSON.
+/// Describes the history of an order as text: as Markdown with `Accept: text/markdown`, otherwise
+/// as JSON.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/timeline", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order")),
@@ -57,7 +57,7 @@ fn markdown(timeline: &Timeline) -> String {
     }) + "\n"
 }
 
-/// Escapes text that people wrote, so that it is not read as Markdown.
+/// Escapes user-supplied text for Markdown.
 fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut escaped, character| {
         if "\\`*_{}[]<>()#+!|~&".contains(character) {

@@ -9,11 +9,11 @@ use crate::http::State;
 use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Lists the parties that orders depend on, how the workers deal with each, and who stopped one
-/// and why.
+/// Lists the parties that orders depend on, their state at each worker, and who stopped one and
+/// why.
 ///
-/// A worker whose party does not answer leaves it alone for a while by itself. `state` is the worst
-/// of what the workers report, which is `unknown` if none has reported within a minute.
+/// A worker stops calling a party that does not answer for a while by itself. `state` is the worst
+/// state that any worker reports, or `unknown` if none has reported within a minute.
 #[utoipa::path(
     get, path = "/v1/parties", tag = "operators", security(("bearer" = ["queues:operate"])),
     responses((status = 200, description = "Every party", body = Vec<PartyStanding>),

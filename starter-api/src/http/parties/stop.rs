@@ -22,11 +22,11 @@ pub(crate) struct StopRequest {
     pub why: String,
 }
 
-/// Stops a party: within some seconds, workers do not call it any more.
+/// Stops a party: within some seconds, workers no longer call it.
 ///
 /// Orders are still accepted. A step that needs the party waits as for a party that does not
-/// answer: its time limit keeps running, and an order whose limit ends is unwound; undos have no
-/// limit, and wait. Calls that are under way are not interrupted. Stopping a stopped party changes
+/// answer: its time limit keeps running, and an order that exceeds it is unwound; undos have no
+/// time limit, and wait. Calls in progress are not interrupted. Stopping a stopped party changes
 /// nothing.
 #[utoipa::path(
     post, path = "/v1/parties/{party}/stop", tag = "operators",

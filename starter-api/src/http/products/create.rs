@@ -21,13 +21,13 @@ pub(crate) struct ProductRequest {
     /// Its number (SKU).
     #[schema(min_length = 1, max_length = 32, example = "71053")]
     pub sku: String,
-    /// What it is, in words.
+    /// A description for people.
     #[schema(min_length = 1, max_length = 200, example = "WHITE METAL LANTERN")]
     pub name: String,
-    /// What one piece costs the customer, before tax.
+    /// The price of one piece for the customer, before tax.
     #[schema(example = "3.39")]
     pub unit_price: String,
-    /// What one piece costs the shop.
+    /// The shop's cost of one piece.
     #[schema(example = "1.35")]
     pub unit_cost: String,
     /// The currency of both; ISO 4217.
@@ -35,7 +35,7 @@ pub(crate) struct ProductRequest {
     pub currency: String,
 }
 
-/// Adds an article to the catalogue. It can be ordered once goods have been received.
+/// Adds an article to the catalogue. It can be ordered once goods were received.
 #[utoipa::path(
     post, path = "/v1/products", tag = "products", security(("bearer" = ["products:write"])),
     request_body(content = ProductRequest, description = "The article, and what it costs"),

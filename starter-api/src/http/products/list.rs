@@ -15,26 +15,26 @@ use crate::http::extract::Query;
 use crate::http::page;
 use crate::http::problem::ReadProblems;
 
-/// Which articles to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// A part of the article's name or number; case does not matter.
+    /// A part of the article's name or number; case is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "heart")]
     q: Option<SearchText>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<Sku>,
 }
 
-/// Lists articles in the order of their numbers.
+/// Lists articles by number.
 #[utoipa::path(
     get, path = "/v1/products", tag = "products",
     params(ListQuery),

@@ -12,16 +12,16 @@ use crate::http::conditional;
 use crate::http::extract::Path;
 use crate::http::problem::{Document, ReadProblems};
 
-/// Shows an article with its price and what is left of it.
+/// Shows an article with its price and availability.
 #[utoipa::path(
     get, path = "/v1/products/{sku}", tag = "products",
     params(("sku" = Sku, Path, description = "The article's number", example = "85123A"),
            ("If-None-Match" = Option<String>, Header,
-            description = "The `ETag` of the answer that the caller has")),
+            description = "The `ETag` of the caller's copy")),
     responses(
         (status = 200, description = "The article", body = Product,
-         headers(("ETag" = String, description = "Names this very answer"))),
-        (status = 304, description = "The caller has the answer already"),
+         headers(("ETag" = String, description = "Identifies this version of the response"))),
+        (status = 304, description = "The caller's copy is current"),
         (status = 404, description = "The shop does not sell it", body = Document,
          content_type = "application/problem+json"),
         ReadProblems,

@@ -20,13 +20,13 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[schema(as = ArticleTerms)]
 pub(crate) struct TermsRequest {
-    /// What it is, in words.
+    /// A description for people.
     #[schema(min_length = 1, max_length = 200, example = "WHITE METAL LANTERN")]
     pub name: String,
-    /// What one piece costs the customer, before tax.
+    /// The price of one piece for the customer, before tax.
     #[schema(example = "3.39")]
     pub unit_price: String,
-    /// What one piece costs the shop.
+    /// The shop's cost of one piece.
     #[schema(example = "1.35")]
     pub unit_cost: String,
     /// The currency of both; ISO 4217.
@@ -36,21 +36,21 @@ pub(crate) struct TermsRequest {
 
 /// Changes an article's name and prices.
 ///
-/// An order keeps the price it was placed at. Other copies of the starter use the old price for
-/// some seconds more. With `If-Match`, the article is changed only if nobody has changed it since it
-/// was read; a piece sold or received is a change, too.
+/// An order keeps the price it was placed at. Other instances of the starter use the old price for
+/// some more seconds. With `If-Match`, the article is changed only if nobody has changed it since
+/// it was read; selling or receiving a piece is a change, too.
 #[utoipa::path(
     put, path = "/v1/products/{sku}", tag = "products", security(("bearer" = ["products:write"])),
     params(("sku" = Sku, Path, description = "The article's number", example = "85123A"),
            ("If-Match" = Option<String>, Header,
-            description = "The `ETag` of the article that the change is meant for")),
+            description = "The `ETag` of the version to change")),
     request_body(content = TermsRequest, description = "The article's name and prices from now on"),
     responses(
         (status = 200, description = "The article as it is now", body = Product,
-         headers(("ETag" = String, description = "Names this very answer"))),
+         headers(("ETag" = String, description = "Identifies this version of the response"))),
         (status = 404, description = "The shop does not sell it", body = Document,
          content_type = "application/problem+json"),
-        (status = 412, description = "It is not the article that `If-Match` names", body = Document,
+        (status = 412, description = "The article has another `ETag` than `If-Match`", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

@@ -22,15 +22,14 @@ pub(crate) struct PauseRequest {
     pub why: String,
 }
 
-/// Pauses a task queue: within some seconds, workers take no more tasks from it.
+/// Pauses a task queue: within some seconds, workers start no more tasks from it.
 ///
-/// On `orders` no order is launched any more: orders are accepted, and wait in the order of their
-/// placing. Those that were launched before come to their end, so their first attempts at
-/// `payments` and `fulfilment`, which run on `orders`, are still made. Pausing `payments` or
-/// `fulfilment` holds up only the steps whose first attempts have failed; their time limit keeps
-/// running meanwhile, and an order whose limit ends is unwound. To have nobody call the payment
-/// provider or the carrier, stop that party instead. Reservations expire all the same. Pausing a
-/// paused queue changes nothing.
+/// While `orders` is paused, no order is launched: orders are accepted, and wait in the order of
+/// placing. Orders launched before continue to their end, so their quick attempts at `payments` and
+/// `fulfilment`, which run on `orders`, are still made. Pausing `payments` or `fulfilment` only
+/// delays steps whose quick attempts have failed; their time limit keeps running, and an order that
+/// exceeds it is unwound. To stop all calls to the payment provider or the carrier, stop that party
+/// instead. Reservations still expire. Pausing a paused queue changes nothing.
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/pause", tag = "operators",
     security(("bearer" = ["queues:operate"])),

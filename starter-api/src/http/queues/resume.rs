@@ -10,7 +10,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Resumes a task queue. Workers serve it again within some seconds, oldest tasks first.
+/// Resumes a task queue. Workers poll it again within some seconds, oldest tasks first.
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/resume", tag = "operators",
     security(("bearer" = ["queues:operate"])),

@@ -1,4 +1,4 @@
-//! `GET /v1/reconciliation`: lists where the payment provider and the shop do not say the same.
+//! `GET /v1/reconciliation`: lists differences between the payment provider and the shop.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -14,29 +14,29 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the differences to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Whether to list those that a person has settled, in the place of those that stand open.
+    /// Whether to list settled differences instead of open ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled: Option<bool>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
 }
 
-/// Lists the differences between the payment provider and the shop that stand open, the oldest
-/// first, with the amounts on both sides, what to do, and what closes each.
+/// Lists the open differences between the payment provider and the shop, oldest first, with the
+/// amounts on both sides, what to do, and what closes each.
 ///
-/// `ordersaga reconcile` opens them, and closes those that it finds gone. One that a person has
-/// settled is listed with `settled=true`, for as long as it is not gone.
+/// `ordersaga reconcile` opens them, and closes those that no longer exist. A settled one is listed
+/// with `settled=true` for as long as it exists.
 #[utoipa::path(
     get, path = "/v1/reconciliation", tag = "ledger",
     security(("bearer" = ["reconciliation:read"])),

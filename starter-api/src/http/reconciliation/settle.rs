@@ -1,4 +1,4 @@
-//! `POST /v1/reconciliation/{difference_id}/settle`: a person has settled a difference.
+//! `POST /v1/reconciliation/{difference_id}/settle`: settles a difference.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -12,30 +12,28 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// Why the difference needs nobody any more.
+/// Why the difference needs no more attention.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SettleTheDifference)]
 pub(crate) struct SettleRequest {
-    /// How it was settled, for those who read the record later. It is kept permanently, so do not
-    /// name persons.
+    /// How it was settled, for the record. It is kept permanently, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "given back by bank transfer")]
     pub why: String,
 }
 
-/// Takes a difference off the list, because a person has settled it in a way that provider and shop
-/// do not show.
+/// Takes a difference off the list, because a person has settled it outside of provider and shop.
 ///
-/// Nothing is booked or changed by that. A comparison that finds the same again lets it be; one
-/// that finds another amount opens it anew, and one that finds it gone closes it.
+/// Nothing is booked or changed. A later comparison that finds the same difference leaves it
+/// settled; one that finds another amount reopens it, and one that no longer finds it closes it.
 #[utoipa::path(
     post, path = "/v1/reconciliation/{difference_id}/settle", tag = "ledger",
     security(("bearer" = ["reconciliation:settle"])),
-    params(("difference_id" = String, Path, description = "Its number, as the list has it")),
+    params(("difference_id" = String, Path, description = "Its number, as listed")),
     request_body(content = SettleRequest, description = "How it was settled"),
     responses(
         (status = 200, description = "The difference, with who has settled it", body = Difference),
-        (status = 404, description = "No difference of this number stands open", body = Document,
+        (status = 404, description = "There is no open difference with this number", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

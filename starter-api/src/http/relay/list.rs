@@ -1,4 +1,4 @@
-//! `GET /v1/relay/sinks`: lists where messages of orders go.
+//! `GET /v1/relay/sinks`: lists the sinks.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -9,10 +9,9 @@ use crate::http::State;
 use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Lists the sinks that messages of orders go to, how many messages each has still to have, and
-/// why one does not get on.
+/// Lists the sinks, the number of messages to be delivered to each, and why one makes no progress.
 ///
-/// A sink that is not configured any more is listed as `unread`, and messages are kept for it, until
+/// A sink that is no longer configured is listed as `unread`, and messages are kept for it, until
 /// it is removed.
 #[utoipa::path(
     get, path = "/v1/relay/sinks", tag = "operators", security(("bearer" = ["queues:operate"])),

@@ -1,4 +1,4 @@
-//! `GET /v1/relay/sinks/{sink}/parked`: lists the messages that others wait behind.
+//! `GET /v1/relay/sinks/{sink}/parked`: lists parked messages.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -14,26 +14,26 @@ use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of them to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
 }
 
-/// Lists the messages that a sink's receiver has refused, or alone has not taken, the one written
-/// first first: one of each order, and how many later ones of the order wait behind it.
+/// Lists a sink's parked messages, oldest first: at most one of each order, with the number of
+/// later messages of the order that wait behind it.
 ///
-/// One that was refused waits for `replay` or `skip`. One that has only not been taken is tried again
-/// by itself, and counts as refused after ten times at which the receiver took others.
+/// A refused message waits for `replay` or `skip`. One that only failed individually is retried
+/// automatically, and counts as refused after ten failures while the receiver accepted others.
 #[utoipa::path(
     get, path = "/v1/relay/sinks/{sink}/parked", tag = "operators",
     security(("bearer" = ["queues:operate"])),

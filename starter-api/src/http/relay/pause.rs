@@ -11,10 +11,10 @@ use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::http::relay::WhyRequest;
 use crate::identity::{Authorized, scope};
 
-/// Pauses a sink: no message is read for it any more.
+/// Pauses a sink: no more messages are delivered to it.
 ///
-/// What is being delivered at this moment is finished. Messages are kept until the sink has had them.
-/// Pausing a paused sink changes nothing.
+/// Deliveries in progress are finished. Messages are kept until they can be delivered. Pausing a
+/// paused sink changes nothing.
 #[utoipa::path(
     post, path = "/v1/relay/sinks/{sink}/pause", tag = "operators",
     security(("bearer" = ["queues:operate"])),

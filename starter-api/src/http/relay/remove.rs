@@ -1,4 +1,4 @@
-//! `POST /v1/relay/sinks/{sink}/remove`: forgets a sink.
+//! `POST /v1/relay/sinks/{sink}/remove`: removes a sink.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -11,20 +11,20 @@ use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::http::relay::WhyRequest;
 use crate::identity::{Authorized, scope};
 
-/// Forgets a sink that no process reads for: how far it was, and what it had parked.
+/// Removes a sink that no process serves, with its position and its parked messages.
 ///
-/// No messages are kept for it any more. A sink of this name that is configured later begins anew. The
-/// sink of a webhook endpoint goes with its endpoint, and in no other way.
+/// No more messages are kept for it. If a sink of this name is configured later, it starts from
+/// scratch. The sink of a webhook endpoint can only be removed by removing the endpoint.
 #[utoipa::path(
     post, path = "/v1/relay/sinks/{sink}/remove", tag = "operators",
     security(("bearer" = ["queues:operate"])),
     params(("sink" = String, Path, description = "The sink", example = "kafka")),
     request_body(content = WhyRequest, description = "Why"),
     responses(
-        (status = 200, description = "The sink is forgotten", body = Removed),
+        (status = 200, description = "The sink is removed", body = Removed),
         (status = 404, description = "There is no such sink", body = Document,
          content_type = "application/problem+json"),
-        (status = 409, description = "A process reads for it, or it is a webhook endpoint's", body = Document,
+        (status = 409, description = "A process serves it, or it belongs to a webhook endpoint", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

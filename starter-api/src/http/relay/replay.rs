@@ -1,4 +1,4 @@
-//! `POST /v1/relay/sinks/{sink}/replay`: delivers again what was refused, or everything.
+//! `POST /v1/relay/sinks/{sink}/replay`: delivers refused messages again, or everything.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -13,34 +13,34 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What is decided about, and why.
+/// What to deliver again, and why.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ReplayTheMessages)]
 pub(crate) struct ReplayRequest {
-    /// The order; left out, every order of which a message was refused.
+    /// The order; if left out, every order with a refused message.
     #[serde(default)]
     #[schema(example = "5bf1521d-9bb2-5baa-a74d-5f3bb0902d38")]
     pub order_id: Option<Uuid>,
-    /// Deliver everything again that the outbox still keeps, also what the receiver has taken. Only
-    /// without an order.
+    /// Deliver everything again that the outbox still keeps, including what the receiver has
+    /// accepted. Not together with an order.
     #[serde(default)]
     #[schema(example = false)]
     pub all: bool,
-    /// The reason, kept on record. Do not name persons.
+    /// The reason, for the record. Do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "the broker takes 4 MB now")]
     pub why: String,
 }
 
-/// Has messages delivered again that a sink's receiver has refused, and then what waits behind them, in
-/// order: of one order, or of all orders.
+/// Delivers refused messages of a sink again, of one order or of all, and then those that wait
+/// behind them, in order.
 ///
-/// Do so once the cause is repaired. What is refused again waits again. The relay begins within a
-/// second.
+/// Do this once the cause is repaired. A message that is refused again is parked again. The relay
+/// begins within a second.
 ///
-/// With `all` the sink hears everything again that the outbox still keeps, from the first message on and
-/// in order: for a receiver that has lost what it had taken. All of that are repeats, with the ids that
-/// they had; other sinks hear nothing of it.
+/// With `all`, everything that the outbox still keeps is delivered again, in order and from the
+/// first message on: for a receiver that has lost its data. All of these are repeats with their
+/// original ids; other sinks are not affected.
 #[utoipa::path(
     post, path = "/v1/relay/sinks/{sink}/replay", tag = "operators",
     security(("bearer" = ["queues:operate"])),

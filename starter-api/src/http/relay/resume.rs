@@ -1,4 +1,4 @@
-//! `POST /v1/relay/sinks/{sink}/resume`: lets a paused sink go on.
+//! `POST /v1/relay/sinks/{sink}/resume`: resumes a paused sink.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -11,7 +11,7 @@ use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::http::relay::WhyRequest;
 use crate::identity::{Authorized, scope};
 
-/// Lets a paused sink go on, from where it was. A sink that is not paused stays as it is.
+/// Resumes a paused sink, from its position. A sink that is not paused stays as it is.
 #[utoipa::path(
     post, path = "/v1/relay/sinks/{sink}/resume", tag = "operators",
     security(("bearer" = ["queues:operate"])),

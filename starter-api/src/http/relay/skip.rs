@@ -1,4 +1,4 @@
-//! `POST /v1/relay/sinks/{sink}/skip`: gives up what was refused.
+//! `POST /v1/relay/sinks/{sink}/skip`: gives up a refused message.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -13,7 +13,7 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What is decided about, and why.
+/// What to give up, and why.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SkipTheMessage)]
@@ -21,16 +21,14 @@ pub(crate) struct SkipRequest {
     /// The order.
     #[schema(example = "5bf1521d-9bb2-5baa-a74d-5f3bb0902d38")]
     pub order_id: Uuid,
-    /// The reason, kept on record. Do not name persons.
+    /// The reason, for the record. Do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "the warehouse has it by hand")]
     pub why: String,
 }
 
-/// Gives up the message of an order that a sink's receiver has refused, and has delivered what waits
-/// behind it.
+/// Gives up an order's refused message, and delivers those that wait behind it.
 ///
-/// The receiver never hears of that message from this shop, and what comes next may not fit what it
-/// knows.
+/// The receiver never gets that message, so later messages of the order may not fit its state.
 #[utoipa::path(
     post, path = "/v1/relay/sinks/{sink}/skip", tag = "operators",
     security(("bearer" = ["queues:operate"])),

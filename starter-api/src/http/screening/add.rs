@@ -1,4 +1,4 @@
-//! `POST /v1/screening/entries`: blocks or allows somebody.
+//! `POST /v1/screening/entries`: adds an entry to the block or allow list.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -14,31 +14,31 @@ use crate::http::extract::Body;
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// Somebody to be blocked or allowed: named by a `value`, or as that of an order.
+/// A subject to block or allow: given by `value`, or as that of an order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewListEntry)]
 pub(crate) struct EntryRequest {
-    /// On which list.
+    /// The list.
     pub list: ListKind,
-    /// What is listed.
+    /// The kind of subject.
     pub kind: Subject,
-    /// The customer's id, the provider's token for the payment method, or an address or network that
-    /// customers order from. A postal address is named by an order.
+    /// The customer's id, the provider's token for the payment method, or an IP address or network.
+    /// A postal address is given by an order.
     #[schema(min_length = 1, max_length = 128, example = "17851")]
     pub value: Option<String>,
-    /// An order whose customer, payment method, address or network is listed.
+    /// An order whose customer, payment method, address or network is to be listed.
     #[schema(value_type = Option<Uuid>)]
     pub order_id: Option<String>,
-    /// Why. It is kept as long as the entry, so do not name persons.
+    /// The reason. It is kept as long as the entry, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "three payments were charged back")]
     pub why: String,
 }
 
 /// Puts a customer, payment method, address or network on the block list or the allow list.
 ///
-/// It counts for orders that are screened from now on. A subject has one entry: listed again, the
-/// newer list and reason count.
+/// It applies to orders that are screened from now on. A subject has one entry: the latest list and
+/// reason replace earlier ones.
 #[utoipa::path(
     post, path = "/v1/screening/entries", tag = "operators",
     security(("bearer" = ["orders:review"])),

@@ -1,4 +1,4 @@
-//! `GET /v1/screening/entries`: lists who is blocked and who is allowed.
+//! `GET /v1/screening/entries`: lists the block and allow lists.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -14,22 +14,22 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the entries to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EntriesQuery {
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
 }
 
-/// Lists who is on the block list and on the allow list, the newest entries first.
+/// Lists the entries of the block and allow lists, newest first.
 #[utoipa::path(
     get, path = "/v1/screening/entries", tag = "operators", security(("bearer" = ["orders:review"])),
     params(EntriesQuery),

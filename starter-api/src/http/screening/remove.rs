@@ -1,4 +1,4 @@
-//! `DELETE /v1/screening/entries/{entry_id}`: takes somebody off a list.
+//! `DELETE /v1/screening/entries/{entry_id}`: removes an entry from its list.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,7 +10,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Takes an entry off its list. It counts for orders that are screened from now on.
+/// Removes an entry from its list. This applies to orders that are screened from now on.
 #[utoipa::path(
     delete, path = "/v1/screening/entries/{entry_id}", tag = "operators",
     security(("bearer" = ["orders:review"])),

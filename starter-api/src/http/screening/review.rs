@@ -18,18 +18,19 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[schema(as = ReviewOrder)]
 pub(crate) struct ReviewOrderRequest {
-    /// `approve`: the order goes on. `decline`: it is rejected, and everything done for it is undone.
+    /// `approve`: the order continues. `decline`: it is rejected, and everything done for it is
+    /// undone.
     pub decision: ReviewDecision,
-    /// Why, for those who read the record later. It is kept permanently, so do not name persons.
+    /// The reason, for the record. It is kept permanently, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "the customer answered the phone")]
     pub note: String,
 }
 
 /// Decides about an order that waits for a review (`GET /v1/reviews`).
 ///
-/// With 200 the decision is on record, and the order acts on it, even if the order engine is away at
+/// With 200 the decision is recorded, and the order acts on it, even if Temporal is unavailable at
 /// the moment; `/v1/orders/{order_id}/events` shows the outcome. The customer of a declined order
-/// reads `screening-declined` and no reason.
+/// sees `screening-declined` and no reason.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/review", tag = "operators",
     security(("bearer" = ["orders:review"])),

@@ -13,25 +13,25 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the orders to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReviewsQuery {
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<ReviewCursor>,
 }
 
-/// Lists the orders that screening has stopped and that wait for a person, with what speaks against
-/// each; first the one whose time is over first.
+/// Lists the orders that screening has stopped and that wait for a review, with the findings,
+/// earliest deadline first.
 ///
-/// An order that is decided about, cancelled, or past its time disappears from the list.
+/// An order that is decided, cancelled, or past its deadline disappears from the list.
 #[utoipa::path(
     get, path = "/v1/reviews", tag = "operators", security(("bearer" = ["orders:review"])),
     params(ReviewsQuery),

@@ -1,4 +1,4 @@
-//! The sets of screening's rules over HTTP, one file per operation.
+//! Rule sets over HTTP, one file per operation.
 
 pub(crate) mod activate;
 pub(crate) mod add;

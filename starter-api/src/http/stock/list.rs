@@ -16,20 +16,20 @@ use crate::http::page;
 use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Which articles to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Only articles of which fewer pieces than this can be ordered.
+    /// Only articles with fewer available pieces than this.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0, example = 10)]
     available_below: Option<u32>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<Sku>,

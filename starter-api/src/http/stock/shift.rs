@@ -21,13 +21,13 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[schema(as = Movement)]
 pub(crate) struct MovementRequest {
-    /// How many pieces; the reason says which way.
+    /// The number of pieces; the reason determines the direction.
     #[schema(minimum = 1, maximum = 100_000, example = 100)]
     pub quantity: i64,
     /// Why.
     pub reason: Reason,
     /// The document of the movement, such as a delivery note. The same reference of the same
-    /// article is the same movement, however often it is sent.
+    /// article is the same movement: a repeat changes nothing.
     #[schema(min_length = 1, max_length = 100, example = "delivery note 4711")]
     pub reference: String,
     /// A remark. It is kept permanently, so do not name persons.

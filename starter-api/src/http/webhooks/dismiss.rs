@@ -1,4 +1,4 @@
-//! `POST /v1/webhooks/events/{event_id}/dismiss`: nothing is to be done about an event.
+//! `POST /v1/webhooks/events/{event_id}/dismiss`: dismisses an event.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -13,7 +13,7 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// Why nothing is to be done about the event.
+/// Why the event is dismissed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DismissTheEvent)]
@@ -23,19 +23,19 @@ pub(crate) struct DismissRequest {
     pub why: String,
 }
 
-/// Has workers look at an open event of the payment provider no more, because it is another shop's,
-/// or somebody has dealt with what it tells.
+/// Dismisses an open event of the payment provider, because it belongs to another shop, or because
+/// somebody has dealt with it. Workers ignore it from now on.
 ///
-/// Nothing else is done. The event is kept as `ignored`, with what it waited for.
+/// Nothing else is changed. The event is kept as `ignored`, with what it waited for.
 #[utoipa::path(
     post, path = "/v1/webhooks/events/{event_id}/dismiss", tag = "operators",
     security(("bearer" = ["queues:operate"])),
-    params(("event_id" = String, Path, description = "The provider's own name for the event",
+    params(("event_id" = String, Path, description = "The event's id at the provider",
             example = "evt_1a")),
     request_body(content = DismissRequest, description = "Why nothing is to be done about it"),
     responses(
         (status = 200, description = "The event, with who has dismissed it", body = EventResource),
-        (status = 404, description = "No event of this name is open", body = Document,
+        (status = 404, description = "There is no open event with this id", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

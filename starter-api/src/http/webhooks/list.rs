@@ -14,30 +14,30 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which events to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// What became of them: `open`, `applied` or `ignored`.
+    /// The status: `open`, `applied` or `ignored`.
     #[serde(default)]
     #[param(value_type = String, default = "open", example = "open")]
     status: EventStatus,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<EventCursor>,
 }
 
-/// Lists what the payment provider has told by itself, the event received first first.
+/// Lists the payment provider's events, in the order of receipt.
 ///
-/// An open event waits to be looked at, or for what it is about; `last_error` says what it waits for.
-/// Workers look at it again and again, for ever, an hour apart at most; until
-/// `POST /v1/webhooks/events/{event_id}/dismiss`, if it is nothing that they can ever apply.
+/// An open event waits for an attempt to apply it, or for its object to be recorded; `last_error`
+/// says what it waits for. Workers retry it for ever, at most an hour apart, until it is dismissed
+/// with `POST /v1/webhooks/events/{event_id}/dismiss` because it can never be applied.
 #[utoipa::path(
     get, path = "/v1/webhooks/events", tag = "operators",
     security(("bearer" = ["queues:operate"])),

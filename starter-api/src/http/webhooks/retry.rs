@@ -1,4 +1,4 @@
-//! `POST /v1/webhooks/events/{event_id}/retry`: has an event looked at again.
+//! `POST /v1/webhooks/events/{event_id}/retry`: retries an event at once.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -11,16 +11,16 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Has workers look at an open event of the payment provider within some seconds, however long it
-/// would rest otherwise.
+/// Makes workers retry an open event of the payment provider within some seconds, instead of when
+/// its next attempt is due.
 #[utoipa::path(
     post, path = "/v1/webhooks/events/{event_id}/retry", tag = "operators",
     security(("bearer" = ["queues:operate"])),
-    params(("event_id" = String, Path, description = "The provider's own name for the event",
+    params(("event_id" = String, Path, description = "The event's id at the provider",
             example = "evt_1a")),
     responses(
-        (status = 200, description = "It is looked at, within some seconds", body = EventResource),
-        (status = 404, description = "No event of this name is open", body = Document,
+        (status = 200, description = "It is retried within some seconds", body = EventResource),
+        (status = 404, description = "There is no open event with this id", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         ReadProblems,

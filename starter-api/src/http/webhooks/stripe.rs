@@ -1,4 +1,4 @@
-//! `POST /v1/webhooks/stripe`: Stripe tells what happens there.
+//! `POST /v1/webhooks/stripe`: receives Stripe's events.
 
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -9,35 +9,35 @@ use crate::http::State;
 use crate::http::extract::RawBody;
 use crate::http::problem::Document;
 
-/// Takes an event of Stripe's in.
+/// Receives an event from Stripe.
 ///
-/// Only Stripe calls this: the header `Stripe-Signature` shows that the body is Stripe's, byte for
-/// byte, under one of the endpoint's signing secrets, and not older than five minutes. 200 is
-/// answered once the event is kept, and as well if it was before. Workers apply it afterwards, by
-/// asking Stripe what has become of the object that it is about.
+/// Only Stripe calls this: the header `Stripe-Signature` proves that the raw body was signed with
+/// one of the endpoint's secrets, no more than five minutes ago. The response is 200 once the event
+/// is stored, also if it was stored before. Workers apply it afterwards, by looking up the current
+/// state of its object at Stripe.
 #[utoipa::path(
     post, path = "/v1/webhooks/stripe", tag = "webhooks",
     params(("Stripe-Signature" = String, Header,
-            description = "A moment, and its and the body's signatures: `t=…,v1=…`",
+            description = "The timestamp, and the signatures of timestamp and body: `t=…,v1=…`",
             example = "t=1793534400,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd")),
     request_body(content = serde_json::Value, description = "Stripe's event"),
     responses(
-        (status = 200, description = "The event is kept"),
-        (status = 400, description = "Stripe has not signed this, or not lately, or it is no event",
+        (status = 200, description = "The event is stored"),
+        (status = 400, description = "The signature is wrong or too old, or the body is not an event",
          body = Document, content_type = "application/problem+json"),
         (status = 404, description = "The shop takes no webhooks", body = Document,
          content_type = "application/problem+json"),
-        (status = 408, description = "The body did not come in time", body = Document,
+        (status = 408, description = "The body was not received in time", body = Document,
          content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Document,
          content_type = "application/problem+json"),
-        (status = 422, description = "The event is another account's, or of the other mode",
+        (status = 422, description = "The event is of another account or mode",
          body = Document, content_type = "application/problem+json"),
-        (status = 429, description = "More requests than the caller may send", body = Document,
+        (status = 429, description = "The caller exceeds a rate limit", body = Document,
          content_type = "application/problem+json"),
-        (status = 500, description = "A fault of the shop", body = Document,
+        (status = 500, description = "An internal error", body = Document,
          content_type = "application/problem+json"),
-        (status = 503, description = "The event is not kept; send it again", body = Document,
+        (status = 503, description = "The event is not stored; send it again", body = Document,
          content_type = "application/problem+json"),
     ),
 )]

@@ -1,22 +1,23 @@
-//! Protobuf's JSON of Temporal's messages as tools write it: the names of enums' values, payloads.
+//! Normalises protobuf JSON of Temporal's messages as tools write it: names of enum values,
+//! payloads.
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
 use super::NotAHistory;
 
-/// The message that a payload is.
+/// The message type of a payload.
 const PAYLOAD: &str = "temporal.api.common.v1.Payload";
 
-/// Gives every enum's value its full name, which older tools leave the beginning of out:
-/// `WorkflowTaskStarted` is `EVENT_TYPE_WORKFLOW_TASK_STARTED`. What is no name even so is left.
+/// Gives every enum value its full name, whose prefix older tools omit: `WorkflowTaskStarted`
+/// becomes `EVENT_TYPE_WORKFLOW_TASK_STARTED`. Unknown names are left unchanged.
 ///
-/// **Errors.** Payloads that are decoded.
+/// **Errors.** Payloads decoded for display.
 pub(super) fn in_full(value: &mut Value, kind: &MessageDescriptor) -> Result<(), NotAHistory> {
     if kind.full_name() == PAYLOAD && !is_payload(value) {
         return Err(NotAHistory::DecodedPayloads);
     }
-    // Some messages are a text in JSON.
+    // Some messages are a string in JSON.
     let Value::Object(fields) = value else { return Ok(()) };
     for (name, value) in fields {
         let Some(field) = kind.get_field_by_json_name(name) else { continue };
@@ -32,7 +33,7 @@ pub(super) fn in_full(value: &mut Value, kind: &MessageDescriptor) -> Result<(),
     Ok(())
 }
 
-/// Each value of a field, which may have many, and what each is.
+/// All values of a field, which may be repeated, and their type.
 fn values_of<'a>(value: &'a mut Value, field: &FieldDescriptor) -> (Kind, Vec<&'a mut Value>) {
     let kind = field.kind();
     if field.is_list() && value.is_array() {
@@ -48,7 +49,7 @@ fn values_of<'a>(value: &'a mut Value, field: &FieldDescriptor) -> (Kind, Vec<&'
     (kind, vec![value])
 }
 
-/// As tools write one. Those that decode it for people write what is in it in its place.
+/// The raw form of a payload. Tools that decode payloads write the content in its place.
 fn is_payload(value: &Value) -> bool {
     let Value::Object(fields) = value else { return value.is_null() };
     let has_any = |names: &[&str]| names.iter().any(|name| fields.contains_key(*name));
@@ -65,7 +66,7 @@ fn in_full_name(name: &mut String, known: &EnumDescriptor) {
     }
 }
 
-/// `EventType` as `EVENT_TYPE`.
+/// Converts `EventType` to `EVENT_TYPE`.
 fn in_capitals(name: &str) -> String {
     let mut capitals = String::with_capacity(name.len());
     for letter in name.chars() {

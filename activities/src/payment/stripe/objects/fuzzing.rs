@@ -1,4 +1,4 @@
-//! What must hold of whatever is read of Stripe's answers.
+//! Invariants of everything that is decoded from Stripe's answers.
 
 use std::time::SystemTime;
 
@@ -10,8 +10,9 @@ use super::{Intent, Problem, Refund, Refunding, Refunds, Refusal, intent_id};
 use crate::party::answer::{Answer, Said};
 use crate::payment::port::Payment;
 
-/// Reads the answer as each of Stripe's objects. An amount is what Stripe counted, to the last unit;
-/// a state has what belongs to it and nothing else; of Stripe's words, single ones are told.
+/// Decodes the answer as each of Stripe's objects. Amounts must be exact in Stripe's units, states
+/// must have exactly the data that belongs to them, and only single words of Stripe's text may be
+/// passed on.
 pub(crate) fn read(answer: &Answer, now: SystemTime) {
     match answer.read::<Intent, Refusal>(now) {
         Ok(Said::Yes(intent)) => of_intent(&intent),
@@ -85,13 +86,13 @@ fn of_problem(problem: &Problem) {
     }
 }
 
-/// Some currencies have amounts that Stripe tells, and does not charge.
+/// Some currencies have amounts that Stripe reports but does not charge.
 fn is_counted(money: Money, units: u64) {
     let counted = to_stripe_units(money).ok();
     assert!(counted.is_none_or(|counted| counted == units), "{money} of {units}");
 }
 
-/// A word that can be logged: nobody's name is one.
+/// A word that can be logged: it cannot be a person's name.
 fn is_word(word: &str) {
     let is_letter = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'[' | b']')

@@ -1,4 +1,4 @@
-//! The command to place an order: what a caller wrote, and what is left when it was checked.
+//! The command to place an order, unchecked and checked.
 
 use domain::screening::Network;
 use domain::{
@@ -14,12 +14,12 @@ use crate::app::orders::{
 use crate::error::{Problem, Rules};
 use crate::identity::Caller;
 
-/// An order as a caller wrote it, whatever the protocol.
+/// An unchecked order, independent of the protocol.
 #[derive(Clone, Debug)]
 pub(crate) struct OrderInput<'a> {
-    /// Who orders. A customer may leave it out.
+    /// The customer. Customers may omit it.
     pub(crate) customer_id: Option<&'a str>,
-    /// What is ordered, and the country it goes to.
+    /// The basket, and the destination country.
     pub(crate) basket: BasketInput<'a>,
     pub(crate) address: AddressInput<'a>,
     pub(crate) payment_token: &'a str,
@@ -27,7 +27,7 @@ pub(crate) struct OrderInput<'a> {
     pub(crate) cancel_window_seconds: Option<WholeNumber>,
     pub(crate) patience_seconds: Option<WholeNumber>,
     pub(crate) payment_retry_seconds: Option<WholeNumber>,
-    /// Where the customer orders from, as the shop's backend knows it.
+    /// The customer's IP address, as the shop's backend reports it.
     pub(crate) customer_ip: Option<&'a str>,
 }
 
@@ -41,14 +41,14 @@ pub(crate) struct AddressInput<'a> {
     pub(crate) postal_code: Option<&'a str>,
 }
 
-/// Money, unchecked.
+/// An unchecked amount of money.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MoneyInput<'a> {
     pub(crate) amount: &'a str,
     pub(crate) currency: &'a str,
 }
 
-/// An order that meets every rule that can be checked without the catalogue; not priced yet.
+/// An order that meets every rule that does not need the catalogue; not priced yet.
 #[derive(Clone, Debug)]
 pub(crate) struct PlaceOrder {
     pub(crate) customer_id: CustomerId,
@@ -59,13 +59,13 @@ pub(crate) struct PlaceOrder {
     pub(crate) cancel_window_seconds: Option<u32>,
     pub(crate) patience_seconds: Option<u32>,
     pub(crate) payment_retry_seconds: Option<u32>,
-    /// Where the customer orders from. No part of what the order means: a repeat may come from
-    /// elsewhere.
+    /// The customer's network. Excluded from the fingerprint: a repeat may come from another
+    /// network.
     pub(crate) network: Option<Network>,
 }
 
-/// The recipient and their address. Stored in the database only: histories and events refer to it
-/// by its id.
+/// The recipient and their address. Stored in the database only: histories and events contain its
+/// id instead.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipient {
     pub(crate) address_id: AddressId,
@@ -77,7 +77,7 @@ pub(crate) struct Recipient {
 }
 
 impl PlaceOrder {
-    /// Checks everything that can be checked without the catalogue.
+    /// Checks everything that does not need the catalogue.
     ///
     /// **Errors.** 422 with every broken rule. The pointers are those of the JSON request.
     pub(crate) fn check(caller: &Caller, input: &OrderInput<'_>) -> Result<Self, Problem> {
@@ -119,11 +119,11 @@ impl PlaceOrder {
         })
     }
 
-    /// The fingerprint that tells a repeat of this request from another request under the same
-    /// key: version 1.
+    /// The fingerprint of the request, version 1: it distinguishes a repeat from a different
+    /// request under the same key.
     ///
-    /// The names and their order are fixed for ever. A field that is added later goes to the end,
-    /// with `given`, so that requests without it keep their fingerprint.
+    /// The names and their order must never change. Append later fields at the end, with `given`,
+    /// so that requests without them keep their fingerprint.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let Self { customer_id, basket, payment_token, .. } = self;
         let v1 =
@@ -150,7 +150,7 @@ impl PlaceOrder {
     }
 }
 
-/// The network of an address that the shop's backend names.
+/// The network of an IP address reported by the shop's backend.
 fn network(caller: &Caller, address: &str) -> Result<Network, &'static str> {
     if caller.customer().is_some() {
         return Err("a customer does not say where they are: leave this out");
@@ -159,7 +159,7 @@ fn network(caller: &Caller, address: &str) -> Result<Network, &'static str> {
     Ok(Network::of(address))
 }
 
-/// Who the order is for.
+/// Determines the customer of the order.
 fn customer(caller: &Caller, named: Option<&str>) -> Result<CustomerId, String> {
     let named = named.map(CustomerId::parse).transpose().map_err(|error| error.to_string())?;
     match (caller.customer(), named) {
@@ -173,10 +173,11 @@ fn customer(caller: &Caller, named: Option<&str>) -> Result<CustomerId, String> 
 }
 
 impl Recipient {
-    /// What is kept of it, as `orders.place` reads it.
+    /// The address as JSON, in the form that `orders.place` reads.
     pub(crate) fn to_json(&self) -> Value {
         let Self { name, line1, line2, city, postal_code, .. } = self;
-        // Both columns are older than countries that lack them, and hold no null.
+        // Both columns were created when every country was assumed to have them, and are not
+        // nullable.
         let (city, postal_code) = (city.as_deref(), postal_code.as_deref());
         json!({
             "name": name, "line1": line1, "line2": line2,
@@ -184,7 +185,7 @@ impl Recipient {
         })
     }
 
-    /// The address, if one was given. It has to be complete then.
+    /// Checks the address, if one was given. It has to be complete.
     fn check(
         rules: &mut Rules,
         customer_id: Option<&CustomerId>,
@@ -201,7 +202,7 @@ impl Recipient {
         };
         let name = required("/ship_to/name", name, 200);
         let line1 = required("/ship_to/line1", line1, 200);
-        // Not every country has towns with names, or postal codes.
+        // Not every country has city names or postal codes.
         let mut wanted = |pointer: &str, field: Option<&str>, length_max, is_needed: bool| {
             let field = field.filter(|text| is_needed || !text.trim().is_empty());
             let line = field.or_else(|| is_needed.then_some(""));
@@ -225,8 +226,8 @@ impl Recipient {
     }
 }
 
-/// The postal code, if it has the characters of one. Which of them in which order, each country
-/// says for itself, and the carrier knows.
+/// Checks the characters of a postal code. The exact format differs by country, and the carrier
+/// checks it.
 fn of_codes(code: Option<String>) -> Result<Option<String>, &'static str> {
     let fits = code.as_deref().is_none_or(|code| {
         code.contains(char::is_alphanumeric)
@@ -235,7 +236,7 @@ fn of_codes(code: Option<String>) -> Result<Option<String>, &'static str> {
     fits.then_some(code).ok_or("letters and digits, with spaces, `-` or `.` between")
 }
 
-/// An amount, where it stands in the request.
+/// Parses an amount at this pointer in the request.
 pub(crate) fn money(rules: &mut Rules, at: &str, written: &MoneyInput<'_>) -> Option<Money> {
     let amount = rules.check(
         format_args!("{at}/amount"),
@@ -302,11 +303,12 @@ mod tests {
         }
     }
 
-    /// These are on record in databases. If one changes, repeats of orders that were placed before
-    /// are refused.
+    /// These values are stored in databases. If one changes, repeats of earlier requests are
+    /// refused.
     #[test]
     fn fingerprints_of_version_1_never_change() {
-        // sha256sum over each name and value in turn, each as its length, a colon and its text.
+        // Computed by sha256sum over each name and value in turn, each as its length, a colon and
+        // its text.
         assert_eq!(
             request().fingerprint().as_str(),
             "v1:7cca64045533885b925e0737ad442b3ebaf6c0147526e3aee2620e800e023114"
@@ -323,7 +325,7 @@ mod tests {
         if let Some(recipient) = &mut some.recipient {
             recipient.line2 = None;
         }
-        // What is left out leaves no trace, and zero is not the same as nothing.
+        // An omitted field does not change the fingerprint; zero is different from omitted.
         assert_eq!(
             some.fingerprint().as_str(),
             "v1:b84a5eea532e1c2928d392bc0d6b25a728654b8e048f31f8d593c272330c2c8e"

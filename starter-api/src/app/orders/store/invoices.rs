@@ -1,4 +1,4 @@
-//! Invoices and credit notes on record.
+//! SQL for invoices and credit notes.
 
 use chrono::{DateTime, Utc};
 use domain::OrderId;
@@ -9,7 +9,7 @@ use crate::app::money::stored_money;
 use crate::app::orders::invoices::{Digests, InvoiceFormat, InvoiceResource};
 use crate::error::{OrProblem, Problem};
 
-/// A document on record.
+/// A stored document.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredInvoice {
     pub(crate) invoice_id: i64,
@@ -17,7 +17,7 @@ pub(crate) struct StoredInvoice {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("document {0} is not usable as the database has it")]
+#[error("document {0} is not valid as stored")]
 struct BadInvoice(i64);
 
 struct Row {
@@ -55,7 +55,7 @@ impl Row {
     }
 }
 
-/// What was issued for an order, in the order of issuing.
+/// The documents of an order, in the order of issue.
 pub(crate) async fn of(
     database: &PgPool,
     order_id: OrderId,
@@ -84,7 +84,7 @@ pub(crate) async fn of(
     rows.into_iter().map(read).collect()
 }
 
-/// A document as it was issued.
+/// A document, byte for byte as it was issued.
 pub(crate) async fn document(
     database: &PgPool,
     invoice_id: i64,

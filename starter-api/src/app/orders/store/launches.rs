@@ -1,4 +1,4 @@
-//! The orders that wait to be launched.
+//! SQL for the launch rows of orders.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{CountryCode, CustomerId, OrderId, Terms};
@@ -14,18 +14,18 @@ use crate::app::money::stored_money;
 use crate::error::{OrProblem, Problem};
 use crate::temporal::Launch;
 
-/// What waits, at one moment.
+/// The launch backlog at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backlog {
     /// Whether launching is stopped.
     pub(crate) is_stopped: bool,
-    /// How many orders wait, those that are being launched included.
+    /// The number of orders that wait, including those that are being launched.
     pub(crate) waiting: i64,
-    /// How long ago the oldest of them was placed; zero if none waits.
+    /// The age of the oldest of them; zero if none waits.
     pub(crate) oldest_seconds: f64,
 }
 
-/// Looks at what waits.
+/// Reads the backlog.
 pub(crate) async fn look(database: &PgPool) -> Result<Backlog, sqlx::Error> {
     sqlx::query_as!(
         Backlog,
@@ -39,7 +39,7 @@ pub(crate) async fn look(database: &PgPool) -> Result<Backlog, sqlx::Error> {
     .await
 }
 
-/// Whether the order waits to be launched.
+/// Whether the order waits for its launch.
 pub(crate) async fn waits(database: &PgPool, order_id: OrderId) -> Result<bool, Problem> {
     sqlx::query_scalar!(
         r#"select exists (select from orders.launches where order_id = $1) as "waits!""#,
@@ -50,13 +50,13 @@ pub(crate) async fn waits(database: &PgPool, order_id: OrderId) -> Result<bool, 
     .or_problem("looking whether an order waits to be launched")
 }
 
-/// An order whose launch is due, as the database has it. Each field is read by itself, so that one
-/// order that cannot be read does not keep the others waiting.
+/// An order whose launch is due, as stored. Each field is decoded separately, so that one corrupt
+/// order does not block the others.
 #[derive(Debug)]
 pub(crate) struct DueRow {
     pub(crate) order_id: Uuid,
     is_recovery: bool,
-    /// `None` where the order is not on record.
+    /// `None` if the order does not exist.
     has_ended: Option<bool>,
     record_version: Option<i32>,
     placed_at: Option<DateTime<Utc>>,
@@ -68,16 +68,16 @@ pub(crate) struct DueRow {
     is_unwinding: Option<bool>,
 }
 
-/// What is to be done about an order whose launch is due.
+/// What to do about a due launch row.
 #[derive(Debug)]
 pub(crate) enum Due {
-    /// Launch it.
+    /// Start the workflow.
     Launch(Box<Launch>),
-    /// Nothing: it has ended.
+    /// Nothing: the order has ended.
     Ended(Launched),
 }
 
-/// A launch row whose order has its workflow, or has ended.
+/// A launch row that can be deleted: the order has its workflow, or has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Launched {
     pub(crate) order_id: OrderId,
@@ -93,8 +93,8 @@ pub(crate) enum Unreadable {
     Field(&'static str),
 }
 
-/// Takes orders whose launch is due, the oldest first, for ten seconds: another starter does not
-/// take them meanwhile.
+/// Claims due orders, oldest first. The claim is a lease of ten seconds, in which no other starter
+/// takes them.
 pub(crate) async fn claim(database: &PgPool, most: i64) -> Result<Vec<DueRow>, sqlx::Error> {
     sqlx::query_as!(
         DueRow,
@@ -120,7 +120,7 @@ pub(crate) async fn claim(database: &PgPool, most: i64) -> Result<Vec<DueRow>, s
 }
 
 impl DueRow {
-    /// What is to be done about it.
+    /// Decides what to do about the row.
     pub(crate) fn read(self) -> Result<Due, Unreadable> {
         let order_id = OrderId::of(self.order_id);
         match self.has_ended {
@@ -161,8 +161,8 @@ impl DueRow {
     }
 }
 
-/// The orders have their workflow, or have ended: they no longer wait. One that `recover` has
-/// marked since it was taken is another launch, and waits on.
+/// Deletes the launch rows of orders that have their workflow or have ended. A row that `recover`
+/// has renewed since it was claimed is another launch, and stays.
 pub(crate) async fn settle(database: &PgPool, launched: &[Launched]) -> Result<(), sqlx::Error> {
     let orders: Vec<_> = launched.iter().map(|one| one.order_id.uuid()).collect();
     let recoveries: Vec<_> = launched.iter().map(|one| one.is_recovery).collect();
@@ -178,7 +178,7 @@ pub(crate) async fn settle(database: &PgPool, launched: &[Launched]) -> Result<(
     .map(|_deleted| ())
 }
 
-/// Temporal did not answer: the order is tried again a second later.
+/// Postpones a launch by a second, because Temporal did not answer.
 pub(crate) async fn postpone(database: &PgPool, order: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update orders.launches set not_before = now() + interval '1 s' where order_id = $1",
@@ -189,8 +189,8 @@ pub(crate) async fn postpone(database: &PgPool, order: Uuid) -> Result<(), sqlx:
     .map(|_postponed| ())
 }
 
-/// The order cannot be launched for a reason of its own: it is tried again later and later, at
-/// most ten minutes apart.
+/// Postpones a launch that failed because of the order itself, with exponential backoff up to ten
+/// minutes.
 pub(crate) async fn fail(database: &PgPool, order: Uuid, why: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update orders.launches

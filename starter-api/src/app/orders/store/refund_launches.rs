@@ -1,4 +1,4 @@
-//! The refunds that wait to be launched.
+//! SQL for the launch rows of refunds.
 
 use domain::OrderId;
 use domain::refund::RefundId;
@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 use workflows::refund::RefundStart;
 
-/// A refund whose launch is due, as the database has it.
+/// A refund whose launch is due, as stored.
 #[derive(Debug)]
 pub(crate) struct DueRefund {
     order_id: Uuid,
@@ -18,9 +18,9 @@ pub(crate) struct DueRefund {
 }
 
 impl DueRefund {
-    /// What its workflow is started with.
+    /// The workflow's input.
     pub(crate) fn start(&self) -> RefundStart {
-        // The database counts from 1.
+        // Numbers in the database start at 1.
         let counted = |number: i32| u32::try_from(number).unwrap_or_default();
         let (order_id, number) = (OrderId::of(self.order_id), counted(self.number));
         RefundStart {
@@ -30,8 +30,8 @@ impl DueRefund {
     }
 }
 
-/// Takes refunds whose launch is due, the oldest first, for ten seconds: another starter does not
-/// take them meanwhile.
+/// Claims due refunds, oldest first. The claim is a lease of ten seconds, in which no other starter
+/// takes them.
 pub(crate) async fn claim(database: &PgPool, most: i64) -> Result<Vec<DueRefund>, sqlx::Error> {
     sqlx::query_as!(
         DueRefund,
@@ -56,8 +56,8 @@ pub(crate) async fn claim(database: &PgPool, most: i64) -> Result<Vec<DueRefund>
     .await
 }
 
-/// The refund has its workflow, or has ended: it no longer waits. One that `recover` has marked
-/// since it was taken waits on.
+/// Deletes the launch row of a refund that has its workflow or has ended. A row that `recover` has
+/// renewed since it was claimed stays.
 pub(crate) async fn settle(database: &PgPool, due: &DueRefund) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "delete from orders.refund_launches
@@ -71,8 +71,8 @@ pub(crate) async fn settle(database: &PgPool, due: &DueRefund) -> Result<(), sql
     .map(|_deleted| ())
 }
 
-/// The refund cannot be launched for a reason of its own: it is tried again later and later, at
-/// most ten minutes apart.
+/// Postpones a launch that failed because of the refund itself, with exponential backoff up to ten
+/// minutes.
 pub(crate) async fn fail(database: &PgPool, due: &DueRefund, why: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update orders.refund_launches

@@ -1,4 +1,4 @@
-//! Refunds on record.
+//! SQL for refunds.
 
 use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, RefundRequested};
@@ -16,7 +16,7 @@ use crate::app::orders::refund::RefundResource;
 use crate::app::orders::store::related::{ByOrder, by_order, uuids};
 use crate::error::{OrProblem, Problem};
 
-/// A refund on record, with what tells whether a request repeats the one that asked for it.
+/// A stored refund, with the key and the fingerprint that identify repeats.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredRefund {
     pub(crate) resource: RefundResource,
@@ -25,37 +25,37 @@ pub(crate) struct StoredRefund {
 }
 
 impl StoredRefund {
-    /// Whether this caller asked for it under this key.
+    /// Whether this caller requested it under this key.
     pub(crate) fn is_of(&self, caller: &str, key: &IdempotencyKey) -> bool {
         self.resource.requested_by == caller && self.request == key.as_str()
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum Requesting {
-    /// It is on record.
+    /// It was recorded.
     Requested,
-    /// The same request was on record before.
+    /// The same request was recorded before.
     Repeated,
-    /// Another request is on record under the same key.
+    /// The key was used for a different request.
     OtherRequest,
     /// The order is not completed, or was not paid.
     NotRefundable,
     /// Another refund is under way.
     UnderWay,
-    /// Another refund came or failed meanwhile.
+    /// Another refund was recorded or failed in the meantime.
     Changed,
-    /// It is more than is left.
+    /// The amount is more than is left.
     TooMuch,
 }
 
-/// A refund as it was worked out.
+/// A computed refund.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) order_id: OrderId,
-    /// How much the refunds before it claim.
+    /// The sum that earlier refunds claim.
     pub(crate) claimed: Money,
     pub(crate) parts: Parts,
     pub(crate) event: RefundRequested,
@@ -73,7 +73,7 @@ struct Unreadable {
 #[error("a request for a refund cannot become {0}")]
 struct BadOutcome(String);
 
-/// A refund as the database has it.
+/// A refund, as stored.
 struct Row {
     order_id: Uuid,
     number: i32,
@@ -119,12 +119,12 @@ impl Row {
     }
 }
 
-/// The order's refunds, the first one first.
+/// The order's refunds, oldest first.
 pub(crate) async fn of(database: &PgPool, order_id: OrderId) -> Result<Vec<StoredRefund>, Problem> {
     Ok(of_each(database, &[order_id]).await?.remove(&order_id).unwrap_or_default())
 }
 
-/// The refunds of each order, the first one first.
+/// The refunds of each order, oldest first.
 pub(crate) async fn of_each(
     database: &PgPool,
     orders: &[OrderId],
@@ -152,7 +152,7 @@ pub(crate) async fn of_each(
     Ok(by_order(refunds.collect::<Result<Vec<_>, Problem>>()?.into_iter()))
 }
 
-/// Puts a refund on record, if nothing came in between since it was worked out.
+/// Records a refund, unless another one was recorded or failed since it was computed.
 pub(crate) async fn request(
     database: &PgPool,
     wanted: &Wanted,
@@ -183,7 +183,7 @@ pub(crate) async fn request(
     outcome.parse().map_err(|_unknown| Problem::internal(DOING, &BadOutcome(outcome)))
 }
 
-/// The order's refund that is under way, if one is.
+/// The order's refund that is under way, if there is one.
 pub(crate) async fn under_way(
     database: &PgPool,
     order_id: OrderId,

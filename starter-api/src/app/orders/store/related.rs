@@ -1,5 +1,4 @@
-//! What belongs to several orders, each kind read in one query. For readers that show many orders
-//! at once.
+//! Data that belongs to several orders, one query for each kind, for GraphQL.
 
 use std::collections::HashMap;
 
@@ -12,20 +11,20 @@ use crate::app::money::stored_money;
 use crate::app::orders::OrderEvent;
 use crate::error::{OrProblem, Problem};
 
-/// What was read, by the order that it belongs to, in the order in which it was read.
+/// Rows grouped by order, in the order of the query.
 pub(crate) type ByOrder<T> = HashMap<OrderId, Vec<T>>;
 
-/// An amount as the database has it. It is shown even if it is not a valid amount.
+/// A stored amount. It is shown even if it is not valid.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredAmount {
     pub(crate) amount: String,
     pub(crate) currency: String,
 }
 
-/// What was taken for an order, and refunded.
+/// A charge of an order, with its refunds.
 #[derive(Clone, Debug)]
 pub(crate) struct Payment {
-    /// The provider's own id for it.
+    /// The charge's id at the provider.
     pub(crate) provider_reference: String,
     pub(crate) state: String,
     pub(crate) captured: StoredAmount,
@@ -35,17 +34,17 @@ pub(crate) struct Payment {
 /// A parcel.
 #[derive(Clone, Debug)]
 pub(crate) struct Shipment {
-    /// The carrier's number for it.
+    /// The carrier's tracking number.
     pub(crate) tracking: String,
     pub(crate) pieces: i64,
-    /// Whether it was cancelled before the carrier fetched it.
+    /// Whether it was cancelled before the carrier collected it.
     pub(crate) is_cancelled: bool,
 }
 
 /// One side of a journal entry.
 #[derive(Clone, Debug)]
 pub(crate) struct LedgerEntry {
-    /// The transaction that it is a part of, in which debits equal credits.
+    /// The transaction that it belongs to; debits equal credits in it.
     pub(crate) transaction_key: String,
     pub(crate) account: String,
     /// `debit` or `credit`.
@@ -128,7 +127,7 @@ pub(crate) async fn shipments(
     orders: &[OrderId],
 ) -> Result<ByOrder<Shipment>, Problem> {
     let rows = sqlx::query!(
-        // What was only drafted was never a parcel.
+        // Drafts never became parcels.
         r#"select order_id, tracking as "tracking!", pieces,
                   cancelled_at is not null as "is_cancelled!"
                from shipping.shipments
@@ -144,7 +143,7 @@ pub(crate) async fn shipments(
     })))
 }
 
-/// The journal entries of each order, side by side.
+/// The journal entries of each order.
 pub(crate) async fn ledger_entries(
     database: &PgPool,
     orders: &[OrderId],

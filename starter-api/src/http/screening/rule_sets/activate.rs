@@ -1,4 +1,4 @@
-//! `POST /v1/screening/rule-sets/{version}/activate`: has a set of rules count.
+//! `POST /v1/screening/rule-sets/{version}/activate`: activates a rule set.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -12,7 +12,7 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// Why the set is to count.
+/// Why the rule set is activated.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ActivateTheRuleSet)]
@@ -22,13 +22,13 @@ pub(crate) struct ActivateRequest {
     pub why: String,
 }
 
-/// Has a set of screening's rules decide about orders that are screened from now on: the one that
-/// is tried out, or one that has counted before.
+/// Activates a rule set for orders that are screened from now on: the one on trial, or one that was
+/// active before.
 #[utoipa::path(
     post, path = "/v1/screening/rule-sets/{version}/activate", tag = "operators",
     security(("bearer" = ["screening:write"])),
     params(("version" = String, Path, description = "The set's version")),
-    request_body(content = ActivateRequest, description = "Why it is to count"),
+    request_body(content = ActivateRequest, description = "Why it is activated"),
     responses(
         (status = 200, description = "The set, which counts", body = RuleSetResource),
         (status = 404, description = "There is no such set", body = Document,

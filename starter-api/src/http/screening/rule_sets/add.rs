@@ -1,4 +1,4 @@
-//! `POST /v1/screening/rule-sets`: brings a set of rules in.
+//! `POST /v1/screening/rule-sets`: adds a rule set.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -14,29 +14,28 @@ use crate::http::extract::Body;
 use crate::http::problem::{AuthResponses, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// A set of rules, and why it is brought in.
+/// A rule set, and why it is added.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewRuleSet)]
 pub(crate) struct RuleSetRequest {
     /// The rules.
     pub rules: RuleSet,
-    /// Why. It is kept permanently, so do not name persons.
+    /// The reason. It is kept permanently, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "a limit for networks")]
     pub why: String,
 }
 
-/// Brings a set of screening's rules in, to be tried out: it looks at every order that is screened
-/// from now on, and what it would have decided goes on record. It decides nothing until it is
-/// activated.
+/// Adds a rule set on trial: it evaluates every order that is screened from now on, and its
+/// decisions are recorded. They have no effect until it is activated.
 ///
-/// One set is tried out at a time: the newest.
+/// One rule set is on trial at a time: the newest.
 #[utoipa::path(
     post, path = "/v1/screening/rule-sets", tag = "operators",
     security(("bearer" = ["screening:write"])),
     request_body(content = RuleSetRequest, description = "The rules, and why"),
     responses(
-        (status = 201, description = "The set, which is tried out", body = RuleSetResource),
+        (status = 201, description = "The rule set, on trial", body = RuleSetResource),
         AuthResponses,
         WriteProblems,
     ),

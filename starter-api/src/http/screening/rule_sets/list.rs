@@ -1,4 +1,4 @@
-//! `GET /v1/screening/rule-sets`: lists the sets of rules.
+//! `GET /v1/screening/rule-sets`: lists the rule sets.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -14,25 +14,25 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the sets to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RuleSetsQuery {
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i32>,
 }
 
-/// Lists the sets of screening's rules, the newest first, and whether each counts.
+/// Lists the rule sets, newest first, with their states.
 ///
-/// One is `active`: it decides. The newest is in the `shadow`, unless it has ever counted: it is
-/// tried out beside the active one.
+/// One is `active`: it decides. The newest is in `shadow`, unless it was ever active: it is tried
+/// out beside the active one.
 #[utoipa::path(
     get, path = "/v1/screening/rule-sets", tag = "operators",
     security(("bearer" = ["orders:review"])),

@@ -1,4 +1,4 @@
-//! `GET /v1/screening/rule-sets/{version}`: shows a set of rules.
+//! `GET /v1/screening/rule-sets/{version}`: shows a rule set.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,7 +10,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Shows a set of screening's rules, with who brought it in and who made it count.
+/// Shows a rule set, with who added it and who activated it.
 #[utoipa::path(
     get, path = "/v1/screening/rule-sets/{version}", tag = "operators",
     security(("bearer" = ["orders:review"])),

@@ -1,4 +1,4 @@
-//! `GET /v1/screening/rule-sets/{version}/trial`: what a set of rules would have decided.
+//! `GET /v1/screening/rule-sets/{version}/trial`: shows the results of a trial.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,11 +10,11 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Shows what a set of rules would have made of the orders that it was tried out on, beside what
-/// the active one has made of them.
+/// Shows what a rule set would have decided about the orders of its trial, beside the decisions of
+/// the active one.
 ///
-/// It is about the facts as they were: an order that the set would have declined went on, and
-/// counts for those that came after it.
+/// The results are based on the facts at that time: an order that the rule set would have declined
+/// continued, and counts for the orders after it.
 #[utoipa::path(
     get, path = "/v1/screening/rule-sets/{version}/trial", tag = "operators",
     security(("bearer" = ["orders:review"])),
