@@ -1,10 +1,10 @@
 //! A program's connections to its database: one pool for transactions, one for single statements.
 //!
-//! sqlx's pool pings every connection that is returned to it, in a spawned task, because the rollback
-//! of a dropped transaction may not have been sent yet. A single statement is committed by itself and
-//! leaves nothing to roll back, so for it the ping is a second round trip without a purpose. The pool
-//! for single statements does not ping. It only takes a connection back whose statement has completed,
-//! and closes any other.
+//! sqlx's pool pings every connection that is returned to it, in a spawned task, because the
+//! rollback of a dropped transaction may not have been sent yet. A single statement is committed by
+//! itself and leaves nothing to roll back, so for it the ping is a second round trip without a
+//! purpose. The pool for single statements does not ping. It only takes a connection back whose
+//! statement has completed, and closes any other.
 
 use std::io;
 use std::time::Duration;
@@ -53,9 +53,9 @@ pub(super) struct Connector(PgPool);
 /// A connection with a statement in progress. It is taken out of the pool and closed when it is
 /// dropped; only [`over`] returns it.
 ///
-/// If a statement's future is dropped, the server may still be executing the statement, and the next
-/// user of the connection would wait for its end. After any error but a refusal by the server, the
-/// connection is dead or in an unknown state.
+/// If a statement's future is dropped, the server may still be executing the statement, and the
+/// next user of the connection would wait for its end. After any error but a refusal by the server,
+/// the connection is dead or in an unknown state.
 pub(super) type Lent = ScopeGuard<Object<Connector>, fn(Object<Connector>)>;
 
 impl Database {
@@ -119,8 +119,8 @@ pub(super) fn over<T>(connection: Lent, ended: Result<T, Error>) -> Result<T, Er
     ended
 }
 
-/// Whether the server has refused the statement and is ready for another one. After a fatal error, it
-/// closes the connection.
+/// Whether the server has refused the statement and is ready for another one. After a fatal error,
+/// it closes the connection.
 fn is_refusal(error: &Error) -> bool {
     let refused = error.as_database_error();
     let refused = refused.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
@@ -131,7 +131,8 @@ impl Manager for Connector {
     type Type = PgConnection;
     type Error = Error;
 
-    /// Waits for a server that is starting, as sqlx's pool does. [`Database::lend`] limits the time.
+    /// Waits for a server that is starting, as sqlx's pool does. [`Database::lend`] limits the
+    /// time.
     async fn create(&self) -> Result<PgConnection, Error> {
         loop {
             match self.0.connect_options().connect().await {
