@@ -168,7 +168,7 @@ impl Api {
         self.answer(request.json(body)).await
     }
 
-    /// PATCHes the resource at a path.
+    /// Sends a `PATCH` to the resource at a path.
     pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, ApiError> {
         self.answer(self.request(Method::PATCH, path)?.json(body)).await
     }

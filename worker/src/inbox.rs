@@ -91,7 +91,7 @@ impl Inbox {
             Ok(Outcome::Applied) => info!(id, event_type, "an event of the provider is applied"),
             Ok(Outcome::Ignored) => {}
             Ok(Outcome::NotYet(why)) => {
-                info!(id, event_type, why, "an event cannot be applied yet")
+                info!(id, event_type, why, "an event cannot be applied yet");
             }
             Err(error) => {
                 let error = chain(&error);

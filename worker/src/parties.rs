@@ -162,7 +162,7 @@ impl Report {
                 );
             }
             Err(_elapsed) => {
-                warn!("this worker's reports on parties could not be deleted; other workers will")
+                warn!("this worker's reports on parties could not be deleted; other workers will");
             }
         }
     }
