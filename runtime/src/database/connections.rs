@@ -54,8 +54,9 @@ pub(super) struct Connector(PgPool);
 /// dropped; only [`over`] returns it.
 ///
 /// If a statement's future is dropped, the server may still be executing the statement, and the
-/// next user of the connection would wait for its end. After any error but a refusal by the server,
-/// the connection is dead or in an unknown state.
+/// next user of the connection would wait for its end. Until that end, at the statement timeout at
+/// the latest, the server has one connection more than the pool. After any error but a refusal by
+/// the server, the connection is dead or in an unknown state.
 pub(super) type Lent = ScopeGuard<Object<Connector>, fn(Object<Connector>)>;
 
 impl Database {
