@@ -60,8 +60,9 @@ async fn waiting(owner: &PgPool) -> i32 {
 
 async fn until_gone(owner: &PgPool, backend: i32) {
     loop {
-        let is_there =
-            sqlx::query_scalar("select exists (select from pg_stat_activity where pid = $1)");
+        let is_there = sqlx::query_scalar::<_, bool>(
+            "select exists (select from pg_stat_activity where pid = $1)",
+        );
         if !is_there.bind(backend).fetch_one(owner).await.unwrap() {
             return;
         }
@@ -148,8 +149,8 @@ async fn a_statement_that_is_dropped_half_way_does_not_give_its_connection_back(
 async fn a_statement_whose_backend_was_terminated_fails_once(owner: PgPool) {
     let database = database(&owner, one_connection());
     let first = backend(&database).await.unwrap();
-    let ended = sqlx::query_scalar("select pg_terminate_backend($1, 20000)").bind(first);
-    assert!(ended.fetch_one(&owner).await.unwrap(), "it is still there");
+    let ended = sqlx::query_scalar::<_, bool>("select pg_terminate_backend($1, 20000)");
+    assert!(ended.bind(first).fetch_one(&owner).await.unwrap(), "it is still there");
     let lost = backend(&database).await.unwrap_err();
     assert_eq!(DatabaseFault::of(&lost), DatabaseFault::Transient, "{lost}");
     assert_ne!(backend(&database).await.unwrap(), first);
