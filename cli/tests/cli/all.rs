@@ -305,7 +305,7 @@ async fn tries_rules_out(api: &str) {
 async fn closes_what_is_listed(api: &str) {
     assert_eq!(operator(api, &["differences", "list", "--settled"]).await.1, "none\n");
     for (door, refusal) in [
-        (["differences", "settle", "1"], "stands open"),
+        (["differences", "settle", "1"], "There is no open difference with this number"),
         (["webhook", "dismiss", "evt_1a"], "There is no open event with this id"),
     ] {
         let (code, _, said) = operator(api, &[&door[..], &["--why", "known"]].concat()).await;

@@ -92,15 +92,6 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Waits until this many queues are served.
-    pub async fn serve(&self, queues: usize) {
-        let mut serving = self.serving.clone();
-        let are_served = |serving: &BTreeMap<_, bool>| {
-            serving.values().filter(|is_served| **is_served).count() == queues
-        };
-        serving.wait_for(are_served).await.unwrap();
-    }
-
     pub async fn stop(self) {
         self.stop.send_replace(true);
         // The client's connection lives on this test's runtime, which must not be blocked.
