@@ -22,6 +22,9 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const REMOVED_AT_ONCE: i32 = 5_000;
 const AT_ONCE_IN_A_ROUND: usize = 20;
 
+/// How many transactions the books are closed by at once: half a second's work, where many are open.
+const CLOSED_AT_ONCE: i32 = 25_000;
+
 /// How long what is not needed for ever is kept.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Retention {
@@ -48,7 +51,8 @@ pub struct Removed {
     pub rows: i64,
 }
 
-/// Gives expired reservations back and removes what is kept only for a time, until `stop`.
+/// Gives expired reservations back, removes what is kept only for a time and closes the books, until
+/// `stop`.
 pub async fn run(pool: PgPool, retention: Retention, stop: CancellationToken) {
     let mut reservations = tokio::time::interval(RESERVATIONS_EVERY);
     let mut sweeps = tokio::time::interval(SWEEP_EVERY);
@@ -59,6 +63,7 @@ pub async fn run(pool: PgPool, retention: Retention, stop: CancellationToken) {
             _ = sweeps.tick() => {
                 sweep_all(&pool, retention).await;
                 sweep_inbox(&pool, retention.provider_event_days).await;
+                close_all(&pool).await;
             }
         }
     }
@@ -95,6 +100,29 @@ async fn sweep_inbox(pool: &PgPool, kept_days: u16) {
             warn!(error = chain(&error), "events of the payment provider wait to be removed");
         }
     }
+}
+
+async fn close_all(pool: &PgPool) {
+    for _ in 0..AT_ONCE_IN_A_ROUND {
+        match close_books(pool).await {
+            Ok(closed) if closed >= CLOSED_AT_ONCE.into() => {}
+            Ok(_all_that_was_open) => return,
+            Err(error) => {
+                warn!(error = chain(&error), "the books stay open until the next round");
+                return;
+            }
+        }
+    }
+}
+
+/// Closes the books up to what is booked now, so that a balance is read from there; by how many
+/// transactions. While somebody books something for long, they stay as they are.
+///
+/// **Repeats.** Any number of copies may run.
+pub async fn close_books(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select ledger.close_books($1) as "closed!""#, CLOSED_AT_ONCE)
+        .fetch_one(pool)
+        .await
 }
 
 /// Removes what is kept only for a time, and says in the log and in the answer how much of what.

@@ -10,13 +10,18 @@
 //! table without rows is always read as a whole. A plan says nothing of what a function of the
 //! database does inside; those are called, and what they have read is counted.
 
-#![expect(clippy::arithmetic_side_effects, reason = "a test counts little")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::float_arithmetic,
+    reason = "a test counts little"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use domain::{FulfilmentStatus, OrderStatus, PaymentStatus};
 use runtime::schema::MIGRATIONS;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
@@ -45,6 +50,7 @@ const BOUNDED: &[(&str, &str)] = &[
     ("invoices.series", "a few a year"),
     ("invoices.tax_rates", "the countries"),
     ("ledger.accounts", "fifteen"),
+    ("ledger.closings", "the last one"),
     ("operations.party_standings", "one a party and worker"),
     ("operations.paused_queues", "one a queue"),
     ("operations.stopped_parties", "one a party"),
@@ -92,14 +98,9 @@ const EXCUSED: &[Excused] = &[
         why: "an export of the books holds all of them",
     },
     Excused {
-        file: "starter-api/src/app/ledger/balance.rs",
-        says: "",
-        why: "balances are not kept, so an account's is the sum of its entries, read from the index alone",
-    },
-    Excused {
-        file: "starter-api/src/app/ledger/validate.rs",
+        file: "starter-api/src/app/ledger/sums.rs",
         says: "from ledger.entries",
-        why: "whoever has the books validated wants every entry added up",
+        why: "goes by the key from where the books were closed last, which is a minute ago",
     },
     Excused {
         file: "starter-api/src/app/ledger/transactions.rs",
@@ -119,6 +120,7 @@ const CALLED: &[(&str, &str)] = &[
     ("fraud.fingerprints_of", "select * from fraud.fingerprints_of(ORDER)"),
     ("inbox.sweep", "select inbox.sweep('90 days', 5000)"),
     ("inventory.sell", "select inventory.sell(ORDER || ':reserve-stock:1')"),
+    ("ledger.close_books", "select ledger.close_books(25000)"),
     ("operations.sweep", "select * from operations.sweep('7 days', '90 days', 5000)"),
     ("orders.cancel_before_launch", "select orders.cancel_before_launch(ORDER, 'changed mind')"),
     ("orders.deliver", "select * from orders.deliver(ORDER, null, 'web-shop')"),
@@ -482,6 +484,79 @@ async fn no_query_reads_more_because_there_are_more_orders(db: PgPool) {
     assert!(complaints.is_empty(), "{} queries grow with the orders:{told}", complaints.len());
     for (place, Excused { file, says, why }) in EXCUSED.iter().enumerate() {
         assert!(used.contains(&place), "nothing needs this excuse any more: {file} {says} ({why})");
+    }
+}
+
+/// How many rows of tables a plan has looked at, as it was carried out.
+fn looked_at(plan: &Value) -> f64 {
+    let number = |name: &str| plan[name].as_f64().unwrap_or_default();
+    let here = if plan.get("Relation Name").is_some() {
+        (number("Actual Rows") + number("Rows Removed by Filter")) * number("Actual Loops")
+    } else {
+        0.0
+    };
+    let parts = plan["Plans"].as_array().into_iter().flatten().map(looked_at);
+    here + parts.sum::<f64>()
+}
+
+/// What a listing or a search asks, by words of its query, what it is asked with, and how many rows
+/// that may look at.
+const LISTED: &[(&str, &str, f64)] = &[
+    // Nothing is disputed, nothing has failed, nothing waits and nothing is being undone.
+    ("unnest($15", "PAGE, STATUSES, '{disputed}', FULFILMENTS", 0.0),
+    ("unnest($15", "PAGE, '{failed}', PAYMENTS, FULFILMENTS", 0.0),
+    ("unnest($15", "PAGE, STATUSES, PAYMENTS, '{lost,returned}'", 0.0),
+    ("where attention is not null and", "PAGE", 0.0),
+    ("where ending is not null and", "PAGE", 0.0),
+    // A page of each combination that there is, and the page of these.
+    ("unnest($15", "PAGE, '{rejected}', PAYMENTS, FULFILMENTS", 400.0),
+    ("unnest($15", "PAGE, STATUSES, '{refunded}', FULFILMENTS", 400.0),
+    ("unnest($15", "PAGE, STATUSES, PAYMENTS, '{delivered}'", 400.0),
+    // An order by its id, and the customer whose id is the next.
+    ("with recursive customer", "ID, ID, ID, 10001, 51", 2.0),
+    ("where order_id = any ($13) and", "PAGE, array[ID]::uuid[]", 1.0),
+    ("with recursive customer", "'NOTHING-LIKE-IT', null, null, 10001, 51", 0.0),
+    // A customer, and the next one; and the customer's orders.
+    ("with recursive customer", "CUSTOMER, null, null, 10001, 51", 2.0),
+    ("unnest($13::text[]) as customer", "PAGE, array[CUSTOMER]", 102.0),
+];
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+#[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
+async fn a_listing_looks_at_hardly_more_orders_than_it_shows(db: PgPool) {
+    filled(&db, Extent { orders: 2_000, lines_max: 12, at_once: 2_000, is_beside_others: false })
+        .await
+        .unwrap();
+    let (order, customer): (String, String) = sqlx::query_as(
+        "select order_id::text, customer_id from orders.orders order by placed_at limit 1",
+    )
+    .fetch_one(&db)
+    .await
+    .unwrap();
+    let list = |names: Vec<&str>| format!("'{{{}}}'", names.join(","));
+    let queries = queries();
+    for (words, arguments, most) in LISTED {
+        let text = &queries.iter().find(|query| query.text.contains(words)).unwrap().text;
+        let arguments = arguments
+            .replace("PAGE", "null, null, 51, null, null, null, null, null, null, null, null, null")
+            .replace("STATUSES", &list(OrderStatus::NAMES.to_vec()))
+            .replace("PAYMENTS", &list(PaymentStatus::names().collect()))
+            .replace("FULFILMENTS", &list(FulfilmentStatus::names().collect()))
+            .replace("CUSTOMER", &format!("'{customer}'"))
+            .replace("ID", &format!("'{order}'"));
+        let explain = format!(
+            "set plan_cache_mode = force_generic_plan; set enable_seqscan = off;
+             prepare asked as {text}; explain (analyze, format json) execute asked ({arguments})"
+        );
+        let mut connection = db.begin().await.unwrap();
+        let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *connection).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{arguments}: {error}"));
+        let plan: String = rows[0].try_get_unchecked(0).unwrap();
+        let plan: Value = serde_json::from_str(&plan).unwrap();
+        let looked_at = looked_at(&plan[0]["Plan"]);
+        assert!(looked_at <= *most, "{arguments}: {looked_at} rows\n{plan:#}");
+        sqlx::raw_sql("deallocate asked").execute(&mut *connection).await.unwrap();
+        connection.rollback().await.unwrap();
     }
 }
 

@@ -399,6 +399,9 @@ const SANDBOX_SHIPMENTS: &str = "
 /// Triggers that would look at each booking and each parcel for themselves, and let nothing be booked
 /// but now. What they check is checked of the whole batch at once by [`CHECKS`], before it is
 /// committed; every other constraint and key stays in force.
+///
+/// It also locks the books until then. So they are not closed while the numbers of these transactions
+/// are drawn and not booked yet.
 pub(super) const TRIGGERS_OFF: &str = "
     lock table catalog.products in share mode;
     alter table ledger.transactions disable trigger user;

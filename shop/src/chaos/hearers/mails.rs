@@ -51,7 +51,7 @@ impl Notification {
 
     /// What is wrong with it, if the mail server has it so many times.
     fn complaint(&self, times: usize) -> Option<String> {
-        let Self { message_id, state, is_at_most_once } = self;
+        let Self { message_id, state, is_at_most_once, is_leased: _ } = self;
         let is_well = match state.as_str() {
             "sent" => times > 0 && (times == 1 || !is_at_most_once),
             "skipped" => times == 0,

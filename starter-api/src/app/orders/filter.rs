@@ -25,7 +25,7 @@ pub(crate) struct ListOrders {
     /// Placed before this moment.
     pub(crate) placed_before: Option<DateTime<Utc>>,
     /// What the order's id or customer begins with, or a SKU, a discount code or a tracking number
-    /// of it, whatever its case.
+    /// of it, whatever its case; or the beginning of its workflow's name.
     pub(crate) text: Option<SearchText>,
     pub(crate) size: PageSize,
     /// The last order of the page before.
@@ -42,6 +42,14 @@ macro_rules! names {
         impl $list {
             pub(crate) fn as_slice(&self) -> &[String] {
                 &self.0
+            }
+
+            /// The names that a filter allows, each once; without one, all that there are.
+            pub(crate) fn allowed_by(filter: Option<&Self>) -> Vec<String> {
+                let known: Vec<&str> = $known;
+                let is_allowed =
+                    |name: &str| filter.is_none_or(|Self(names)| names.iter().any(|it| it == name));
+                known.into_iter().filter(|name| is_allowed(name)).map(str::to_owned).collect()
             }
         }
 

@@ -55,7 +55,8 @@ pub(crate) struct ListQuery {
     #[param(value_type = Option<String>, format = DateTime, example = "2026-02-01T00:00:00Z")]
     placed_before: Option<Moment>,
     /// The beginning of the order's id or customer, or a SKU, a discount code or a tracking number
-    /// of it; case does not matter.
+    /// of it; case does not matter. `order-` before the id, as its workflow is called, is no matter
+    /// either.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "85123A")]
     q: Option<SearchText>,
@@ -89,8 +90,9 @@ impl ListQuery {
 
 /// Lists orders, newest first. Each order listed meets every condition that is given.
 ///
-/// A status or a text is searched order by order, from the newest: with many orders, give a
-/// customer or a time as well.
+/// A SKU, and the beginning of very many ids or customers, is searched order by order, from the newest,
+/// in 5,000 orders a page. Such a page may have fewer orders than `limit`, or none, and a
+/// `next_cursor` all the same: the search goes on there.
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:read"])),
     params(ListQuery),
