@@ -23,9 +23,9 @@ network namespace. `--upgrade-from COMMIT` starts it with the release of that co
 
 `test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or a program that
 starts one: ORDERSAGA_TANSU and ORDERSAGA_TEST_KAFKA, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL,
-and related variables. `bench` and `demo` use tansu if it is available. `chaos` uses Apache Kafka,
-which keeps its records when it is killed, or otherwise tansu, which does not. `demo` has a mail
-server of its own, and `chaos` has Mailpit.
+and related variables. `demo --with tansu` sends its events there, too. `bench` uses tansu if it is
+available. `chaos` uses Apache Kafka, which keeps its records when it is killed, or otherwise tansu,
+which does not. `demo` has a mail server of its own, and `chaos` has Mailpit.
 
 `test --with stripe` also starts the counterparts of Stripe: localstripe, the proxy in front of it,
 and stripe-mock if Go is installed. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
@@ -60,7 +60,9 @@ ORDERSAGA_FINANCE_SECRET.
 ORDERSAGA_KAFKA_IN_MEMORY says that the broker keeps its records in memory. ORDERSAGA_CONFLUENT_KAFKA
 and ORDERSAGA_CONSUMER are the client library and the data folder of the consumer in
 examples/consumers. ORDERSAGA_LAUNCHED_AT is when the launcher was started, in seconds since 1970.
-ORDERSAGA_PROFILE=demo, or dev, builds the programs faster, without optimisation.
+ORDERSAGA_PROFILE=demo, or dev, builds the programs faster, without optimisation; `demo` also leaves
+the clients of Kafka and AMQP out, unless a broker is asked for by `--with tansu`,
+RELAY_KAFKA_BROKERS or RELAY_AMQP_URL.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ import machine
 from account import account_for
 from books import hledger
 from brokers import NAMES as BROKERS
-from brokers import Brokers
+from brokers import Broker, Brokers
 from cluster import NODES, Cluster
 from console import Problem, Stopped, say
 from counterparts import (
@@ -131,8 +133,8 @@ WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
 # The commands that can use a Temporal cluster instead of the dev server.
 CLUSTERED = ("up", "bench", "chaos")
-# The commands with a broker, if one is available.
-WITH_BROKER = ("bench", "demo", "chaos")
+# The commands that have a broker without asking for it, if one is available.
+WITH_BROKER = ("bench", "chaos")
 # The commands that can use each payment provider besides the sandbox.
 PAID_BY = {"stripe": ("demo", "books", "chaos"), "bank-transfer": ("chaos",)}
 
@@ -379,11 +381,13 @@ class Stack:
         """Starts the requested brokers. Reports all missing ones at once."""
         brokers = Brokers(cache, self.data, self.ports)
         asked = [name for name in BROKERS if name in self.counterparts]
-        wanted = [(name, partial(brokers.named, name)) for name in asked]
-        if self.command == "chaos" and not self.clustered:
-            wanted.append(("a broker", brokers.that_is_killed))
-        elif self.command in WITH_BROKER and not self.clustered:
-            wanted.append(("tansu", brokers.tansu_as_service))
+        wanted: list[tuple[str, Callable[[], Broker]]] = []
+        if self.command == "test":
+            wanted = [(name, partial(brokers.named, name)) for name in asked]
+        elif self.command == "chaos" and not self.clustered:
+            wanted = [("a broker", brokers.that_is_killed)]
+        elif asked or (self.command in WITH_BROKER and not self.clustered):
+            wanted = [("tansu", brokers.tansu_as_service)]
         found, missing = [], []
         for name, had in wanted:
             try:
@@ -780,14 +784,22 @@ def proxy_profile(command: str) -> str:
     return profile() if command in WITH_SHOP else "dev"
 
 
-def build(signals: Signals, *others: str) -> None:
+def build(asked: Asked, signals: Signals) -> None:
     if profile() == "dev":
         # As tests are built: for some packages alone, cargo would build the libraries once more,
         # with fewer features.
         cargo_build(["--workspace", "--all-targets"], signals)
         return
-    packages = [part for name in ("ordersaga", "shop", *others) for part in ("-p", name)]
-    cargo_build(["--profile", profile(), *packages], signals)
+    names = ["ordersaga", "shop", *(["counterparts"] if "stripe" in asked.counterparts else [])]
+    packages = [part for name in names for part in ("-p", name)]
+    features = [] if wants_broker(asked, os.environ) else ["--no-default-features"]
+    cargo_build(["--profile", profile(), *packages, *features], signals)
+
+
+def wants_broker(asked: Asked, env: Mapping[str, str]) -> bool:
+    """Whether the programs need the clients of brokers, whose C takes long to compile."""
+    named = any(name in env for name in ("RELAY_KAFKA_BROKERS", "RELAY_AMQP_URL"))
+    return profile() != "demo" or named or any(name in BROKERS for name in asked.counterparts)
 
 
 def build_counterparts(signals: Signals) -> None:
@@ -898,7 +910,7 @@ def parse(arguments: list[str]) -> Asked:
         choices=("stripe", "mail", *BROKERS),
         action="append",
         default=[],
-        help="a counterpart of an outside service, for `test`",
+        help="a counterpart of an outside service, for `test`; `demo` takes tansu",
     )
     parser.add_argument(
         "--where-possible",
@@ -927,8 +939,9 @@ def parse(arguments: list[str]) -> Asked:
         parser.error(f"say what to run: stack.py {options.command} -- CMD...")
     if options.command == "up" and rest:
         parser.error("`up` runs no command of yours: use `with`")
-    if options.counterparts and options.command != "test":
-        parser.error("`--with` is for `test`")
+    may_have = {"test": ("stripe", "mail", *BROKERS), "demo": ("tansu",)}
+    if not set(options.counterparts) <= set(may_have.get(options.command, ())):
+        parser.error("`--with` is for `test`, and `--with tansu` also for `demo`")
     if options.where_possible and not options.counterparts:
         parser.error("`--where-possible` is for `--with`")
     command, provider = options.command, options.provider
@@ -938,7 +951,7 @@ def parse(arguments: list[str]) -> Asked:
         parser.error(f"`--cluster` is for {', '.join(CLUSTERED)}, paid by the sandbox")
     if options.upgrade_from and not (options.cluster and command == "chaos"):
         parser.error("`--upgrade-from` is for `chaos --cluster`")
-    counterparts = ("stripe",) if provider == "stripe" else tuple(options.counterparts)
+    counterparts = (*(["stripe"] if provider == "stripe" else []), *options.counterparts)
     usual = f"{command}-cluster" if options.cluster else command
     data = (options.data or REPO / ".ordersaga" / usual).absolute()
     return Asked(
@@ -965,7 +978,7 @@ def carry_out(asked: Asked, signals: Signals) -> int:
     with ExitStack() as afterwards, opening as services:
         before = release_before(asked, signals)
         if command in WITH_SHOP:
-            build(signals, *(["counterparts"] if asked.counterparts else []))
+            build(asked, signals)
         elif "stripe" in asked.counterparts:
             build_counterparts(signals)
         stack = Stack(

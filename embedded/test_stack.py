@@ -925,6 +925,8 @@ class CounterpartsTest(Case):
         self.assertFalse(asked.where_possible)
         for refused in (
             ["demo", "--with", "stripe"],
+            ["demo", "--with", "kafka"],
+            ["up", "--with", "tansu"],
             ["test", "--where-possible", "--", "true"],
             ["bench", "--provider", "stripe"],
             ["pooled", "--provider", "stripe"],
@@ -944,6 +946,23 @@ class CounterpartsTest(Case):
         for command in ("books", "chaos"):
             asked = stack.parse([command, "--provider", "stripe"])
             self.assertEqual((asked.counterparts, asked.provider), (("stripe",), "stripe"))
+
+    def test_the_demo_is_built_with_the_brokers_clients_only_if_it_has_a_broker(self) -> None:
+        def features(*arguments: str, **env: str) -> list[str]:
+            built = mock.patch.object(stack, "cargo_build")
+            with mock.patch.dict(os.environ, {"ORDERSAGA_PROFILE": "demo", **env}), built as cargo:
+                stack.build(stack.parse(list(arguments)), signals)
+            return cargo.call_args.args[0]
+
+        self.assertIn("--no-default-features", features("demo"))
+        self.assertIn("--no-default-features", features("up"))
+        self.assertNotIn("--no-default-features", features("demo", "--with", "tansu"))
+        for name in ("RELAY_KAFKA_BROKERS", "RELAY_AMQP_URL"):
+            self.assertNotIn("--no-default-features", features("up", **{name: "127.0.0.1:9"}))
+        release = features("bench", ORDERSAGA_PROFILE="release")
+        self.assertNotIn("--no-default-features", release)
+        self.assertNotIn("counterparts", release)
+        self.assertIn("counterparts", features("demo", "--provider", "stripe"))
 
     def test_no_counterpart_is_started_for_a_bank_which_nobody_calls(self) -> None:
         asked = stack.parse(["chaos", "--provider", "bank-transfer"])
@@ -1204,11 +1223,12 @@ class BrokersTest(Case):
         self.assertEqual(self.started("test", "--with", "stripe").env, {})
         self.assertEqual(self.started("books").env, {})
 
-    def test_the_demos_relay_tells_a_broker_where_it_can_be_had(self) -> None:
-        self.assertEqual(self.started("demo").env, {})
-        self.assertIn("tansu is not available", self.told())
+    def test_the_demos_relay_sends_to_a_broker_if_that_is_asked_for(self) -> None:
+        with self.assertRaisesRegex(Problem, "tansu is not available"):
+            self.started("demo", "--with", "tansu")
         self.have_tansu()
-        env = self.started("demo").env
+        self.assertEqual(self.started("demo").env, {})
+        env = self.started("demo", "--with", "tansu").env
         self.assertEqual(env["RELAY_KAFKA_BROKERS"], env["ORDERSAGA_KAFKA_BROKERS"])
         self.assertEqual(env["RELAY_KAFKA_CREATE_TOPICS"], "true")
         self.assertIn("ORDERSAGA_CONFLUENT_KAFKA", env)
