@@ -178,21 +178,21 @@ def of_bench(text: str) -> list[Figures]:
     """
     found = sections(text)
     many = _section(found, " at once: medians")
-    cpu = _section(found, "processor time for each one finished")
-    burst = _section(found, " of each at a stretch")
+    cpu = _section(found, "processor time per finished workflow")
+    burst = _section(found, "bursts: ")
     # Only Ordersaga's orders arrive at a fixed rate, so this section has one column.
     arrived = _number(_section(found, " orders arrive, "), "accepted per second", 0)
 
     def of(name: str, family: str, column: int) -> Figures:
         # The benchmark reports programs that share a process together.
         parts = ("worker and starter",) if "worker and starter" in cpu else ("worker", "starter")
-        program = [_number(cpu, label, column) for label in (*parts, "this program")]
+        program = [_number(cpu, label, column) for label in (*parts, "load generator")]
         return Figures(
             name=name,
             family=family,
             finished=_number(many, "finished per second", column),
-            p50_ms=_number(many, "until finished, p50", column),
-            p99_ms=_number(many, "until finished, p99", column),
+            p50_ms=_number(many, "latency to finished, p50", column),
+            p99_ms=_number(many, "latency to finished, p99", column),
             postgres_ms=_number(cpu, "Postgres", column),
             server_ms=_number(cpu, "Temporal server", column),
             program_ms=None if None in program else sum(part or 0.0 for part in program),

@@ -34,20 +34,20 @@ finished per second            99.0       31.0        9.0
                               empty      order   textbook
 accepted per second           102.1       44.9       19.3
 finished per second           102.1       44.7       19.1
-until finished, p50          921 ms     2.17 s     5.04 s
-until finished, p99          1.20 s     2.63 s     7.96 s
+latency to finished, p50     921 ms     2.17 s     5.04 s
+latency to finished, p99     1.20 s     2.63 s     7.96 s
 
-── processor time for each one finished, in ms ──
+── processor time per finished workflow, in ms ──
                               empty      order   textbook
 Temporal server                13.6       21.7       70.1
 worker                          1.3        6.6       11.0
 starter                         0.0        1.3        0.0
 Postgres                          –        9.2        9.0
   for the sandboxes               –        0.4        0.4
-this program                    0.7        0.9        0.8
-together                       15.6       38.8       91.0
+load generator                  0.7        0.9        0.8
+total                          15.6       38.8       91.0
 
-── 500 of each at a stretch, none waiting for another ──
+── bursts: 500 of each, started without waiting ──
                               empty      order   textbook
 accepted per second           611.0      206.2      603.0
 finished per second           100.0       44.0       19.0

@@ -213,7 +213,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     ))?;
     let many = bench.many(Duration::from_secs(bench.seconds));
     let many = rounds(&arena, &programs, bench.rounds, many).await?;
-    say(format_args!("{} of each at a stretch, and what they take", bench.burst))?;
+    say(format_args!("bursts of {} of each, and their cost", bench.burst))?;
     let bursts = bursts(bench, &arena, &database).await?;
     report::closing(bench, &Findings { many, one, bursts })?;
     reads::measured(&arena, "after that load").await?;

@@ -105,7 +105,7 @@ pub(super) async fn measured(
     database: &Database,
 ) -> Result<(), BenchError> {
     let Some(per_second) = NonZeroU32::new(arrivals.per_second) else {
-        return Ok(say("NOTE: accepting was NOT measured, because no orders were to arrive.")?);
+        return Ok(say("NOTE: accepting was NOT measured, because the arrival rate is 0.")?);
     };
     let Arrivals { seconds, connections, .. } = arrivals;
     let plan = Arc::new(Plan::of(arena, per_second, seconds).await?);
@@ -278,7 +278,7 @@ impl Reads {
     fn shown(&self, when: &str) -> Result<(), BenchError> {
         let Self { took, failed } = self;
         let (p50, p99) = (took.p50(), took.p99());
-        let line = format!("{when:<36} p50 {p50}, p99 {p99}, {failed} not answered");
+        let line = format!("{when:<36} p50 {p50}, p99 {p99}, {failed} without an answer");
         Ok(say(line)?)
     }
 }
@@ -300,11 +300,11 @@ fn shown(plan: &Plan, flood: &Flood) -> Result<(), BenchError> {
     let Tally { shed, limited, failed, took, .. } = tally;
     say(format_args!("{:<36} {shed:>8}", "shed (503)"))?;
     say(format_args!("{:<36} {limited:>8}", "refused by a rate limit (429)"))?;
-    say(format_args!("{:<36} {failed:>8}", "failed, or not answered"))?;
-    say(format_args!("{:<36} {:>8}", "from due until accepted, p50", took.p50().to_string()))?;
+    say(format_args!("{:<36} {failed:>8}", "failed, or no answer"))?;
+    say(format_args!("{:<36} {:>8}", "latency from scheduled time, p50", took.p50().to_string()))?;
     say(format_args!(
         "{:<36} {:>8}   target < {ACCEPTED_WITHIN} {}",
-        "from due until accepted, p99",
+        "latency from scheduled time, p99",
         took.p99().to_string(),
         reached(took.p99() < ACCEPTED_WITHIN)
     ))?;
@@ -314,15 +314,15 @@ fn shown(plan: &Plan, flood: &Flood) -> Result<(), BenchError> {
         millis.map_or_else(|| "–".to_owned(), |millis| rounded(millis, 2).to_string())
     };
     say(format_args!(
-        "processor time for an order accepted, in ms: starter {}, Postgres {}, this program {}, \
-         Temporal server {}, worker {}",
+        "processor time per accepted order, in ms: starter {}, Postgres {},\n  \
+         load generator {}, Temporal server {}, worker {}",
         each(cpu.starter),
         each(cpu.postgres),
         each(cpu.load),
         each(cpu.server),
         each(cpu.workers)
     ))?;
-    reads.shown("reads of an order meanwhile")
+    reads.shown("concurrent reads of an order")
 }
 
 /// Waits until all accepted orders have ended, and prints the progress.
@@ -338,8 +338,8 @@ async fn until_ended(
         let standing = database.standing(accepted).await?;
         let Standing { on_record, ended, completed, backlog, oldest_seconds } = standing;
         say(format_args!(
-            "{on_record} of {all} accepted orders are on record, {ended} have ended, {completed} of \
-             them completed; {backlog} wait for their launch, the oldest for {oldest_seconds} s"
+            "{on_record} of {all} accepted orders are recorded; {ended} ended, {completed} of them\n  \
+             completed; {backlog} wait to be launched, the oldest for {oldest_seconds} s"
         ))?;
         if on_record < all {
             return Err(BenchError::Lost(all.saturating_sub(on_record)));
@@ -373,18 +373,18 @@ fn ended(
     reads: &Reads,
     course: &Course,
 ) -> Result<(), BenchError> {
-    heading("the accepted orders, carried out")?;
+    heading("the accepted orders, processed")?;
     let count = u64::try_from(accepted.len()).unwrap_or(u64::MAX);
     let rate: Decimal = rounded(per_second(count, within), 1);
-    say(format_args!("{:<36} {count:>8}   none is lost, all are completed", "ended"))?;
-    say(format_args!("{:<36} {rate:>8}", "finished per second, afterwards"))?;
+    say(format_args!("{:<36} {count:>8}   none lost", "completed"))?;
+    say(format_args!("{:<36} {rate:>8}", "finished per second, after the burst"))?;
     let Course { overtaken_ms, overtaken_by } = course;
     let overtaken = Took(Duration::from_millis(u64::try_from(*overtaken_ms).unwrap_or_default()));
     say(format_args!(
-        "oldest first: no order was begun later than one that was placed more than {overtaken} after \
-         it, or was begun more than {overtaken_by} places later than it was placed"
+        "oldest first: no order was overtaken by one placed more than {overtaken} after it,\n  \
+         or by more than {overtaken_by} orders"
     ))?;
-    reads.shown("reads of an order meanwhile")
+    reads.shown("concurrent reads of an order")
 }
 
 #[cfg(test)]

@@ -53,13 +53,13 @@ impl Shared {
 /// in common, and prints the throughput.
 pub(super) async fn measured(arena: &Arena, bench: &Bench) -> Result<(), BenchError> {
     let (clients, count) = (bench.at_once, bench.burst);
-    say(format_args!("{count} orders of one line, with nothing and with one thing in common"))?;
+    say(format_args!("{count} orders of one line: for different articles and customers, then for one"))?;
     let mut took = Vec::with_capacity(Shared::ALL.len());
     for shared in Shared::ALL {
         let orders = orders(arena, shared);
         took.push((shared, carried_out(arena, shared, clients, count, &orders).await?));
     }
-    heading("hot spots: orders of one line that were finished per second")?;
+    heading("hot spots: orders of one line, finished per second")?;
     let finished = u64::try_from(count).unwrap_or(u64::MAX);
     let base = took.first().map_or(Duration::ZERO, |(_, took)| *took);
     for (shared, took) in took {
@@ -69,7 +69,7 @@ pub(super) async fn measured(arena: &Arena, bench: &Bench) -> Result<(), BenchEr
     }
     // All orders book to the same accounts, so every figure includes that.
     say(
-        "  (the same accounts of the ledger in every case: an account has no row that is changed)",
+        "  (all orders post to the same ledger accounts; posting updates no account row)",
     )?;
     stock_row(arena, bench).await
 }

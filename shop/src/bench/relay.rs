@@ -67,7 +67,7 @@ pub(super) async fn measured(
              acknowledge them later, so this is the relay's own speed and not that of the two")?;
     }
 
-    say("orders with the relay beside them")?;
+    say("orders with a relay")?;
     let cpu_before = relay.id().and_then(machine::cpu_time);
     let began = Instant::now();
     let beside = finished(arena, programs, full_speed).await?;
@@ -143,7 +143,7 @@ fn shown(drain: &Drain) -> Result<(), BenchError> {
     let micros = drain.cpu.and_then(|cpu| u64::try_from(cpu.as_micros()).ok());
     if let Some(micros) = micros {
         let each = rounded(ratio(micros, drain.events), 1);
-        say(format_args!("{:<36} {each:>8}", "processor time for an event, in µs"))?;
+        say(format_args!("{:<36} {each:>8}", "processor time per event, in µs"))?;
     }
     Ok(())
 }
@@ -154,7 +154,7 @@ fn beside_orders(
     cpu: Option<Duration>,
     lasted: Duration,
 ) -> Result<(), BenchError> {
-    heading("the relay beside orders at full speed")?;
+    heading("the relay, while orders run at full speed")?;
     let rate = |finished| rounded(per_second(finished, window), 1);
     say(format_args!(
         "{:<36} {:>8}   without the relay {}, ratio {}",

@@ -34,14 +34,14 @@ pub(super) async fn opening(
         say("NOTE: ORDERSAGA_PIDS is not set, so CPU time is not reported.")?;
     }
     say("
-  empty     a workflow that does nothing: what the server takes for any workflow at all. Its
-            worker is a process of its own, which polls for it; an order begins with the process
-            that starts it, as `ordersaga all` does it
-  order     a real order: POST /v1/orders to the parcel's hand-over, all six steps
-  textbook  the same six steps with the same activities, each as a regular activity, priced
-            beforehand and started without HTTP; it keeps no undos and publishes no status
-Each client starts one, waits for its end by Temporal's long poll, the same way for all three,
-and starts the next. Server, database, worker, starter and this program share the machine.
+  empty     a workflow that does nothing: the cost of any workflow. A separate
+            worker process polls for it
+  order     a real order, from POST /v1/orders to the parcel's hand-over, all six
+            steps. It starts eagerly in the process that accepts it (`ordersaga all`)
+  textbook  the same six steps and activities, each as a regular activity, priced
+            in advance and started without HTTP; without undos and status
+Each client starts one, waits for its end by Temporal's long poll, and starts the
+next. Server, database, worker, starter and load generator share the machine.
 ")?;
     Ok(())
 }
@@ -71,15 +71,15 @@ fn loops(title: &str, rounds: &Rounds) -> Result<(), BenchError> {
     let took = |took: fn(&Measured) -> Took| {
         Contender::ALL.map(|contender| median(of(rounds, contender).map(took)).to_string())
     };
-    say(line("until accepted, p50", took(|one| one.to_accepted.p50())))?;
-    say(line("until accepted, p99", took(|one| one.to_accepted.p99())))?;
-    say(line("until finished, p50", took(|one| one.to_finished.p50())))?;
-    say(line("until finished, p99", took(|one| one.to_finished.p99())))?;
+    say(line("latency to accepted, p50", took(|one| one.to_accepted.p50())))?;
+    say(line("latency to accepted, p99", took(|one| one.to_accepted.p99())))?;
+    say(line("latency to finished, p50", took(|one| one.to_finished.p50())))?;
+    say(line("latency to finished, p99", took(|one| one.to_finished.p99())))?;
     Ok(())
 }
 
 fn processor_time(rounds: &Rounds, are_one: bool) -> Result<(), BenchError> {
-    heading("processor time for each one finished, in ms")?;
+    heading("processor time per finished workflow, in ms")?;
     say(line("", Contender::ALL.map(|contender| contender.name().to_owned())))?;
     let of_program = |program: Program| {
         Contender::ALL.map(|contender| {
@@ -100,8 +100,8 @@ fn processor_time(rounds: &Rounds, are_one: bool) -> Result<(), BenchError> {
     }
     say(line("Postgres", of_program(|cpu| cpu.postgres)))?;
     say(line("  for the sandboxes", of_program(|cpu| cpu.sandboxes)))?;
-    say(line("this program", of_program(|cpu| cpu.load)))?;
-    say(line("together", of_program(CpuTimes::together)))?;
+    say(line("load generator", of_program(|cpu| cpu.load)))?;
+    say(line("total", of_program(CpuTimes::together)))?;
     Ok(())
 }
 
@@ -116,7 +116,7 @@ fn millis_each(rounds: &Rounds, contender: Contender, program: Program) -> Optio
 }
 
 fn bursts(bench: &Bench, bursts: &[(Contender, BurstCost)]) -> Result<(), BenchError> {
-    heading(format_args!("{} of each at a stretch, none waiting for another", bench.burst))?;
+    heading(format_args!("bursts: {} of each, started without waiting", bench.burst))?;
     say(line("", Contender::ALL.map(|contender| contender.name().to_owned())))?;
     let each = |told: &dyn Fn(&BurstCost) -> String| {
         Contender::ALL.map(|contender| {
@@ -181,8 +181,8 @@ fn server_alone(rounds: &Rounds) -> Result<(), BenchError> {
     if let (Some(empty), Some(order)) = (server(Contender::Empty), server(Contender::Order)) {
         let share = empty.checked_div(order).unwrap_or_default();
         say(format_args!(
-            "By the server's processor time alone, were it on a machine of its own, \
-             orders : empty workflows would be {share:.2}."
+            "With Temporal on a machine of its own, orders : empty workflows would be {share:.2},\n\
+             by the processor time of the server alone."
         ))?;
     }
     Ok(())
