@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use temporalio_client::envconfig::LoadClientConfigProfileOptions;
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::tonic::{IntoRequest as _, Status};
@@ -140,15 +141,19 @@ impl Temporal {
         self.client.get_or_try_init(|| self.connected()).await
     }
 
-    async fn connected(&self) -> Result<Client, ClientConnectError> {
-        let (mut connection, client) = (*self.target).clone();
-        if !self.frontends.is_empty() {
-            let reached = frontends::reached_at(&self.frontends, &connection).await?;
-            connection.service_override = Some(reached);
-            // The SDK does not support both at once.
-            connection.dns_load_balancing = None;
-        }
-        Box::pin(Client::connect(connection, client)).await
+    /// A plain function with a boxed future: the body of an `async fn` is compiled in every crate
+    /// that awaits it, and this one brings the code of all of Temporal's gRPC calls along.
+    fn connected(&self) -> BoxFuture<'_, Result<Client, ClientConnectError>> {
+        Box::pin(async move {
+            let (mut connection, client) = (*self.target).clone();
+            if !self.frontends.is_empty() {
+                let reached = frontends::reached_at(&self.frontends, &connection).await?;
+                connection.service_override = Some(reached);
+                // The SDK does not support both at once.
+                connection.dns_load_balancing = None;
+            }
+            Client::connect(connection, client).await
+        })
     }
 
     /// Connects, and checks that the namespace exists.
