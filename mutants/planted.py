@@ -1072,6 +1072,16 @@ PLANTED = [
         ("runtime/src/database/watch.rs", 'counter!(PROBES_FAILED, "pool" => name).increment(1);', 'counter!(PROBES_FAILED, "pool" => name).increment(0);'),
     ),
     mutant(
+        "a statement that was dropped half-way keeps the next one waiting",
+        "connections:a_statement_that_is_dropped connections",
+        ("runtime/src/database/connections.rs", "    drop(Object::take(connection));\n", "    drop(connection);\n"),
+    ),
+    mutant(
+        "a connection that the server has ended is lent again",
+        "connections:a_statement_whose_backend connections",
+        ("runtime/src/database/connections.rs", "error.severity() == PgSeverity::Error", "error.severity().is_error()"),
+    ),
+    mutant(
         "an alert watches a series that nobody exposes",
         "cli:whatever_is_watched cli",
         ("observability/alerts.yaml", "time() - max(ordersaga_counted_timestamp_seconds)", "time() - max(ordersaga_counted_at_seconds)"),

@@ -59,6 +59,7 @@ CHECKS = {
     "rebuild": ["--workspace", "--test", "rebuild"],
     "inbox": ["--workspace", "--example", "inbox"],
     "watch": ["--workspace", "--test", "watch"],
+    "connections": ["--workspace", "--test", "connections"],
     "mail": ["--workspace", "--test", "mail"],
     "cli": ["--workspace", "--test", "cli"],
     "counterparts": ["--workspace", "--test", "counterparts"],

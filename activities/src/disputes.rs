@@ -16,6 +16,7 @@ use std::time::Duration;
 use domain::dispute::{self, Change, Claim, DisputeFacts, Movement, MovementKind};
 use domain::event::{Booked, Disputed, OrderEvent};
 use domain::{Charge, OrderId, PaymentStatus, as_one_line, is_foreign_id};
+use runtime::database::Db;
 use sqlx::{PgConnection, PgPool};
 
 use self::store::{Known, Payment};
@@ -80,7 +81,7 @@ pub(crate) enum Standing {
 /// **Errors.** Unavailable while a bank has the payment: the outcome is open.
 /// **Repeats.** Posted once.
 pub(crate) async fn before_giving_back(
-    db: &PgPool,
+    db: Db<'_>,
     charge: &Charge,
 ) -> Result<Standing, ActivityFault> {
     let key = charge.key.to_string();
@@ -92,7 +93,7 @@ pub(crate) async fn before_giving_back(
         return Ok(Standing::WithTheShop);
     }
     let order_id = charge.key.order_id;
-    let mut transaction = store::begin(db).await?;
+    let mut transaction = store::begin(db.transactions()).await?;
     let Some((dispute_id, paid)) = store::given_by_bank(&mut transaction, order_id, &key).await?
     else {
         // The bank has a part. Whether the rest can be refunded is decided by the provider.

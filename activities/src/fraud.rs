@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 
 use domain::screening::{Facts, ScreeningAnswer, Stage, Verdict, Window};
 use domain::{Order, Rejection, StepKey};
-use sqlx::PgPool;
+use runtime::database::Db;
 
 use self::store::{InUse, Review, Rules, Screened};
 use crate::ActivityFault;
@@ -34,7 +34,11 @@ use crate::orders::{self, Begun};
 /// Not open if the order is not on record or has ended.
 /// **Repeats.** By key: the first answer, by the rules active then. A pending review is not an
 /// answer: a repeat returns the decision, made by a person or by the deadline.
-pub async fn screen(db: &PgPool, key: StepKey) -> Result<ScreeningAnswer, ActivityFault> {
+pub async fn screen<'a>(
+    db: impl Into<Db<'a>>,
+    key: StepKey,
+) -> Result<ScreeningAnswer, ActivityFault> {
+    let db = db.into();
     let Begun { order, recorded } = orders::begin(db, key).await?;
     let Recorded::Open = recorded else { return recorded.into_answer(key) };
     if let Some(review) = store::waiting(db, key).await? {
@@ -73,13 +77,14 @@ pub async fn screen(db: &PgPool, key: StepKey) -> Result<ScreeningAnswer, Activi
 /// Removes the order from the counts, unless it was declined, and withdraws its pending review.
 ///
 /// **Repeats.** Idempotent. A late screening finds the tombstone.
-pub async fn withdraw(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub async fn withdraw<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<(), ActivityFault> {
+    let db = db.into();
     idempotency::leave_tombstone(db, key).await?;
     store::withdraw(db, key).await
 }
 
 /// The recorded result, if another attempt was first.
-async fn overtaken(db: &PgPool, key: StepKey) -> Result<ScreeningAnswer, ActivityFault> {
+async fn overtaken(db: Db<'_>, key: StepKey) -> Result<ScreeningAnswer, ActivityFault> {
     match idempotency::recall(db, key).await? {
         // The first screening is undone, and with it the second.
         Recorded::Open => Err(idempotency::already_undone(key)),
@@ -89,7 +94,7 @@ async fn overtaken(db: &PgPool, key: StepKey) -> Result<ScreeningAnswer, Activit
 
 /// The deadline of the order's review; or, if it has passed, the default decision.
 async fn review_of(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     review: &Review,
 ) -> Result<ScreeningAnswer, ActivityFault> {
@@ -102,7 +107,7 @@ async fn review_of(
 }
 
 async fn facts(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     order: &Order,
     stage: Stage,

@@ -16,10 +16,10 @@
 
 use domain::event::OrderEvent;
 use domain::{Rejection, StepKey};
+use runtime::database::Db;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgPool;
 
 use crate::{ActivityFault, orders};
 
@@ -50,7 +50,7 @@ pub(crate) fn version(key: StepKey) -> Result<i32, ActivityFault> {
 /// The step's answer: what its statement has just recorded, or, if the key was taken, the earlier
 /// record.
 pub(crate) async fn answer<T: DeserializeOwned>(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     recorded: Option<Value>,
 ) -> Result<T, ActivityFault> {
@@ -62,7 +62,7 @@ pub(crate) async fn answer<T: DeserializeOwned>(
 
 /// Looks up the record under a key.
 pub(crate) async fn recall<T: DeserializeOwned>(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
 ) -> Result<Recorded<T>, ActivityFault> {
     let row = sqlx::query!(
@@ -87,7 +87,7 @@ pub(crate) async fn recall<T: DeserializeOwned>(
 /// Leaves the tombstone: when this returns, the step has taken effect or never will.
 ///
 /// **Errors.** Not open: the order is not on record, so nothing of it can be undone.
-pub(crate) async fn leave_tombstone(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub(crate) async fn leave_tombstone(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault> {
     let left = sqlx::query!(
         "insert into orders.step_keys as known (order_id, step, version, undone_at)
          select order_id, $2, record_version, now() from orders.orders

@@ -415,7 +415,7 @@ impl Inbox<'_> {
     ) -> Result<Option<Parts>, ActivityFault> {
         const DOING: &str = "working out what was given back";
         let broken = |error: InvalidRefund| ActivityFault::broken(DOING, error);
-        let order = orders::on_record(self.db, charge.next_key(known)?).await?;
+        let order = orders::on_record(self.db.into(), charge.next_key(known)?).await?;
         let claimed: Vec<_> = known.iter().filter_map(Known::claimed).collect();
         let left = Left::of(&order.lines, &order.totals, &claimed).map_err(broken)?;
         match left.parts_of(&Ask::Amount(amount)) {

@@ -6,8 +6,9 @@
 use domain::event::{Booked, Completed, OrderEvent};
 use domain::ledger::{Account, Entry, JournalEntry, Unbalanced};
 use domain::{Money, OrderStatus, StepKey};
+use runtime::database::Db;
 use rust_decimal::Decimal;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
@@ -16,7 +17,8 @@ use crate::orders::{self, Begun};
 /// Posts the payment: money in, and a liability to the customer. Undone by [`reverse`].
 ///
 /// **Repeats.** By key, which is also the key of the journal entry: posted once.
-pub async fn post(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub async fn post<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<(), ActivityFault> {
+    let db = db.into();
     let Begun { order, recorded } = orders::begin(db, key).await?;
     if let Recorded::Answered(_) | Recorded::Undone = recorded {
         return recorded.into_answer(key);
@@ -68,11 +70,12 @@ pub async fn post(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
 /// **Errors.** As for [`post`]; and rejected as undone if the order is being unwound: a workflow
 /// task that timed out may call this late, and must not complete what another one undoes.
 /// **Repeats.** As for [`post`].
-pub async fn recognise_revenue(
-    db: &PgPool,
+pub async fn recognise_revenue<'a>(
+    db: impl Into<Db<'a>>,
     key: StepKey,
     run_id: &str,
 ) -> Result<(), ActivityFault> {
+    let db = db.into();
     let Begun { order, recorded } = orders::begin(db, key).await?;
     if let Recorded::Answered(_) | Recorded::Undone = recorded {
         return recorded.into_answer(key);
@@ -144,7 +147,8 @@ pub async fn recognise_revenue(
 ///
 /// **Repeats.** An entry is reversed once. If there is none, only the tombstone is left, and a late
 /// posting is refused.
-pub async fn reverse(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub async fn reverse<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<(), ActivityFault> {
+    let db = db.into();
     idempotency::leave_tombstone(db, key).await?;
     sqlx::query!(
         r#"

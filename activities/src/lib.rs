@@ -30,7 +30,7 @@ pub mod stock;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use runtime::database::Database;
 
 pub use fault::ActivityFault;
 #[cfg(fuzzing)]
@@ -46,7 +46,7 @@ use stock::ArticleQueues;
 #[derive(Clone)]
 pub struct Activities {
     /// The shop's database.
-    pub db: PgPool,
+    pub db: Database,
     /// Queues in which orders wait for articles that others are changing.
     pub articles: ArticleQueues,
     /// The payment provider; in a worker, behind [`party::Guarded`].

@@ -264,7 +264,7 @@ impl Activities {
     ) -> Result<Reconciled, ActivityError> {
         let asked = reconcile::Asked { name: run_id(&ctx), from: None, to: None, days: start.days };
         let incident = format!("reconcile:{}", asked.name);
-        let compared = reconcile::reconcile(&self.db, self.provider.as_ref(), &asked);
+        let compared = reconcile::reconcile(self.db.transactions(), self.provider.as_ref(), &asked);
         let told = async { compared.await.map(reconcile::Report::reconciled) };
         self.step(&ctx, incident, told).await
     }

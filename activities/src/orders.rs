@@ -7,10 +7,10 @@ use domain::{
     OrderId, OrderLine, OrderStatus, PaymentToken, StepKey, Terms, Totals,
 };
 use metrics::{counter, describe_counter};
+use runtime::database::Db;
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
@@ -47,7 +47,7 @@ pub(crate) struct Begun<T> {
 /// undone: the order is being unwound, and the step has no answer, so the step is late, whether or
 /// not its undo has left a tombstone yet.
 pub(crate) async fn begin<T: DeserializeOwned>(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
 ) -> Result<Begun<T>, ActivityFault> {
     read(db, key).await?.begun(key)
@@ -55,13 +55,13 @@ pub(crate) async fn begin<T: DeserializeOwned>(
 
 /// Reads what an undo needs. It may also run for an order that has ended: the keys decide whether
 /// there is anything to undo.
-pub(crate) async fn on_record(db: &PgPool, key: StepKey) -> Result<Order, ActivityFault> {
+pub(crate) async fn on_record(db: Db<'_>, key: StepKey) -> Result<Order, ActivityFault> {
     read(db, key).await?.order(key)
 }
 
 /// Whether the order's record is older than its workflow, as after a restore from a backup, so that
 /// it may lack what a lost run has requested from a party.
-pub(crate) async fn was_set_back(db: &PgPool, order: OrderId) -> Result<bool, ActivityFault> {
+pub(crate) async fn was_set_back(db: Db<'_>, order: OrderId) -> Result<bool, ActivityFault> {
     sqlx::query_scalar!(
         r#"select exists (select from orders.set_back where order_id = $1) as "is_there!""#,
         order.uuid(),
@@ -166,7 +166,7 @@ macro_rules! read_with {
 }
 pub(crate) use read_with;
 
-async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
+async fn read(db: Db<'_>, key: StepKey) -> Result<Row, ActivityFault> {
     let (row, ()) = read_with!(db, key, columns: "", joins: "", arguments: [], |row| ());
     Ok(row)
 }
@@ -242,12 +242,13 @@ impl Row {
 /// **Errors.** Not open: the order is not on record, or has ended; then nothing is undone. An order
 /// completed by the same run counts as not ended, because that run's last workflow task was lost.
 /// **Repeats.** The first ending counts, whichever run noted it.
-pub async fn note_unwinding(
-    db: &PgPool,
+pub async fn note_unwinding<'a>(
+    db: impl Into<Db<'a>>,
     note: &UnwindingNote,
     run_id: &str,
 ) -> Result<Ending, ActivityFault> {
     const DOING: &str = "noting that an order is unwound";
+    let db: Db<'_> = db.into();
     let noted = sqlx::query!(
         r#"select ending as "ending?", ended as "ended?" from orders.note_unwinding($1, $2, $3)"#,
         note.order_id.uuid(),
@@ -271,8 +272,12 @@ pub async fn note_unwinding(
 /// Records how the order ended, and returns the status that counts.
 ///
 /// **Repeats.** The first end counts, whichever run noted it.
-pub async fn note_end(db: &PgPool, note: &EndNote) -> Result<OrderStatus, ActivityFault> {
+pub async fn note_end<'a>(
+    db: impl Into<Db<'a>>,
+    note: &EndNote,
+) -> Result<OrderStatus, ActivityFault> {
     const DOING: &str = "noting how an order ended";
+    let db: Db<'_> = db.into();
     let event = match note.status.clone() {
         OrderStatus::Completed => OrderEvent::OrderCompleted(domain::event::Completed {}),
         OrderStatus::Cancelled { reason } => Ending::Cancelled { reason }.into(),
@@ -306,8 +311,12 @@ pub async fn note_end(db: &PgPool, note: &EndNote) -> Result<OrderStatus, Activi
 ///
 /// **Repeats.** Idempotent per run and number. Another run of the workflow, after a reset, adds its
 /// own note.
-pub async fn note_attention(db: &PgPool, note: &AttentionNote) -> Result<u32, ActivityFault> {
+pub async fn note_attention<'a>(
+    db: impl Into<Db<'a>>,
+    note: &AttentionNote,
+) -> Result<u32, ActivityFault> {
     const DOING: &str = "noting that an order needs a person";
+    let db: Db<'_> = db.into();
     let AttentionNote { order_id, run_id, number, step, undoing, why, decisions } = note;
     let answered = sqlx::query_scalar!(
         "select orders.note_attention($1, $2, $3)",
@@ -328,7 +337,11 @@ pub async fn note_attention(db: &PgPool, note: &AttentionNote) -> Result<u32, Ac
 ///
 /// **Errors.** Not open: the order is not on record.
 /// **Repeats.** An occurrence is decided once.
-pub async fn note_resolved(db: &PgPool, note: &ResolvedNote) -> Result<(), ActivityFault> {
+pub async fn note_resolved<'a>(
+    db: impl Into<Db<'a>>,
+    note: &ResolvedNote,
+) -> Result<(), ActivityFault> {
+    let db: Db<'_> = db.into();
     let ResolvedNote { order_id, step, occurrence, decision, by, why } = note.clone();
     let resolved = domain::event::AttentionResolved { step, occurrence, decision, by, why };
     let event = OrderEvent::AttentionResolved(resolved);

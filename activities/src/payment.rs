@@ -41,8 +41,8 @@ use domain::{
     Authorisation, AuthorisationAnswer, Charge, Money, Order, PAYMENTS_MAX, Rejection, StepKey,
     StepName, Terms,
 };
+use runtime::database::Db;
 use serde_json::Value;
-use sqlx::PgPool;
 
 use self::port::{PROVIDER, Payment, PaymentId, PaymentProvider, ProviderError};
 use self::store::{Stored, Wait};
@@ -61,11 +61,12 @@ use crate::orders;
 /// **Repeats.** By key here, and by the payment's id at the provider: a lost answer is found again.
 /// A step with an answer does not call the provider again. A wait for the customer is not an
 /// answer: a repeat looks the payment up at the provider.
-pub async fn authorise(
-    db: &PgPool,
+pub async fn authorise<'a>(
+    db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<AuthorisationAnswer, ActivityFault> {
+    let db = db.into();
     let (order, stored) = store::begin(db, key).await?;
     let Recorded::Open = stored.recorded else { return stored.recorded.read()?.into_answer(key) };
     let mut attempt = Attempt::of(db, provider, key, order);
@@ -90,11 +91,12 @@ pub async fn authorise(
 ///
 /// **Errors.** Rejected as expired, if the authorisation has ended. Not open as for [`authorise`].
 /// **Repeats.** As for [`authorise`]: captured once.
-pub async fn capture(
-    db: &PgPool,
+pub async fn capture<'a>(
+    db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    let db = db.into();
     let (order, stored) = store::begin(db, key).await?;
     let Recorded::Open = stored.recorded else { return stored.recorded.read()?.into_answer(key) };
     let mut attempt = Attempt::of(db, provider, key, order);
@@ -109,11 +111,12 @@ pub async fn capture(
 ///
 /// **Repeats.** The provider voids and refunds once, and the shop records it once. Without a
 /// payment only the tombstone is left, and a late step is refused.
-pub async fn void(
-    db: &PgPool,
+pub async fn void<'a>(
+    db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    let db = db.into();
     undo(db, provider, key, payment::void).await?;
     // The tombstone is committed: from here on no later payment is stored.
     for attempt in store::later_attempts(db, key).await? {
@@ -128,16 +131,16 @@ pub async fn void(
 ///
 /// **Errors.** Unavailable while the customer's bank has the payment.
 /// **Repeats.** As for [`void`].
-pub async fn refund(
-    db: &PgPool,
+pub async fn refund<'a>(
+    db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
-    undo(db, provider, key, payment::close).await
+    undo(db.into(), provider, key, payment::close).await
 }
 
 async fn undo(
-    db: &PgPool,
+    db: Db<'_>,
     provider: &dyn PaymentProvider,
     key: StepKey,
     next: fn(bool, Option<KeyState>, Known) -> Call,
@@ -199,7 +202,7 @@ impl Waiting {
 
 /// One attempt at a step or an undo, and what it knows.
 struct Attempt<'a> {
-    db: &'a PgPool,
+    db: Db<'a>,
     provider: &'a dyn PaymentProvider,
     /// The step's key; the payment may belong to another step.
     key: StepKey,
@@ -223,7 +226,7 @@ struct Attempt<'a> {
 const CALLS_MAX: usize = 30;
 
 impl<'a> Attempt<'a> {
-    fn of(db: &'a PgPool, provider: &'a dyn PaymentProvider, key: StepKey, order: Order) -> Self {
+    fn of(db: Db<'a>, provider: &'a dyn PaymentProvider, key: StepKey, order: Order) -> Self {
         let attempt = if key.step == StepName::AuthorisePayment { key.attempt } else { 1 };
         let charge = order.charge(attempt);
         Self {

@@ -22,7 +22,7 @@ use domain::event::{Booked, OrderEvent, RefundSucceeded};
 use domain::ledger::JournalEntry;
 use domain::refund::{self, AtProvider, Call, Known, RefundId, RefundState};
 use domain::{Money, Rejection, StepKey};
-use sqlx::PgPool;
+use runtime::database::Db;
 
 use self::store::Stored;
 use crate::ActivityFault;
@@ -36,11 +36,12 @@ use crate::payment::port::{PROVIDER, PaymentProvider, ProviderError, Refund};
 /// while it has not decided. Not open if the refund is not on record, or was given up.
 /// **Repeats.** By the refund's row here, and by its key at the provider: refunded once, and posted
 /// once.
-pub async fn issue(
-    db: &PgPool,
+pub async fn issue<'a>(
+    db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    let db = db.into();
     if store::read(db, key).await?.state == RefundState::Requested {
         store::begin(db, key).await?;
     }
@@ -64,11 +65,12 @@ pub async fn issue(
 ///
 /// **Errors.** Unavailable while the provider has not decided about it.
 /// **Repeats.** A refund ends once.
-pub async fn withdraw(
-    db: &PgPool,
+pub async fn withdraw<'a>(
+    db: impl Into<Db<'a>>,
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    let db = db.into();
     store::give_up(db, key).await?;
     let stored = store::read(db, key).await?;
     let known = match stored.state {
@@ -84,13 +86,13 @@ pub async fn withdraw(
 /// The refund's state.
 ///
 /// **Errors.** Not open: it is not on record.
-pub async fn state(db: &PgPool, key: StepKey) -> Result<RefundState, ActivityFault> {
-    Ok(store::read(db, key).await?.state)
+pub async fn state<'a>(db: impl Into<Db<'a>>, key: StepKey) -> Result<RefundState, ActivityFault> {
+    Ok(store::read(db.into(), key).await?.state)
 }
 
 /// One attempt, and what it knows.
 struct Attempt<'a> {
-    db: &'a PgPool,
+    db: Db<'a>,
     provider: &'a dyn PaymentProvider,
     key: StepKey,
     stored: Stored,
@@ -106,7 +108,7 @@ const CALLS_MAX: usize = 8;
 
 impl<'a> Attempt<'a> {
     const fn of(
-        db: &'a PgPool,
+        db: Db<'a>,
         provider: &'a dyn PaymentProvider,
         key: StepKey,
         stored: Stored,

@@ -25,7 +25,7 @@ use std::time::Duration;
 use domain::payment::KeyState;
 use domain::shipment::{self, Call, Known, ShipmentState};
 use domain::{Order, Parcel, Rejection, Shipment, StepKey, as_one_line};
-use sqlx::PgPool;
+use runtime::database::Db;
 
 use self::port::{Booking, CARRIER, Carrier, CarrierError, Consignment, Recipient, ShipmentId};
 use self::store::Stored;
@@ -43,12 +43,13 @@ use crate::stock::ArticleQueues;
 /// order is not on record or has ended.
 /// **Repeats.** By key here, and by the shipment's id at the carrier: one parcel, whose goods leave
 /// the stock once.
-pub async fn ship(
-    db: &PgPool,
+pub async fn ship<'a>(
+    db: impl Into<Db<'a>>,
     articles: &ArticleQueues,
     carrier: &dyn Carrier,
     key: StepKey,
 ) -> Result<Shipment, ActivityFault> {
+    let db = db.into();
     let (order, stored) = store::begin(db, key).await?;
     let Recorded::Open = stored.recorded else { return stored.recorded.into_answer(key) };
     let mut attempt = Attempt::of(db, articles, carrier, order);
@@ -68,12 +69,13 @@ pub async fn ship(
 /// decides; see [`accept`].
 /// **Repeats.** The carrier cancels a shipment once, and the goods come back once. Without a
 /// shipment only the tombstone is left, and a late step is refused.
-pub async fn cancel(
-    db: &PgPool,
+pub async fn cancel<'a>(
+    db: impl Into<Db<'a>>,
     articles: &ArticleQueues,
     carrier: &dyn Carrier,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    let db = db.into();
     let order = orders::on_record(db, key).await?;
     let mut attempt = Attempt::of(db, articles, carrier, order);
     if orders::was_set_back(db, key.order_id).await? {
@@ -92,11 +94,12 @@ pub async fn cancel(
 /// If the shop never received the carrier's answer, the parcel is recorded under its reference.
 ///
 /// **Repeats.** A parcel that is recorded as handed over is not recorded again.
-pub async fn accept(
-    db: &PgPool,
+pub async fn accept<'a>(
+    db: impl Into<Db<'a>>,
     articles: &ArticleQueues,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    let db = db.into();
     let order = orders::on_record(db, key).await?;
     let _turn = articles.turn(&order).await?;
     store::record_accepted(db, &order.parcel()).await
@@ -104,7 +107,7 @@ pub async fn accept(
 
 /// One attempt at the step or its undo, and what it knows.
 struct Attempt<'a> {
-    db: &'a PgPool,
+    db: Db<'a>,
     articles: &'a ArticleQueues,
     carrier: &'a dyn Carrier,
     order: Order,
@@ -131,12 +134,7 @@ const HANDING_OVER: &str = "waiting for the end of a dispute, before a parcel is
 const CALLS_MAX: usize = 30;
 
 impl<'a> Attempt<'a> {
-    fn of(
-        db: &'a PgPool,
-        articles: &'a ArticleQueues,
-        carrier: &'a dyn Carrier,
-        order: Order,
-    ) -> Self {
+    fn of(db: Db<'a>, articles: &'a ArticleQueues, carrier: &'a dyn Carrier, order: Order) -> Self {
         Self {
             db,
             articles,

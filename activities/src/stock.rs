@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, StockLines};
 use domain::{Order, StepKey, StockClaim};
+use runtime::database::Db;
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -27,12 +28,13 @@ use crate::orders::{self, Begun};
 /// **Errors.** Rejected as out of stock, with the first article that is short; an article unknown
 /// to the warehouse has nothing available. Not open if the order is not on record or has ended.
 /// **Repeats.** By key: a repeat returns the first answer and takes nothing.
-pub async fn reserve(
-    db: &PgPool,
+pub async fn reserve<'a>(
+    db: impl Into<Db<'a>>,
     articles: &ArticleQueues,
     ttl: Duration,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    let db = db.into();
     let Begun { order, recorded } = orders::begin(db, key).await?;
     if let Recorded::Answered(_) | Recorded::Undone = recorded {
         return recorded.into_answer(key);
@@ -61,7 +63,7 @@ fn expiry(order: &Order, ttl: Duration) -> Expiry {
 /// that is short, records the outcome under the key, and takes the goods if the key is new and
 /// nothing is short. A repeat locks nothing.
 async fn take(
-    db: &PgPool,
+    db: Db<'_>,
     expiry: Expiry,
     claim: &StockClaim,
 ) -> Result<Option<Value>, ActivityFault> {
@@ -137,12 +139,13 @@ async fn take(
 /// **Errors.** Broken if the goods have left the warehouse: the shipment must be undone first.
 /// **Repeats.** Reserved goods are released once. If there is nothing to release, only the
 /// tombstone is left, and a late reservation is refused.
-pub async fn release(
-    db: &PgPool,
+pub async fn release<'a>(
+    db: impl Into<Db<'a>>,
     articles: &ArticleQueues,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
     const DOING: &str = "releasing stock";
+    let db = db.into();
     let order = orders::on_record(db, key).await?;
     idempotency::leave_tombstone(db, key).await?;
     let reservation_key = key.to_string();
@@ -187,7 +190,7 @@ pub async fn release(
     Ok(())
 }
 
-async fn state_of(db: &PgPool, reservation_key: &str) -> Result<Option<String>, ActivityFault> {
+async fn state_of(db: Db<'_>, reservation_key: &str) -> Result<Option<String>, ActivityFault> {
     sqlx::query_scalar!(
         "select state from inventory.reservations where reservation_key = $1",
         reservation_key,

@@ -13,6 +13,7 @@ use activities::{Activities, Settings};
 use async_trait::async_trait;
 use chrono::DateTime;
 use domain::{Order, Party, Rejection, StepKey, StepName};
+use runtime::database::Database;
 use runtime::schema::MIGRATIONS;
 use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
@@ -25,7 +26,7 @@ use tokio::sync::Notify;
 use crate::support::{HEART, Shop, TTL, another_worker, cancelled, order, order_of, paid_with};
 
 fn environment(shop: Shop) -> ActivityEnvironment {
-    let carrier = SandboxCarrier::new(shop.db.clone());
+    let carrier = SandboxCarrier::new(Database::of(shop.db.clone()));
     environment_with(shop, carrier)
 }
 
@@ -43,7 +44,7 @@ fn environment_that_asks(
     let Shop { db, provider, .. } = shop;
     ActivityEnvironment::builder()
         .register_activities(Activities {
-            db,
+            db: Database::of(db),
             articles: another_worker(),
             provider: Arc::new(provider),
             carrier: Arc::new(carrier),
@@ -91,7 +92,7 @@ async fn refund_fails(db: PgPool, ask_again_for: Duration) -> (ApplicationFailur
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_broken"));
     shop.places(&order).await;
     shop.charges(&order).await.unwrap();
-    let carrier = SandboxCarrier::new(shop.db.clone());
+    let carrier = SandboxCarrier::new(Database::of(shop.db.clone()));
     let key = order.key(StepName::CapturePayment);
     let environment = environment_that_asks(shop, carrier, ask_again_for);
     (failure(environment.run(Activities::refund_payment, key).await), key)
@@ -245,7 +246,8 @@ async fn a_step_whose_party_is_stopped_is_tried_again_once_the_stop_may_be_over(
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
     let breaker = Arc::new(Breaker::new(Party::Carrier));
-    let carrier = Guarded::new(SandboxCarrier::new(shop.db.clone()), Arc::clone(&breaker));
+    let carrier =
+        Guarded::new(SandboxCarrier::new(Database::of(shop.db.clone())), Arc::clone(&breaker));
     let (environment, key) = (environment_with(shop, carrier), order.key(StepName::ShipOrder));
     breaker.stop(Some(DateTime::from_timestamp(1_291_190_760, 0).unwrap()));
     let stopped = failure(environment.run(Activities::ship_order, key).await);

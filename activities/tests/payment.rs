@@ -12,6 +12,7 @@ use activities::payment::{authorise, capture, refund};
 use async_trait::async_trait;
 use domain::payment::PaymentState;
 use domain::{Charge, Money, Order, Rejection, StepKey, StepName};
+use runtime::database::Database;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use testkit::pounds;
@@ -258,7 +259,7 @@ async fn two_attempts_that_are_declined_at_once_are_one_refusal(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_share_of_all_cards_is_declined_and_a_repeat_meets_the_same_luck(db: PgPool) {
     let shop = Shop::on(db.clone());
-    let provider = SandboxProvider::new(db, 50);
+    let provider = SandboxProvider::new(Database::of(db), 50);
     let mut declined = Vec::new();
     for number in 1..=20 {
         let payment = provider.open(&order(number).charge(1)).await.unwrap();

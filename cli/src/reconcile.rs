@@ -48,7 +48,7 @@ pub(crate) async fn run(args: ReconcileArgs) -> Result<ExitCode> {
     let asked = asked(args.from, args.to, args.days)?;
     let pool = args.database.unlimited_pool().context("DATABASE_URL")?;
     let breaker = Breakers::default().provider;
-    let provider = args.payment.provider(|| args.database.sandbox_pool(), breaker)?;
+    let provider = args.payment.provider(|| args.database.sandbox_database(), breaker)?;
     database::reach(&pool, &database::schema_gate()).await?;
     let report = if args.dry_run {
         rehearse(&pool, provider.as_ref(), &asked).await?

@@ -1,9 +1,11 @@
 //! Postgres: connection pools, their metrics, and the classification of errors.
 
+mod connections;
 mod watch;
 
 use std::time::Duration;
 
+pub use connections::{Database, Db};
 use metrics::counter;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -22,7 +24,7 @@ const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
 pub struct PoolSettings {
     /// The `application_name`, by which Postgres lists the connections.
     pub program: &'static str,
-    /// The most connections at once.
+    /// The most connections of one pool.
     pub connections: u32,
     /// How long to wait for a free connection before failing.
     pub acquire_timeout: Duration,

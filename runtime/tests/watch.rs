@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-use runtime::database::PoolWatch;
+use runtime::database::{Database, PoolWatch};
 use runtime::metrics::{page, recorder};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -43,6 +43,24 @@ async fn a_pool_is_seen_to_be_full_and_to_give_no_connection(owner: PgPool) {
     watch.look().await;
     is(r#"ordersaga_database_probes_failed_total{pool="narrow"}"#, "1");
     is(r#"ordersaga_database_acquire_seconds_count{pool="narrow"}"#, "1");
+}
+
+#[sqlx::test(migrations = false)]
+async fn the_pool_for_single_statements_is_seen_as_one_of_its_own(owner: PgPool) {
+    drop(recorder());
+    let pool = owner.options().clone().max_connections(3).idle_timeout(None);
+    let pool = pool.connect_lazy_with(PgConnectOptions::clone(&owner.connect_options()));
+    let watch = PoolWatch::of_statements(&Database::of(pool), "statements");
+    watch.show();
+    is(r#"ordersaga_database_connections_max{pool="statements"}"#, "3");
+    is(r#"ordersaga_database_connections{pool="statements",state="open"}"#, "0");
+
+    watch.look().await;
+    is(r#"ordersaga_database_probes_failed_total{pool="statements"}"#, "0");
+    is(r#"ordersaga_database_acquire_seconds_count{pool="statements"}"#, "1");
+    watch.show();
+    is(r#"ordersaga_database_connections{pool="statements",state="open"}"#, "1");
+    is(r#"ordersaga_database_connections{pool="statements",state="idle"}"#, "1");
 }
 
 /// The test and its database share one clock.

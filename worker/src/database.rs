@@ -1,9 +1,9 @@
-//! The worker's database: its pool, and the rights that its role needs.
+//! The worker's database: its connections, and the rights that its role needs.
 
 use std::time::Duration;
 
 use activities::party::SANDBOXES;
-use runtime::database::{BadUrl, PoolSettings};
+use runtime::database::{BadUrl, Database, PoolSettings};
 use runtime::schema::{Privilege, Right, SchemaFault, SchemaGate, SchemaState};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
@@ -13,20 +13,22 @@ pub struct DatabaseArgs {
     /// The shop's database, as the worker's role: postgres://user:password@host:port/name
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// The most connections of the worker to the database at once
+    /// The most connections of each of the worker's two pools: for single statements and for
+    /// transactions
     #[arg(long, env = "WORKER_DATABASE_CONNECTIONS", default_value_t = 6)]
     pub worker_database_connections: u32,
 }
 
 impl DatabaseArgs {
-    /// The worker's pool, which connects at the first use. No order holds a connection for long.
-    pub fn pool(&self) -> Result<PgPool, BadUrl> {
-        self.limited().lazy(&self.database_url)
+    /// The worker's pools, which connect at the first use. No order holds a connection for long.
+    pub fn database(&self) -> Result<Database, BadUrl> {
+        self.limited().lazy(&self.database_url).map(Database::of)
     }
 
-    /// A pool for a party that is a sandbox, which keeps its records in the same database.
-    pub fn sandbox_pool(&self) -> Result<PgPool, BadUrl> {
-        PoolSettings { program: SANDBOXES, ..self.limited() }.lazy(&self.database_url)
+    /// The pools of a sandbox, which keeps its records in the same database.
+    pub fn sandbox_database(&self) -> Result<Database, BadUrl> {
+        let settings = PoolSettings { program: SANDBOXES, ..self.limited() };
+        settings.lazy(&self.database_url).map(Database::of)
     }
 
     const fn limited(&self) -> PoolSettings {

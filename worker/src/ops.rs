@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Ops {
     metrics: Metrics,
-    database: PoolWatch,
+    pools: [PoolWatch; 2],
     wanted: usize,
     polling: Arc<AtomicUsize>,
     parties: Arc<OnceLock<Parties>>,
@@ -69,10 +69,10 @@ impl Drop for Polling {
 impl Ops {
     /// Nothing is connected or polled yet; `wanted` is the number of queues to poll.
     #[must_use]
-    pub fn new(metrics: Metrics, database: PoolWatch, wanted: usize) -> Self {
+    pub fn new(metrics: Metrics, pools: [PoolWatch; 2], wanted: usize) -> Self {
         describe_gauge!(QUEUES_POLLED, "Task queues that this worker polls");
         describe_gauge!(QUEUES_WANTED, "Task queues that it was told to poll");
-        Self { metrics, database, wanted, polling: Arc::default(), parties: Arc::default() }
+        Self { metrics, pools, wanted, polling: Arc::default(), parties: Arc::default() }
     }
 
     /// Records the connected services.
@@ -136,7 +136,7 @@ async fn complaint(check: impl Future<Output = Result<(), String>>) -> Option<St
 async fn page(State(ops): State<Ops>) -> Response {
     gauge!(QUEUES_WANTED).set(count(ops.wanted));
     gauge!(QUEUES_POLLED).set(count(ops.polling()));
-    ops.database.show();
+    ops.pools.iter().for_each(PoolWatch::show);
     match ops.metrics.page().await {
         Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
             .into_response(),

@@ -14,8 +14,7 @@ use activities::payment::stripe::{
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use domain::ProviderName;
 use reqwest::Url;
-use runtime::database::BadUrl;
-use sqlx::PgPool;
+use runtime::database::{BadUrl, Database};
 use tracing::info;
 
 use crate::bank::{AccountArgs, NoAccount};
@@ -70,13 +69,13 @@ pub enum PaymentError {
 }
 
 impl PaymentArgs {
-    /// The provider, behind its circuit breaker; `records` makes the pool for a provider that keeps
+    /// The provider, behind its circuit breaker; `records` makes the pools of a provider that keeps
     /// its records in the shop's database.
     ///
     /// **Errors.** The settings are unusable. The error never contains a key.
     pub fn provider(
         &self,
-        records: impl FnOnce() -> Result<PgPool, BadUrl>,
+        records: impl FnOnce() -> Result<Database, BadUrl>,
         breaker: Arc<Breaker>,
     ) -> Result<Arc<dyn PaymentProvider>, PaymentError> {
         match self.payment_provider {
@@ -94,7 +93,8 @@ impl PaymentArgs {
             ProviderName::BankTransfer => {
                 let account = self.bank.account()?;
                 info!(iban = %account.iban, "customers pay by bank transfer to the shop's account");
-                let provider = BankTransferProvider::new(records()?, account);
+                let provider =
+                    BankTransferProvider::new(records()?.transactions().clone(), account);
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
         }

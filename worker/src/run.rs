@@ -10,7 +10,7 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use domain::Party;
 use runtime::chain;
-use runtime::database::{BadUrl, PoolWatch};
+use runtime::database::{BadUrl, Database, PoolWatch};
 use runtime::schema::{SchemaFault, SchemaGate};
 use runtime::temporal::Temporal;
 use sqlx::PgPool;
@@ -275,16 +275,19 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     activity_metrics::begin();
-    let pool = args.database.pool()?;
+    let database = args.database.database()?;
     // Fail on invalid settings before waiting for any server.
     let breakers = Breakers::default();
-    let activities = args.activities(&pool, &breakers)?;
+    let activities = args.activities(&database, &breakers)?;
     let events = args.payment.event_source(Arc::clone(&breakers.provider))?;
-    let watch = PoolWatch::of(&pool, "worker");
-    let ops = Ops::new(telemetry.metrics.clone(), watch.clone(), args.queues.len());
+    let pool = database.transactions().clone();
+    let watches =
+        [PoolWatch::of(&pool, "worker"), PoolWatch::of_statements(&database, "worker-statements")];
+    let ops = Ops::new(telemetry.metrics.clone(), watches.clone(), args.queues.len());
     serve_ops(args.ops_listen, &ops, &stop).await?;
-    let watched = stop.clone();
-    tokio::spawn(async move { watched.run_until_cancelled(watch.run()).await });
+    for watch in watches {
+        tokio::spawn(stop.clone().run_until_cancelled_owned(watch.run()));
+    }
 
     let found = stop.run_until_cancelled(Box::pin(find(pool, temporal))).await;
     let Some(Parties { pool, gate, client }) = found.transpose()? else { return Ok(()) };
@@ -330,8 +333,8 @@ pub async fn run(
 impl RunArgs {
     /// Provider and carrier get separate connections, so that they fail independently. While one of
     /// them is unavailable or stopped, it is not called.
-    fn activities(&self, db: &PgPool, breakers: &Breakers) -> Result<Activities, RunError> {
-        let party = || self.database.sandbox_pool();
+    fn activities(&self, db: &Database, breakers: &Breakers) -> Result<Activities, RunError> {
+        let party = || self.database.sandbox_database();
         let provider = self.payment.provider(party, Arc::clone(&breakers.provider))?;
         let carrier = SandboxCarrier::new(party()?);
         Ok(Activities {

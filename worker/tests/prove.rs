@@ -25,6 +25,7 @@ use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::event::{OrderEvent, RefundRequested};
 use domain::refund::{Ask, Left, Parts, RefundId};
 use domain::{AddressId, Ending, Money, Order, OrderId, Rejection, StepKey, StepName};
+use runtime::database::Database;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use support::{Shop, ended, order, put_on_record};
@@ -53,11 +54,12 @@ async fn trade(db: &PgPool) {
         .collect();
     let stocking = Stocking { pieces: 10, cost_percent: 60.into() };
     activities::catalogue::load(db, &articles, stocking).await.unwrap();
+    let database = Database::of(db.clone());
     let hands = Activities {
-        db: db.clone(),
+        db: database.clone(),
         articles: ArticleQueues::default(),
-        provider: Arc::new(SandboxProvider::new(db.clone(), 0)),
-        carrier: Arc::new(SandboxCarrier::new(db.clone())),
+        provider: Arc::new(SandboxProvider::new(database.clone(), 0)),
+        carrier: Arc::new(SandboxCarrier::new(database)),
         settings: activities::Settings {
             reservation_ttl: std::time::Duration::from_hours(1),
             ask_again_for: std::time::Duration::ZERO,
@@ -156,7 +158,7 @@ async fn give_back_a_part(hands: &Activities, order: &Order) {
         &amounts,
         asked.data().unwrap(),
     );
-    assert_eq!(outcome.fetch_one(&hands.db).await.unwrap(), "requested");
+    assert_eq!(outcome.fetch_one(hands.db.statements()).await.unwrap(), "requested");
     let refund = RefundId { order_id: order.order_id, number: 1 };
     let key = refund.key(order.record_version);
     refunds::issue(&hands.db, hands.provider.as_ref(), key).await.unwrap();
@@ -164,7 +166,8 @@ async fn give_back_a_part(hands: &Activities, order: &Order) {
 
 async fn go_forward(hands: &Activities, order: &Order) {
     let Activities { db, articles, provider, settings, .. } = hands;
-    put_on_record(db, order, &serde_json::to_value(order.placed()).unwrap()).await;
+    let placed = serde_json::to_value(order.placed()).unwrap();
+    put_on_record(db.transactions(), order, &placed).await;
     let key = |step| order.key(step);
     let ttl = settings.reservation_ttl;
     stock::reserve(db, articles, ttl, key(StepName::ReserveStock)).await.unwrap();

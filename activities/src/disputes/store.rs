@@ -3,6 +3,7 @@
 use domain::dispute::{Change, Claim, DisputeFacts, Movement, Recorded};
 use domain::event::OrderEvent;
 use domain::{Currency, Money, OrderId};
+use runtime::database::Db;
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
@@ -258,7 +259,7 @@ pub(super) async fn book(
 }
 
 /// The disputes about a payment.
-pub(super) async fn claims(db: &PgPool, charge_key: &str) -> Result<Vec<Claim>, ActivityFault> {
+pub(super) async fn claims(db: Db<'_>, charge_key: &str) -> Result<Vec<Claim>, ActivityFault> {
     let rows = sqlx::query!(
         "select status, is_lost from payments.disputes where charge_key = $1 order by number",
         charge_key,

@@ -10,8 +10,8 @@ use domain::screening::{
     Assessment, Count, Facts, Listing, ReviewDecision, RiskLevel, RuleSet, Window,
 };
 use domain::{CountryCode, StepKey, StepName};
+use runtime::database::Db;
 use serde_json::Value;
-use sqlx::PgPool;
 
 use crate::ActivityFault;
 use crate::idempotency;
@@ -75,7 +75,7 @@ fn country(
 ///
 /// **Errors.** Unavailable if this release understands no active set: the order waits until an
 /// operator fixes that. A shadow set that is not understood is ignored.
-pub(super) async fn rules(db: &PgPool) -> Result<InUse, ActivityFault> {
+pub(super) async fn rules(db: Db<'_>) -> Result<InUse, ActivityFault> {
     const DOING: &str = "reading the rules of screening";
     let unusable = |why: String| ActivityFault::Unavailable {
         doing: DOING,
@@ -111,7 +111,7 @@ fn read_rules(version: i32, rules: Value) -> Result<Rules, String> {
 
 /// Counts the order for its subjects, once; returns the number of orders in each window.
 pub(super) async fn counts(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     windows: &BTreeSet<Window>,
 ) -> Result<Vec<Count>, ActivityFault> {
@@ -142,7 +142,7 @@ pub(super) async fn counts(
 }
 
 /// The order's subjects that are on a list.
-pub(super) async fn listings(db: &PgPool, key: StepKey) -> Result<Vec<Listing>, ActivityFault> {
+pub(super) async fn listings(db: Db<'_>, key: StepKey) -> Result<Vec<Listing>, ActivityFault> {
     const DOING: &str = "looking at the lists";
     let rows = sqlx::query!(
         r#"select entries.list as "list!", entries.kind as "kind!"
@@ -162,7 +162,7 @@ pub(super) async fn listings(db: &PgPool, key: StepKey) -> Result<Vec<Listing>, 
 }
 
 /// Reads the customer's last fifty completed orders, and the order's newest payment.
-pub(super) async fn known(db: &PgPool, key: StepKey) -> Result<Known, ActivityFault> {
+pub(super) async fn known(db: Db<'_>, key: StepKey) -> Result<Known, ActivityFault> {
     const DOING: &str = "looking at what is known of an order";
     let row = sqlx::query!(
         r#"
@@ -200,7 +200,7 @@ pub(super) async fn known(db: &PgPool, key: StepKey) -> Result<Known, ActivityFa
 }
 
 /// The review of this screening, if it is pending.
-pub(super) async fn waiting(db: &PgPool, key: StepKey) -> Result<Option<Review>, ActivityFault> {
+pub(super) async fn waiting(db: Db<'_>, key: StepKey) -> Result<Option<Review>, ActivityFault> {
     const DOING: &str = "looking up a review";
     let row = sqlx::query!(
         r#"select review_until, review_until <= now() as "is_over!", otherwise
@@ -235,7 +235,7 @@ impl Screened<'_> {
 /// Records the shadow set's decision about the order, once. It has no effect, and is only compared
 /// with a recorded screening.
 pub(super) async fn try_out(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     tried: &Screened<'_>,
 ) -> Result<(), ActivityFault> {
@@ -261,7 +261,7 @@ pub(super) async fn try_out(
 
 /// Records the step's answer and its reasons; returns it, unless another attempt was first.
 pub(super) async fn answer(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     screened: &Screened<'_>,
     outcome: &Value,
@@ -301,7 +301,7 @@ pub(super) async fn answer(
 /// is begun, answered or undone already; or if it is the second screening and the first one is
 /// undone, because that undo withdraws all reviews requested before it.
 pub(super) async fn ask(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     screened: &Screened<'_>,
     seconds: u32,
@@ -360,7 +360,7 @@ pub(super) async fn ask(
 
 /// Decides a review by default after its deadline. Does nothing if it is already decided.
 pub(super) async fn conclude_by_default(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     otherwise: ReviewDecision,
 ) -> Result<(), ActivityFault> {
@@ -378,7 +378,7 @@ pub(super) async fn conclude_by_default(
 }
 
 /// Removes the order from the counts, and withdraws its pending reviews.
-pub(super) async fn withdraw(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub(super) async fn withdraw(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!("select fraud.withdraw($1, $2)", key.order_id.uuid(), idempotency::version(key)?,)
         .execute(db)
         .await

@@ -64,11 +64,11 @@ use domain::payment::PaymentState;
 use domain::refund::AtProvider;
 use domain::screening::RiskLevel;
 use domain::{Charge, CountryCode, Currency, Money};
+use runtime::database::Database;
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
 
 use super::lists::ProviderLists;
 use super::port::{
@@ -79,7 +79,7 @@ use crate::party::line::{self, Behaviour, NOT_FOUND, NoAnswer, Refused};
 
 /// The sandbox's payment provider.
 pub struct SandboxProvider {
-    db: PgPool,
+    db: Database,
     decline_percent: u8,
 }
 
@@ -139,10 +139,10 @@ struct ToldRefund {
 impl SandboxProvider {
     /// Creates the provider.
     ///
-    /// **Shape.** `db` holds the schema `sandbox_provider` and should be the provider's own pool.
+    /// **Shape.** `db` holds the schema `sandbox_provider` and should be the provider's own.
     /// Of all cards that would pay, `decline_percent` in a hundred are declined.
     #[must_use]
-    pub const fn new(db: PgPool, decline_percent: u8) -> Self {
+    pub const fn new(db: Database, decline_percent: u8) -> Self {
         Self { db, decline_percent }
     }
 

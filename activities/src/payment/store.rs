@@ -7,8 +7,8 @@ use domain::event::{OrderEvent, PaymentMoved, Refused};
 use domain::payment::PaymentState;
 use domain::screening::RiskLevel;
 use domain::{Charge, Money, Order, Rejection, StepKey, StepName};
+use runtime::database::Db;
 use serde_json::Value;
-use sqlx::PgPool;
 
 use super::port::{Payment, PaymentId};
 use crate::ActivityFault;
@@ -62,7 +62,7 @@ struct Found {
 /// Reads the order and its payment. An authorisation has its own payment; a capture, or its undo,
 /// uses the order's newest one. Undoing the first authorisation attempt also undoes the later ones:
 /// the undoing run need not know of them.
-async fn find(db: &PgPool, key: StepKey) -> Result<(orders::Row, Found), ActivityFault> {
+async fn find(db: Db<'_>, key: StepKey) -> Result<(orders::Row, Found), ActivityFault> {
     let own = (key.step == StepName::AuthorisePayment).then(|| key.to_string());
     Ok(orders::read_with!(
         db, key,
@@ -108,7 +108,7 @@ async fn find(db: &PgPool, key: StepKey) -> Result<(orders::Row, Found), Activit
 }
 
 /// Reads what a step needs, as [`orders::begin`] does, together with its payment.
-pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(Order, Stored), ActivityFault> {
+pub(super) async fn begin(db: Db<'_>, key: StepKey) -> Result<(Order, Stored), ActivityFault> {
     let (mut row, found) = find(db, key).await?;
     row.is_undone |= found.is_first_undone;
     let Begun { order, recorded } = row.begun(key)?;
@@ -116,7 +116,7 @@ pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(Order, Stored), 
 }
 
 /// Reads the record of a payment.
-pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFault> {
+pub(super) async fn read(db: Db<'_>, key: StepKey) -> Result<Stored, ActivityFault> {
     let (row, found) = find(db, key).await?;
     let recorded = Recorded::of(row.outcome, row.is_undone || found.is_first_undone)?;
     found.stored(recorded)
@@ -141,7 +141,7 @@ impl Found {
 }
 
 /// The attempts after this one that have a payment, the last first.
-pub(super) async fn later_attempts(db: &PgPool, key: StepKey) -> Result<Vec<u32>, ActivityFault> {
+pub(super) async fn later_attempts(db: Db<'_>, key: StepKey) -> Result<Vec<u32>, ActivityFault> {
     const DOING: &str = "looking up an order's payments";
     let attempt =
         i32::try_from(key.attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
@@ -163,7 +163,7 @@ pub(super) async fn later_attempts(db: &PgPool, key: StepKey) -> Result<Vec<u32>
 /// or a tombstone; or if it is a later attempt and the first one has a tombstone, because that undo
 /// closes all payments stored before it.
 pub(super) async fn store(
-    db: &PgPool,
+    db: Db<'_>,
     charge: &Charge,
     PaymentId(reference): &PaymentId,
 ) -> Result<bool, ActivityFault> {
@@ -207,7 +207,7 @@ pub(super) async fn store(
 /// Records that a payment waits for the customer, once per state in which it waits, and only while
 /// the step is neither answered nor undone.
 pub(super) async fn record_wait(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     charge: &Charge,
     wait: &Wait<'_>,
@@ -251,7 +251,7 @@ pub(super) async fn record_wait(
 /// Records the step's answer with the payment's result; returns whether it did, or an answer was
 /// already there. Without an event, what happened is already on record.
 pub(super) async fn answer(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     outcome: &Value,
     event: Option<&OrderEvent>,
@@ -294,7 +294,7 @@ pub(super) async fn answer(
 
 /// Records that a payment was voided or refunded, once. `event` is given if it had held money.
 pub(super) async fn record_return(
-    db: &PgPool,
+    db: Db<'_>,
     charge: &Charge,
     PaymentId(reference): &PaymentId,
     payment: &Payment,
@@ -333,7 +333,7 @@ pub(super) async fn record_return(
 
 /// Records that a payment was voided because another replaced it: no event, because the order is
 /// still to be paid.
-pub(super) async fn record_replaced(db: &PgPool, charge: &Charge) -> Result<(), ActivityFault> {
+pub(super) async fn record_replaced(db: Db<'_>, charge: &Charge) -> Result<(), ActivityFault> {
     sqlx::query!(
         "update payments.charges set state = 'voided', approval_url = null
          where charge_key = $1

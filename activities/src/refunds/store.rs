@@ -6,8 +6,8 @@ use domain::event::{OrderEvent, RefundEnded};
 use domain::ledger::JournalEntry;
 use domain::refund::{Parts, RefundId, RefundState};
 use domain::{Currency, Money, StepKey};
+use runtime::database::Db;
 use rust_decimal::Decimal;
-use sqlx::PgPool;
 
 use super::named;
 use crate::ActivityFault;
@@ -41,7 +41,7 @@ fn number(key: StepKey) -> Result<i32, ActivityFault> {
 /// Reads a refund.
 ///
 /// **Errors.** Not open: it is not on record.
-pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFault> {
+pub(super) async fn read(db: Db<'_>, key: StepKey) -> Result<Stored, ActivityFault> {
     const DOING: &str = "reading a refund";
     let row = sqlx::query!(
         r#"
@@ -95,7 +95,7 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
 }
 
 /// Records that the provider is asked from now on, unless the refund was given up.
-pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub(super) async fn begin(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!(
         "update payments.refund_requests set state = 'pending', updated_at = now()
          where order_id = $1 and number = $2 and state = 'requested' and given_up_at is null",
@@ -109,7 +109,7 @@ pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(), ActivityFault
 }
 
 /// Records that nobody may ask the provider any more, unless the refund has ended.
-pub(super) async fn give_up(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub(super) async fn give_up(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!(
         "update payments.refund_requests set given_up_at = now(), updated_at = now()
          where order_id = $1 and number = $2 and state in ('requested', 'pending')
@@ -127,7 +127,7 @@ pub(super) async fn give_up(db: &PgPool, key: StepKey) -> Result<(), ActivityFau
 /// `events` are the refund's event, in which the amount left of the payment is filled in, and that
 /// of its journal entry.
 pub(super) async fn succeed(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     reference: &str,
     entry: &JournalEntry,
@@ -198,7 +198,7 @@ pub(super) async fn succeed(
 
 /// Stores why the provider did not refund the money, as told to a person.
 pub(super) async fn tell(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     reference: &str,
     why: &str,
@@ -219,7 +219,7 @@ pub(super) async fn tell(
 }
 
 /// Records that no money is refunded, once, and frees the amount.
-pub(super) async fn end(db: &PgPool, key: StepKey, amount: Money) -> Result<(), ActivityFault> {
+pub(super) async fn end(db: Db<'_>, key: StepKey, amount: Money) -> Result<(), ActivityFault> {
     let ended = |why: &str| RefundEnded {
         number: RefundId::of_key(key).number,
         amount,

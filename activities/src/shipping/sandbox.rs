@@ -32,9 +32,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use domain::shipment::ShipmentState;
+use runtime::database::Database;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 
 use super::port::{Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId};
 use crate::party::answer::{Answer, Said};
@@ -42,7 +42,7 @@ use crate::party::line::{self, Behaviour, NOT_FOUND, NoAnswer, Refused};
 
 /// The sandbox's carrier.
 pub struct SandboxCarrier {
-    db: PgPool,
+    db: Database,
 }
 
 /// A request to the carrier, as it is sent.
@@ -64,10 +64,9 @@ pub(crate) struct Told {
 }
 
 impl SandboxCarrier {
-    /// Creates the carrier. `db` holds the schema `sandbox_carrier` and should be the carrier's own
-    /// pool.
+    /// Creates the carrier. `db` holds the schema `sandbox_carrier` and should be the carrier's own.
     #[must_use]
-    pub const fn new(db: PgPool) -> Self {
+    pub const fn new(db: Database) -> Self {
         Self { db }
     }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, Parcelled};
 use domain::shipment::ShipmentState;
 use domain::{Order, Parcel, Rejection, Shipment, StepKey, StepName};
-use sqlx::PgPool;
+use runtime::database::Db;
 
 use super::port::{Consignment, Recipient, ShipmentId};
 use crate::ActivityFault;
@@ -39,7 +39,7 @@ struct Found {
 /// Reads the order and its parcel in one statement. The goods are sold in the transaction that
 /// answers the key, so if they are gone and the key is unanswered, no other attempt has handed them
 /// over.
-async fn find(db: &PgPool, key: StepKey) -> Result<(orders::Row, Found), ActivityFault> {
+async fn find(db: Db<'_>, key: StepKey) -> Result<(orders::Row, Found), ActivityFault> {
     let reservation = StepKey { step: StepName::ReserveStock, ..key };
     Ok(orders::read_with!(
         db, key,
@@ -80,14 +80,14 @@ async fn find(db: &PgPool, key: StepKey) -> Result<(orders::Row, Found), Activit
 }
 
 /// Reads what the step needs, as [`orders::begin`] does, together with its parcel.
-pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(Order, Stored), ActivityFault> {
+pub(super) async fn begin(db: Db<'_>, key: StepKey) -> Result<(Order, Stored), ActivityFault> {
     let (row, found) = find(db, key).await?;
     let Begun { order, recorded } = row.begun(key)?;
     Ok((order, found.stored(recorded)))
 }
 
 /// Reads the record of a parcel.
-pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFault> {
+pub(super) async fn read(db: Db<'_>, key: StepKey) -> Result<Stored, ActivityFault> {
     let (row, found) = find(db, key).await?;
     Ok(found.stored(Recorded::of(row.outcome, row.is_undone)?))
 }
@@ -111,7 +111,7 @@ impl Found {
 /// or a tombstone, or if a dispute came meanwhile. An undo (`is_undo`) stores it despite a dispute,
 /// because it cancels the parcel.
 pub(super) async fn store(
-    db: &PgPool,
+    db: Db<'_>,
     parcel: &Parcel,
     ShipmentId(reference): &ShipmentId,
     is_undo: bool,
@@ -153,7 +153,7 @@ pub(super) async fn store(
 /// did. It does not if the step has an answer or a tombstone, or if the goods are no longer
 /// reserved: their reservation may have expired while the carrier answered.
 pub(super) async fn record_done(
-    db: &PgPool,
+    db: Db<'_>,
     parcel: &Parcel,
     shipment: &Shipment,
 ) -> Result<bool, ActivityFault> {
@@ -197,7 +197,7 @@ pub(super) async fn record_done(
 /// Answers the step with a refusal; returns whether it did. It does not if the step has an answer
 /// or a tombstone; or, if no shipment is known, if one has been stored meanwhile.
 pub(super) async fn record_refusal(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     is_shipment_known: bool,
     rejection: Rejection,
@@ -231,7 +231,7 @@ pub(super) async fn record_refusal(
 /// Records that a shipment is cancelled, once. If its label was bought, the parcel is recorded as
 /// recalled; if its goods had left the stock, they are back, and reserved for the order as before.
 pub(super) async fn record_cancel(
-    db: &PgPool,
+    db: Db<'_>,
     parcel: &Parcel,
     consignment: &Consignment,
 ) -> Result<(), ActivityFault> {
@@ -290,7 +290,7 @@ pub(super) async fn record_cancel(
 /// Records that a parcel has left although it was to be recalled: the tombstone is removed, the
 /// step is done, and the goods are sold. If the shop never received the carrier's answer, the
 /// parcel is recorded under its reference.
-pub(super) async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFault> {
+pub(super) async fn record_accepted(db: Db<'_>, parcel: &Parcel) -> Result<(), ActivityFault> {
     let key = parcel.key;
     sqlx::query!(
         r#"

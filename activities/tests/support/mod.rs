@@ -12,6 +12,7 @@ use domain::{
     Ending, Fingerprint, Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity, Rejection,
     Shipment, Sku, StepKey, StepName,
 };
+use runtime::database::Database;
 use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::postgres::types::PgInterval;
@@ -71,8 +72,9 @@ impl Shop {
     pub(crate) fn on(owner: PgPool) -> Self {
         let db = testkit::as_role(&owner, "ordersaga_worker");
         let starter = testkit::as_role(&owner, "ordersaga_starter");
-        let provider = SandboxProvider::new(db.clone(), 0);
-        let carrier = SandboxCarrier::new(db.clone());
+        let database = Database::of(db.clone());
+        let provider = SandboxProvider::new(database.clone(), 0);
+        let carrier = SandboxCarrier::new(database);
         Self { db, starter, owner, provider, carrier }
     }
 

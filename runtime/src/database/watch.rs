@@ -7,6 +7,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::connections::{Database, over};
 use crate::chain;
 use crate::metrics::count;
 
@@ -31,27 +32,51 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// **Repeats.** Several watches of one pool publish the same values.
 #[derive(Clone, Debug)]
 pub struct PoolWatch {
-    pool: PgPool,
+    pool: Watched,
     name: &'static str,
+}
+
+#[derive(Clone, Debug)]
+enum Watched {
+    Transactions(PgPool),
+    Statements(Database),
 }
 
 impl PoolWatch {
     /// Registers every series of the pool, so that the first failure shows as an increase.
     #[must_use]
     pub fn of(pool: &PgPool, name: &'static str) -> Self {
+        Self::begin(Watched::Transactions(pool.clone()), name)
+    }
+
+    /// The same for a database's pool for single statements.
+    #[must_use]
+    pub fn of_statements(database: &Database, name: &'static str) -> Self {
+        Self::begin(Watched::Statements(database.clone()), name)
+    }
+
+    fn begin(pool: Watched, name: &'static str) -> Self {
         counter!(PROBES_FAILED, "pool" => name).absolute(0);
         drop(histogram!(ACQUIRE_SECONDS, "pool" => name));
-        Self { pool: pool.clone(), name }
+        Self { pool, name }
     }
 
     /// Publishes the current number of connections.
     pub fn show(&self) {
         let Self { pool, name } = self;
-        let (open, idle, most) =
-            (pool.size(), pool.num_idle(), pool.options().get_max_connections());
-        gauge!(CONNECTIONS, "pool" => *name, "state" => "open").set(f64::from(open));
-        gauge!(CONNECTIONS, "pool" => *name, "state" => "idle").set(count(idle));
-        gauge!(CONNECTIONS_MAX, "pool" => *name).set(f64::from(most));
+        let (open, idle, most) = match pool {
+            Watched::Transactions(pool) => {
+                let most = pool.options().get_max_connections();
+                (f64::from(pool.size()), count(pool.num_idle()), f64::from(most))
+            }
+            Watched::Statements(database) => {
+                let status = database.status();
+                (count(status.size), count(status.available), count(status.max_size))
+            }
+        };
+        gauge!(CONNECTIONS, "pool" => *name, "state" => "open").set(open);
+        gauge!(CONNECTIONS, "pool" => *name, "state" => "idle").set(idle);
+        gauge!(CONNECTIONS_MAX, "pool" => *name).set(most);
     }
 
     /// Probes the pool: acquires a connection, as a request or a step does, and asks the database
@@ -79,9 +104,20 @@ impl PoolWatch {
 
     async fn ask(&self) -> sqlx::Result<f64> {
         let asked = Instant::now();
-        let mut connection = self.pool.acquire().await?;
-        histogram!(ACQUIRE_SECONDS, "pool" => self.name).record(asked.elapsed());
-        clock_ahead(&mut connection).await
+        let acquired = || histogram!(ACQUIRE_SECONDS, "pool" => self.name).record(asked.elapsed());
+        match &self.pool {
+            Watched::Transactions(pool) => {
+                let mut connection = pool.acquire().await?;
+                acquired();
+                clock_ahead(&mut connection).await
+            }
+            Watched::Statements(database) => {
+                let mut connection = database.lend().await?;
+                acquired();
+                let ahead = clock_ahead(&mut connection).await;
+                over(connection, ahead)
+            }
+        }
     }
 }
 

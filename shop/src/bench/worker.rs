@@ -13,6 +13,7 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use activities::{Activities, Settings};
 use clap::Args;
+use runtime::database::Database;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use temporalio_sdk::runtime::RuntimeOptions;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
@@ -50,15 +51,15 @@ pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).map_err(told)?;
     let client = connect().await?;
     let database: PgConnectOptions = options.database_url.parse()?;
-    let pool = |program| {
+    let connections = |program| {
         let database = database.clone().application_name(program);
-        PgPoolOptions::new().max_connections(24).connect_lazy_with(database)
+        Database::of(PgPoolOptions::new().max_connections(24).connect_lazy_with(database))
     };
     let activities = Activities {
-        db: pool("ordersaga-bench"),
+        db: connections("ordersaga-bench"),
         articles: ArticleQueues::default(),
-        provider: Arc::new(SandboxProvider::new(pool(SANDBOXES), 0)),
-        carrier: Arc::new(SandboxCarrier::new(pool(SANDBOXES))),
+        provider: Arc::new(SandboxProvider::new(connections(SANDBOXES), 0)),
+        carrier: Arc::new(SandboxCarrier::new(connections(SANDBOXES))),
         settings: Settings {
             reservation_ttl: Duration::from_hours(1),
             ask_again_for: Duration::from_mins(5),

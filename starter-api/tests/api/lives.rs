@@ -17,6 +17,7 @@ use ordersaga_grpc::v1::{
     PaymentStatus, PlaceOrderRequest, WatchOrderRequest,
 };
 use prost_types::Duration as Patience;
+use runtime::database::Database;
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -135,11 +136,12 @@ async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
         let options = PgPoolOptions::new().max_connections(10);
         options.connect_lazy_with(as_worker.connect_options().as_ref().clone())
     };
+    let database = || Database::of(pool());
     let activities = Activities {
-        db: pool(),
+        db: database(),
         articles: ArticleQueues::default(),
-        provider: Arc::new(SandboxProvider::new(pool(), 0)),
-        carrier: Arc::new(SandboxCarrier::new(pool())),
+        provider: Arc::new(SandboxProvider::new(database(), 0)),
+        carrier: Arc::new(SandboxCarrier::new(database())),
         settings: activities::Settings {
             reservation_ttl: Duration::from_hours(24),
             ask_again_for: Duration::ZERO,

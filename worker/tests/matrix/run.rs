@@ -9,6 +9,7 @@ use activities::shipping::sandbox::SandboxCarrier;
 use domain::{Attention, Decision, Order, OrderId, OrderStatus, PaymentToken};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
+use runtime::database::Database;
 use saga::{Role, WaitingFor};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -309,8 +310,9 @@ async fn tell_news(handle: &OrderHandle, party: &str, status: &str) {
 
 /// Delivers all delayed requests to the parties, after all orders have ended.
 pub async fn land(shop: &Shop) {
-    let provider = SandboxProvider::new(shop.db.clone(), 0);
-    let carrier = SandboxCarrier::new(shop.db.clone());
+    let database = Database::of(shop.db.clone());
+    let provider = SandboxProvider::new(database.clone(), 0);
+    let carrier = SandboxCarrier::new(database);
     let at_the_provider = provider.land_late_requests().await.unwrap();
     let at_the_carrier = carrier.land_late_requests().await.unwrap();
     println!(

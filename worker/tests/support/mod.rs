@@ -39,6 +39,7 @@ use domain::{
 pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
 pub use refund::{RefundHandle, asks_back, launch_refund, provider_takes_its_time, refund_ended};
+use runtime::database::Database;
 use saga::WaitingFor;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
@@ -663,10 +664,11 @@ pub struct Code {
 
 impl Code {
     /// The payment provider.
-    fn provider(&self, records: PgPool) -> Arc<dyn PaymentProvider> {
+    fn provider(&self, records: Database) -> Arc<dyn PaymentProvider> {
         if let Some(settings) = &self.stripe {
             Arc::new(StripeProvider::new(settings).unwrap())
         } else if let Some(account) = &self.bank {
+            let records = records.transactions().clone();
             Arc::new(BankTransferProvider::new(records, account.clone()))
         } else {
             Arc::new(SandboxProvider::new(records, 0))
@@ -698,11 +700,12 @@ where
                     .max_connections(10)
                     .connect_lazy_with(options.clone())
             };
+            let database = || Database::of(pool());
             let activities = Activities {
-                db: pool(),
+                db: database(),
                 articles: ArticleQueues::default(),
-                provider: code.provider(pool()),
-                carrier: Arc::new(SandboxCarrier::new(pool())),
+                provider: code.provider(database()),
+                carrier: Arc::new(SandboxCarrier::new(database())),
                 settings: activities::Settings {
                     reservation_ttl: Duration::from_hours(24),
                     ask_again_for: code.ask_again_for,

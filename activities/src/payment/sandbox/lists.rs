@@ -134,7 +134,7 @@ impl SandboxProvider {
             only,
             PAGE_SIZE,
         )
-        .fetch_all(&self.db)
+        .fetch_all(self.db.statements())
         .await
     }
 
@@ -158,7 +158,7 @@ impl SandboxProvider {
             after,
             PAGE_SIZE,
         )
-        .fetch_all(&self.db)
+        .fetch_all(self.db.statements())
         .await
     }
 
@@ -182,7 +182,7 @@ impl SandboxProvider {
             after,
             PAGE_SIZE,
         )
-        .fetch_all(&self.db)
+        .fetch_all(self.db.statements())
         .await
     }
 
@@ -200,7 +200,7 @@ impl SandboxProvider {
             after,
             PAGE_SIZE,
         )
-        .fetch_all(&self.db)
+        .fetch_all(self.db.statements())
         .await
     }
 }

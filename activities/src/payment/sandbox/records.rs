@@ -116,7 +116,7 @@ impl SandboxProvider {
             key,
             order,
         )
-        .fetch_one(&self.db)
+        .fetch_one(self.db.statements())
         .await?;
         if let Some(name) = row.behaviour {
             let (retry_after, seconds) = (row.retry_after, row.seconds);
@@ -181,7 +181,7 @@ impl SandboxProvider {
             "#,
             call,
         );
-        Ok(number.fetch_one(&self.db).await? <= calls)
+        Ok(number.fetch_one(self.db.statements()).await? <= calls)
     }
 
     async fn is_repaired(&self, key: &str) -> Result<bool, sqlx::Error> {
@@ -193,7 +193,7 @@ impl SandboxProvider {
             "#,
             key,
         )
-        .fetch_one(&self.db)
+        .fetch_one(self.db.statements())
         .await
     }
 
@@ -202,7 +202,7 @@ impl SandboxProvider {
         let request = serde_json::to_value(request);
         let request = request.map_err(|error| sqlx::Error::Encode(error.into()))?;
         sqlx::query!("insert into sandbox_provider.late_requests (request) values ($1)", request)
-            .execute(&self.db)
+            .execute(self.db.statements())
             .await
             .map(drop)
     }
@@ -218,7 +218,8 @@ impl SandboxProvider {
             returning request
             "#
         );
-        let request = request.fetch_optional(&self.db).await?.map(serde_json::from_value);
+        let request =
+            request.fetch_optional(self.db.statements()).await?.map(serde_json::from_value);
         request.transpose().map_err(|error| sqlx::Error::Decode(error.into()))
     }
 
@@ -230,7 +231,7 @@ impl SandboxProvider {
             key,
             f64::from(seconds),
         )
-        .execute(&self.db)
+        .execute(self.db.statements())
         .await
         .map(drop)
     }
@@ -259,7 +260,7 @@ impl SandboxProvider {
             currency,
             token,
         );
-        opened.fetch_optional(&self.db).await?.map(Row::told).transpose()
+        opened.fetch_optional(self.db.statements()).await?.map(Row::told).transpose()
     }
 
     /// Asks the bank, once. `None`: the payment is unknown.
@@ -308,7 +309,7 @@ impl SandboxProvider {
             needs_customer,
             approvable.map(f64::from),
         )
-        .fetch_optional(&self.db)
+        .fetch_optional(self.db.statements())
         .await
     }
 
@@ -341,7 +342,7 @@ impl SandboxProvider {
             payment_id,
             amount,
         )
-        .fetch_optional(&self.db)
+        .fetch_optional(self.db.statements())
         .await
     }
 
@@ -353,7 +354,7 @@ impl SandboxProvider {
                 and state in ('opened', 'awaiting-customer', 'declined', 'authorised')",
             payment_id,
         )
-        .execute(&self.db)
+        .execute(self.db.statements())
         .await?;
         self.payment(payment_id).await
     }
@@ -367,7 +368,7 @@ impl SandboxProvider {
         amount: Decimal,
         is_decided: bool,
     ) -> Result<(), sqlx::Error> {
-        let mut transaction = self.db.begin().await?;
+        let mut transaction = self.db.transactions().begin().await?;
         // The lock serialises refunds, so that each sees the earlier ones.
         sqlx::query!(
             "select payment_id from sandbox_provider.payments where payment_id = $1 for update",
@@ -413,7 +414,9 @@ impl SandboxProvider {
             payment_id,
             key,
         );
-        let Some(refund) = refund.fetch_optional(&self.db).await? else { return Ok(None) };
+        let Some(refund) = refund.fetch_optional(self.db.statements()).await? else {
+            return Ok(None);
+        };
         let state = refund.state.parse::<AtProvider>();
         let state = state.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let failure = (state == AtProvider::Failed).then(|| "the bank does not take it".to_owned());
@@ -452,7 +455,7 @@ impl SandboxProvider {
             "#,
             payment_id,
         )
-        .fetch_optional(&self.db)
+        .fetch_optional(self.db.statements())
         .await
     }
 }

@@ -64,7 +64,7 @@ impl SandboxCarrier {
             reference,
             country,
         )
-        .fetch_optional(&self.db)
+        .fetch_optional(self.db.statements())
         .await
     }
 
@@ -73,7 +73,7 @@ impl SandboxCarrier {
         let request = serde_json::to_value(request);
         let request = request.map_err(|error| sqlx::Error::Encode(error.into()))?;
         sqlx::query!("insert into sandbox_carrier.late_requests (request) values ($1)", request)
-            .execute(&self.db)
+            .execute(self.db.statements())
             .await
             .map(drop)
     }
@@ -89,7 +89,8 @@ impl SandboxCarrier {
             returning request
             "#
         );
-        let request = request.fetch_optional(&self.db).await?.map(serde_json::from_value);
+        let request =
+            request.fetch_optional(self.db.statements()).await?.map(serde_json::from_value);
         request.transpose().map_err(|error| sqlx::Error::Decode(error.into()))
     }
 
@@ -101,7 +102,7 @@ impl SandboxCarrier {
             reference,
             f64::from(seconds),
         )
-        .execute(&self.db)
+        .execute(self.db.statements())
         .await
         .map(drop)
     }
@@ -127,7 +128,7 @@ impl SandboxCarrier {
             country,
             pieces,
         )
-        .fetch_one(&self.db)
+        .fetch_one(self.db.statements())
         .await?
         .told()
     }
@@ -147,7 +148,7 @@ impl SandboxCarrier {
             "#,
             shipment_id,
         );
-        purchased.fetch_optional(&self.db).await?.map(Row::told).transpose()
+        purchased.fetch_optional(self.db.statements()).await?.map(Row::told).transpose()
     }
 
     /// Cancels the shipment for good. `None`: the shipment is unknown.
@@ -162,7 +163,7 @@ impl SandboxCarrier {
             "#,
             shipment_id,
         );
-        cancelled.fetch_optional(&self.db).await?.map(Row::told).transpose()
+        cancelled.fetch_optional(self.db.statements()).await?.map(Row::told).transpose()
     }
 
     pub(super) async fn shipment(&self, shipment_id: i64) -> Result<Option<Told>, sqlx::Error> {
@@ -174,6 +175,6 @@ impl SandboxCarrier {
             "#,
             shipment_id,
         );
-        found.fetch_optional(&self.db).await?.map(Row::told).transpose()
+        found.fetch_optional(self.db.statements()).await?.map(Row::told).transpose()
     }
 }
