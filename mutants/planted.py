@@ -57,6 +57,7 @@ SCREENING = "domain/src/screening.rs"
 FRAUD = "activities/src/fraud.rs"
 SCREENING_SQL = "migrations/0063_screening.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
+CLOSED_SQL = "migrations/0102_closed_sums.sql"
 BALANCED_SQL = "migrations/0090_balanced_as_booked.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
 PLACE = "starter-api/src/app/orders/place.rs"
@@ -783,6 +784,24 @@ PLANTED = [
         (BALANCED_SQL, "        if touched.difference <> 0 then", "        if false then"),
     ),
     mutant(
+        "the books are closed while a transaction is running",
+        "activities:while_a_booking_is_under_way activities",
+        (
+            CLOSED_SQL,
+            "        lock table ledger.transactions in share mode;",
+            "        lock table ledger.transactions in access share mode;",
+        ),
+    ),
+    mutant(
+        "a transaction is booked in closed books",
+        "activities:what_would_be_booked activities",
+        (
+            CLOSED_SQL,
+            "    where transaction_id <= coalesce(",
+            "    where transaction_id < 1 and transaction_id <= coalesce(",
+        ),
+    ),
+    mutant(
         "what is booked can be rewritten",
         "activities:the_database_refuses activities",
         (
@@ -1336,7 +1355,30 @@ PLANTED = [
     mutant(
         "an order placed at the same moment as another is in no page",
         "starter:pages_of_orders starter",
-        ("starter-api/src/app/orders/store.rs", "or order_id > $3)", "or order_id > $3 and false)"),
+        (
+            "starter-api/src/app/orders/store/pages.rs",
+            "or order_id > $2)\n             and placed_at >= coalesce($4,",
+            "or order_id > $2 and false)\n             and placed_at >= coalesce($4,",
+        ),
+    ),
+    mutant(
+        "a page does not say where its scan ended",
+        "starter:a_page_without_an_index starter",
+        (
+            "starter-api/src/app/orders/store/pages.rs",
+            "let looked_through = if is_full {",
+            "let looked_through = if is_full || true {",
+        ),
+    ),
+    mutant(
+        "a balance leaves out the sums of the closed books",
+        "starter:books_that_are_closed starter",
+        ("starter-api/src/app/ledger/balance.rs", "    Ok([sums, since])", "    drop(sums);\n    Ok([Vec::new(), since])"),
+    ),
+    mutant(
+        "a status that is given twice ends the list early",
+        "starter:pages_of_several_statuses starter",
+        ("starter-api/src/app/orders/filter.rs", "        names.sort_unstable();\n        names.dedup();\n", "        names.sort_unstable();\n"),
     ),
     mutant(
         "customers see the disputes of their banks",

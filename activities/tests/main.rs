@@ -6,6 +6,8 @@ mod bank_transfer;
 #[cfg(test)]
 mod catalogue;
 #[cfg(test)]
+mod closings;
+#[cfg(test)]
 mod disputes;
 #[cfg(test)]
 mod faults;

@@ -89,6 +89,10 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "select orders.take_step(gen_random_uuid(), 'ship-order', 1, '{}')",
         "select orders.note_end(gen_random_uuid(), 'order.completed', '{}')",
         "select operations.sweep('0 s', '0 s', 1)",
+        // The closing of the books.
+        "select ledger.close_books(1)",
+        "insert into ledger.closings (through) values (1)",
+        "delete from ledger.closings",
         "insert into orders.orders (order_id) values (gen_random_uuid())",
         "update orders.orders set status_data = '{\"status\": \"completed\"}'",
         "insert into orders.order_events (order_id, sequence, type, data, occurred_at)
@@ -276,6 +280,10 @@ async fn what_runs_with_its_owners_rights_is_called_by_those_who_are_to(db: PgPo
             ("inbox.sweep", false, true),
             ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
+            ("ledger.close_books", false, true),
+            // Called by triggers.
+            ("ledger.refuse_before_closing", false, false),
+            ("ledger.sum_up", false, false),
             ("mail.retry", true, false),
             ("mail.skip", true, false),
             ("mail.unsubscribe", true, false),

@@ -141,17 +141,45 @@ pub(crate) async fn run(args: OrderArgs) -> Result<()> {
 }
 
 async fn list(api: &Api, which: ListArgs, format: Format) -> Result<()> {
-    let parameters = [
+    let filters = [
         ("customer_id", which.customer),
         ("status", which.status),
         ("placed_from", which.placed_from),
         ("placed_before", which.placed_before),
         ("q", which.search),
-        ("limit", Some(which.limit.to_string())),
-        ("cursor", which.cursor),
     ];
-    let page = api.get(&["v1", "orders"], &parameters).await?;
+    let page = full_page(api, &filters, which.limit, which.cursor).await?;
     show_items(&page, &COLUMNS, format)
+}
+
+/// Reads a page of orders. The API scans a bounded number of orders for each page, so its page may
+/// be short although the list goes on; this one follows the cursor until it is full or the list
+/// ends.
+async fn full_page(
+    api: &Api,
+    filters: &[(&str, Option<String>)],
+    limit: u16,
+    mut cursor: Option<String>,
+) -> Result<Value, ApiError> {
+    let limit = usize::from(limit);
+    let mut items = Vec::new();
+    loop {
+        let missing = limit.saturating_sub(items.len());
+        let mut parameters = filters.to_vec();
+        parameters.extend([("limit", Some(missing.to_string())), ("cursor", cursor)]);
+        let mut page = api.get(&["v1", "orders"], &parameters).await?;
+        if let Some(read) = page.get_mut("items").and_then(Value::as_array_mut) {
+            items.append(read);
+        }
+        cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        if cursor.is_none() || items.len() >= limit {
+            break;
+        }
+    }
+    Ok(match cursor {
+        Some(cursor) => json!({ "items": items, "next_cursor": cursor }),
+        None => json!({ "items": items }),
+    })
 }
 
 /// Prints a page as the API returns it: `items`, and the cursor of the next page.

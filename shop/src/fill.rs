@@ -188,8 +188,21 @@ pub(crate) async fn filled(pool: &PgPool, extent: Extent) -> Result<i64, FillErr
     sqlx::raw_sql("drop table placement, booking, batch; analyze")
         .execute(&mut *connection)
         .await?;
+    close_books(&mut connection).await?;
     connection.close().await?;
     Ok(done.saturating_sub(there))
+}
+
+/// Closes the books up to the last transaction written, as the worker does every minute.
+#[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
+async fn close_books(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    loop {
+        let closing = sqlx::query_as("select ledger.close_books(500000)");
+        let (closed,): (i64,) = closing.fetch_one(&mut *connection).await?;
+        if closed == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// The orders of one transaction.

@@ -218,8 +218,8 @@ impl Asking {
         .fetch_one(&self.owner)
         .await?;
         let asked = |what, path: &str, by, grows| Asked { what, path: path.to_owned(), by, grows };
-        let scanned = Some("stops when the page is full: the rarer the match, the more is read");
-        let summed = Some("adds up every entry of the account; docs/size.md");
+        let scanned = Some("scans at most 5,000 orders; docs/size.md");
+        let summed = Some("adds up every entry; docs/size.md");
         Ok(vec![
             asked("an order is read", &format!("/v1/orders/{order}"), Shop, None),
             asked("an order's events", &format!("/v1/orders/{order}/events"), Shop, None),
@@ -231,8 +231,8 @@ impl Asking {
                 None,
             ),
             asked("orders that are rejected", "/v1/orders?status=rejected", Shop, None),
-            asked("orders that are under way", "/v1/orders?status=processing", Shop, scanned),
-            asked("orders that failed", "/v1/orders?status=failed", Shop, scanned),
+            asked("orders that are under way", "/v1/orders?status=processing", Shop, None),
+            asked("orders that failed", "/v1/orders?status=failed", Shop, None),
             asked("orders that are refunded", "/v1/orders?payment_status=refunded", Shop, None),
             asked("orders that are disputed", "/v1/orders?payment_status=disputed", Shop, scanned),
             asked(
@@ -241,8 +241,8 @@ impl Asking {
                 Shop,
                 None,
             ),
-            asked("orders that need attention", "/v1/orders?needs_attention=true", Shop, scanned),
-            asked("orders that are unwinding", "/v1/orders?unwinding=true", Shop, scanned),
+            asked("orders that need attention", "/v1/orders?needs_attention=true", Shop, None),
+            asked("orders that are unwinding", "/v1/orders?unwinding=true", Shop, None),
             asked(
                 "orders of a day long ago",
                 "/v1/orders?placed_before=2026-01-02T00:00:00Z",
@@ -250,18 +250,25 @@ impl Asking {
                 None,
             ),
             asked("search: a popular article", "/v1/orders?q=85123A", Shop, None),
-            asked("search: an order by its id", &format!("/v1/orders?q={order}"), Shop, scanned),
-            asked("search: nothing is found", "/v1/orders?q=NOTHING-LIKE-IT", Shop, scanned),
+            asked("search: an order by its id", &format!("/v1/orders?q={order}"), Shop, None),
+            asked("search: a customer", &format!("/v1/orders?q={customer}"), Shop, None),
+            asked("search: nothing is found", "/v1/orders?q=NOTHING-LIKE-IT", Shop, None),
             asked("what needs attention", "/v1/attention", Operator, None),
             asked("customers", "/v1/customers", Operator, None),
-            asked("an account's balance", "/v1/accounts/payment-clearing/balance", Finance, summed),
+            asked("an account's balance", "/v1/accounts/payment-clearing/balance", Finance, None),
             asked(
                 "an account's transactions",
                 "/v1/accounts/payment-clearing/transactions",
                 Finance,
                 None,
             ),
-            asked("the books are validated", "/v1/ledger/validate", Finance, summed),
+            asked("the books are validated", "/v1/ledger/validate", Finance, None),
+            asked(
+                "every entry is validated",
+                "/v1/ledger/validate?every_entry=true",
+                Finance,
+                summed,
+            ),
         ])
     }
 

@@ -74,6 +74,7 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "payments.refund_requests" },
     Right { privilege: Privilege::Select, object: "payments.disputes" },
     Right { privilege: Privilege::Insert, object: "ledger.entries" },
+    Right { privilege: Privilege::Execute, object: "ledger.close_books" },
     Right { privilege: Privilege::Execute, object: "fraud.count_order" },
     Right { privilege: Privilege::Insert, object: "fraud.screenings" },
     Right { privilege: Privilege::Update, object: "finance.runs" },

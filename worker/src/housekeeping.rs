@@ -22,6 +22,9 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const REMOVED_AT_ONCE: i32 = 5_000;
 const AT_ONCE_IN_A_ROUND: usize = 20;
 
+/// The maximum number of transactions of one closing of the books; it takes about half a second.
+const CLOSED_AT_ONCE: i32 = 25_000;
+
 /// Retention periods.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Retention {
@@ -48,7 +51,8 @@ pub struct Removed {
     pub rows: i64,
 }
 
-/// Releases expired reservations and deletes data past its retention, until `stop`.
+/// Releases expired reservations, deletes data past its retention and closes the books, until
+/// `stop`.
 pub async fn run(pool: PgPool, retention: Retention, stop: CancellationToken) {
     let mut reservations = tokio::time::interval(RESERVATIONS_EVERY);
     let mut sweeps = tokio::time::interval(SWEEP_EVERY);
@@ -59,6 +63,7 @@ pub async fn run(pool: PgPool, retention: Retention, stop: CancellationToken) {
             _ = sweeps.tick() => {
                 sweep_all(&pool, retention).await;
                 sweep_inbox(&pool, retention.provider_event_days).await;
+                close_all(&pool).await;
             }
         }
     }
@@ -101,6 +106,32 @@ async fn sweep_inbox(pool: &PgPool, kept_days: u16) {
             );
         }
     }
+}
+
+async fn close_all(pool: &PgPool) {
+    for _ in 0..AT_ONCE_IN_A_ROUND {
+        match close_books(pool).await {
+            Ok(closed) if closed >= CLOSED_AT_ONCE.into() => {}
+            Ok(_all_that_was_open) => return,
+            Err(error) => {
+                warn!(
+                    error = chain(&error),
+                    "the books were not closed; retrying in the next round"
+                );
+                return;
+            }
+        }
+    }
+}
+
+/// Closes the books up to the last transaction; returns the number of transactions closed. If other
+/// transactions keep the table locked, closes nothing, and the next call tries again.
+///
+/// **Repeats.** Safe to run concurrently.
+pub async fn close_books(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select ledger.close_books($1) as "closed!""#, CLOSED_AT_ONCE)
+        .fetch_one(pool)
+        .await
 }
 
 /// Deletes data past its retention; logs and returns the number of rows of each kind.

@@ -234,6 +234,18 @@ violations! {
         "alter table ledger.entries disable trigger user;
          alter table ledger.entries drop constraint entries_account_known;
          update ledger.entries set account = 'petty-cash' where transaction_id = 2 and line = 1";
+    books_that_are_closed_with_other_sums_are_found:
+        "the sums of each closing are those of its entries",
+        "select ledger.close_books(1000);
+         alter table ledger.entries disable trigger user;
+         update ledger.entries set amount = amount + 1 where transaction_id = 2";
+    an_entry_in_books_that_are_closed_is_found:
+        "the sums of each closing are those of its entries",
+        "select ledger.close_books(1000);
+         alter table ledger.entries disable trigger user;
+         insert into ledger.entries
+         select transaction_id, line + 10, 'bank', side, amount, currency from ledger.entries
+         where transaction_id = 2";
     a_payment_that_was_not_booked_is_found:
         "payment clearing = captured − refunded, at rest",
         "update payments.charges set captured = captured - 1, amount = amount - 1

@@ -5,6 +5,7 @@
 
 mod all;
 mod deploys;
+mod listing;
 mod mails;
 mod metrics;
 mod replaying;

@@ -401,6 +401,9 @@ const SANDBOX_SHIPMENTS: &str = "
 /// Disables triggers that would check each booking and parcel separately, and reject bookings in
 /// the past. [`CHECKS`] makes the same checks for the whole batch before it is committed; all other
 /// constraints and keys stay in force.
+///
+/// The trigger that refuses transactions in closed books is disabled, too. `disable trigger` locks
+/// `ledger.transactions` until the commit, so the books are not closed in the meantime.
 pub(super) const TRIGGERS_OFF: &str = "
     lock table catalog.products in share mode;
     alter table ledger.transactions disable trigger user;

@@ -1,6 +1,7 @@
 //! Queries on the ledger.
 
 pub(crate) mod balance;
+mod sums;
 pub(crate) mod transactions;
 pub(crate) mod validate;
 

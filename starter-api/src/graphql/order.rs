@@ -15,7 +15,7 @@ use crate::graphql::types::{
 use crate::identity::Caller;
 use crate::identity::scope::Scope;
 
-/// A page of orders.
+/// A page of orders. It may have fewer orders than requested, or none, while there is a next page.
 #[derive(SimpleObject)]
 pub(crate) struct OrderPage {
     /// The orders of the page.

@@ -188,3 +188,76 @@ async fn books_that_do_not_balance_are_found_out(database: PgPool) {
     expect![[r#"[{"currency":"GBP","difference":"-0.01","transaction_id":1}]"#]]
         .assert_eq(&proof["unbalanced"].to_string());
 }
+
+/// Closes the books up to the last transaction.
+async fn close(database: &PgPool) {
+    let closing = sqlx::query_scalar!(r#"select ledger.close_books(1000) as "closed!""#);
+    assert!(closing.fetch_one(database).await.unwrap() > 0);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn books_that_are_closed_tell_the_same(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    book(&database).await;
+    let accounts = ["payment-clearing", "customer-deposits", "sales", "refunds"];
+    let mut open = Vec::new();
+    for account in accounts {
+        open.push(shop.get(&format!("/v1/accounts/{account}/balance")).await.json());
+    }
+    let proof = shop.get("/v1/ledger/validate").await.json();
+    close(&database).await;
+    for (account, balance) in accounts.iter().zip(&open) {
+        let closed = shop.get(&format!("/v1/accounts/{account}/balance")).await.json();
+        assert_eq!(&closed, balance);
+    }
+    let closed = shop.get("/v1/ledger/validate").await.json();
+    assert_eq!(closed["closed_through"], 3);
+    assert_eq!(closed["trial_balances"], proof["trial_balances"]);
+    assert_eq!(shop.get("/v1/ledger/validate?every_entry=true").await.json(), proof);
+
+    // Entries since the closing are added.
+    sqlx::query!(
+        "with booked as (
+             insert into ledger.transactions (key) values ('c') returning transaction_id
+         )
+         insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+         select transaction_id, line, account, side, 0.90, 'GBP' from booked, (values
+             (1, 'refunds', 'debit'), (2, 'payment-clearing', 'credit')
+         ) as entry (line, account, side)"
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    let balance = async |account: &str| {
+        let told = shop.get(&format!("/v1/accounts/{account}/balance")).await.json();
+        told["balances"][0].to_string()
+    };
+    expect![[r#"{"balance":"22.20","credits":"0.90","currency":"GBP","debits":"23.10"}"#]]
+        .assert_eq(&balance("payment-clearing").await);
+    expect![[r#"{"balance":"0.90","credits":"0.00","currency":"GBP","debits":"0.90"}"#]]
+        .assert_eq(&balance("refunds").await);
+    let every_entry = shop.get("/v1/ledger/validate?every_entry=true").await.json();
+    let proof = shop.get("/v1/ledger/validate").await.json();
+    assert_eq!(proof["valid"], true);
+    assert_eq!(proof["trial_balances"], every_entry["trial_balances"]);
+}
+
+/// The owner of the schemas can change closed entries without a check.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn books_that_are_not_what_they_were_closed_with_are_found_out_by_every_entry(
+    database: PgPool,
+) {
+    let shop = Shop::open(database.clone()).await;
+    book(&database).await;
+    close(&database).await;
+    sqlx::raw_sql(
+        "alter table ledger.entries disable trigger user;
+         update ledger.entries set amount = amount + 1 where transaction_id = 1",
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    assert_eq!(shop.get("/v1/ledger/validate").await.json()["valid"], true);
+    let proof = shop.get("/v1/ledger/validate?every_entry=true").await.json();
+    assert_eq!((&proof["valid"], &proof["unbalanced"]), (&json!(false), &json!([])));
+}

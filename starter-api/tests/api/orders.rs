@@ -1,11 +1,12 @@
 use expect_test::expect;
 use runtime::schema::MIGRATIONS;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::life::{
-    captured, happen, needs_attention, record, rejected, reserved, unwinding, unwound, whole_life,
+    cancelled, captured, happen, needs_attention, record, rejected, reserved, unwinding, unwound,
+    whole_life,
 };
 use crate::shop::{Shop, order};
 
@@ -197,8 +198,17 @@ async fn orders_are_found_by_status_time_and_text(database: PgPool) {
         "q=t-1",
         "q=85123a&fulfilment_status=shipped",
         "q=00000000-0000-0000-0000-000000000004",
+        "q=order-00000000-0000-0000-0000-000000000004",
+        "q=00000000-0000",
+        "q=00000000-0000&limit=2",
+        "q=00000000-0000&customer_id=ada",
+        "q=order-00000000-0000-0000-0000-000000000004&customer_id=ada",
+        "q=bob&status=completed,completed",
         "q=%25",
         "q=5123",
+        "q=71053",
+        "status=processing,processing&limit=2",
+        "payment_status=disputed",
     ] {
         let page = shop.get(&format!("/v1/orders?{query}")).await.json();
         let ids = page["items"].as_array().unwrap().iter().map(|order| {
@@ -224,8 +234,17 @@ async fn orders_are_found_by_status_time_and_text(database: PgPool) {
         q=t-1: 3
         q=85123a&fulfilment_status=shipped: 3
         q=00000000-0000-0000-0000-000000000004: 4
+        q=order-00000000-0000-0000-0000-000000000004: 4
+        q=00000000-0000: 4 3 2 1
+        q=00000000-0000&limit=2: 4 3
+        q=00000000-0000&customer_id=ada: 4 1
+        q=order-00000000-0000-0000-0000-000000000004&customer_id=ada: 4
+        q=bob&status=completed,completed: 3
         q=%25: 
         q=5123: 
+        q=71053: 
+        status=processing,processing&limit=2: 4 2
+        payment_status=disputed: 
     "#]]
     .assert_eq(&told);
 
@@ -235,6 +254,110 @@ async fn orders_are_found_by_status_time_and_text(database: PgPool) {
     let second = shop.get(next).await;
     assert_eq!(second.json()["items"][0]["order_id"], Uuid::from_u128(1).to_string());
     assert_eq!(second.header("link"), None);
+}
+
+/// The ids of a page.
+fn ids(page: &Value) -> Vec<String> {
+    let items = page["items"].as_array().unwrap();
+    items.iter().map(|order| order["order_id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Orders that are not completed are read status by status, and a status may be given twice.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn pages_of_several_statuses_are_in_the_order_of_all(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let uuid = Uuid::from_u128;
+    for (id, placed_at) in [
+        (1, "2026-01-01T00:00:00Z"),
+        (2, "2026-01-02T00:00:00Z"),
+        (3, "2026-01-03T00:00:00Z"),
+        (4, "2026-01-04T00:00:00Z"),
+        (5, "2026-01-05T00:00:00Z"),
+    ] {
+        record(&database, uuid(id), "ada", placed_at).await;
+    }
+    happen(&database, uuid(2), &unwound(&rejected())).await;
+    happen(&database, uuid(3), &whole_life()).await;
+    happen(&database, uuid(4), &unwound(&cancelled("ordered twice"))).await;
+    let mut path = "/v1/orders?status=rejected,cancelled,rejected,processing&limit=1".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let page = shop.get(&path).await;
+        seen.extend(ids(&page.json()));
+        let Some(link) = page.header("link") else { break };
+        path = link.trim_start_matches('<').split_once('>').unwrap().0.to_owned();
+    }
+    assert_eq!(seen, [5, 4, 2, 1].map(|id| uuid(id).to_string()));
+}
+
+/// Inserts copies of an order, each a second older than the one before.
+async fn copies(database: &PgPool, of: Uuid, number: i32) {
+    sqlx::query!(
+        "insert into orders.orders (
+             order_id, customer_id, placed_at, record_version, fingerprint, currency, subtotal,
+             discount, shipping, tax, total, cost_of_goods, country, lines, terms, status_data,
+             version, updated_at, discount_code
+         )
+         select md5(n::text)::uuid, customer_id, placed_at - n * interval '1 second',
+             record_version, fingerprint, currency, subtotal, discount, shipping, tax, total,
+             cost_of_goods, country, lines, terms, status_data, version, updated_at, 'SPRING'
+         from orders.orders, generate_series(1, $2) as n where order_id = $1",
+        of,
+        number,
+    )
+    .execute(database)
+    .await
+    .unwrap();
+}
+
+/// A search for a SKU and a filter by payment have no index: a page scans 5,000 orders, and its
+/// cursor is where the scan ended. All other texts are looked up.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_page_without_an_index_scans_some_orders_and_says_where_it_ended(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let (common, rare) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    record(&database, common, "ada", "2026-02-01T00:00:00Z").await;
+    copies(&database, common, 5_050).await;
+    record(&database, rare, "bob", "2026-01-01T00:00:00Z").await;
+    sqlx::query!(
+        r#"update orders.orders
+           set lines = jsonb_set(lines, '{0,sku}', '"71053"'), payment_status = 'refunded'
+           where order_id = $1"#,
+        rare,
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    for filter in ["q=71053", "payment_status=refunded", "payment_status=none,refunded&q=71053"] {
+        let first = shop.get(&format!("/v1/orders?{filter}")).await;
+        assert_eq!(ids(&first.json()), Vec::<String>::new(), "{filter}");
+        let next = first.header("link").unwrap().trim_start_matches('<').split_once('>').unwrap().0;
+        let second = shop.get(next).await.json();
+        assert_eq!(ids(&second), [rare.to_string()], "{filter}");
+        assert_eq!(second.get("next_cursor"), None, "{filter}");
+    }
+    let full = shop.get("/v1/orders?payment_status=none&limit=2").await.json();
+    assert_eq!(ids(&full), [common.to_string(), "c4ca4238-a0b9-2382-0dcc-509a6f75849b".to_owned()]);
+    assert!(full["next_cursor"].is_string(), "{full}");
+
+    for text in [rare.to_string(), "BO".to_owned()] {
+        let found = shop.get(&format!("/v1/orders?q={text}")).await.json();
+        assert_eq!(
+            (ids(&found), found.get("next_cursor")),
+            (vec![rare.to_string()], None),
+            "{text}"
+        );
+    }
+    let nothing = shop.get("/v1/orders?q=nothing-like-it").await.json();
+    assert_eq!(nothing, json!({"items": []}));
+    // A text with many hits fills its page from the newest.
+    for text in ["85123a", "spring", "ada"] {
+        let found = shop.get(&format!("/v1/orders?q={text}&limit=2")).await.json();
+        assert_eq!(ids(&found).len(), 2, "{text}");
+        let newest = if text == "spring" { "c4ca4238-a0b9-2382-0dcc-509a6f75849b" } else { "" };
+        assert!(ids(&found)[0].starts_with(newest), "{found}");
+        assert!(found["next_cursor"].is_string(), "{found}");
+    }
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

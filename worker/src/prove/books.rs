@@ -16,6 +16,7 @@ pub(super) async fn look(
     Ok(vec![
         balanced(db).await?,
         trial_balance(db).await?,
+        closed_as_booked(db).await?,
         payment_clearing(db, skipped).await?,
         orders_as_booked(db, skipped).await?,
         refunds_as_booked(db).await?,
@@ -53,8 +54,8 @@ async fn balanced(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I1", "debits = credits in each transaction and currency", "transactions", seen))
 }
 
-/// Balances are not stored, so they cannot be wrong. What can be wrong is that they do not sum to
-/// zero, or that an entry is on an unknown account.
+/// What can be wrong is that the balances do not sum to zero, or that an entry is on an unknown
+/// account.
 async fn trial_balance(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -82,6 +83,43 @@ async fn trial_balance(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I2", "the balances of all accounts come to zero", "entries", seen))
+}
+
+/// The sums of each closing must be those of its entries, because balances are computed from them.
+async fn closed_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with closed as (
+            select through, sum.* from ledger.closings, unnest(sums) as sum
+        ), booked as (
+            select through, account, currency,
+                coalesce(sum(amount) filter (where side = 'debit'), 0) as debits,
+                coalesce(sum(amount) filter (where side = 'credit'), 0) as credits
+            from ledger.closings join ledger.entries on transaction_id <= through
+            group by through, account, currency
+        ), checked as (
+            select case when (closed.debits, closed.credits)
+                is distinct from (booked.debits, booked.credits)
+            then format(
+                'the closing at transaction %s has for %s debits of %s and credits of %s in %s, '
+                    || 'and its entries %s and %s',
+                through, account, coalesce(closed.debits, 0), coalesce(closed.credits, 0), currency,
+                coalesce(booked.debits, 0), coalesce(booked.credits, 0)
+            ) end as complaint
+            from closed full join booked using (through, account, currency)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I2", "the sums of each closing are those of its entries", "sums", seen))
 }
 
 async fn payment_clearing(

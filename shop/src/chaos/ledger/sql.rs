@@ -154,6 +154,17 @@ fn rewriting() -> Vec<Attempt> {
         ),
         by_all("delete an account", "delete from ledger.accounts where account = 'sales'"),
         by_all("truncate the accounts", "truncate ledger.accounts cascade"),
+        by_all("change the sums of closed books", "update ledger.closings set sums = '{}'"),
+        by_all("truncate the closings", "truncate ledger.closings"),
+        by_all(
+            "close the books beyond the last transaction",
+            "insert into ledger.closings (through) values (9000000000000000000)",
+        ),
+        by_programs(
+            "declare the books closed",
+            "select setval('ledger.final_through', 9000000000000000000)",
+        ),
+        by_programs("delete a closing", "delete from ledger.closings"),
         by_programs("open an account", "insert into ledger.accounts values ('pocket', 'debit')"),
     ]
 }
@@ -210,6 +221,13 @@ fn afterthoughts() -> Vec<Attempt> {
         by_all("leave a transaction open for later", transaction(
             "insert into ledger.transactions (key, booked_in) values ('chaos', '9000000000000')",
             "(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')")),
+        by_all("book in closed books, under an earlier id", format!(
+            "select ledger.close_books(1000000); {}",
+            transaction(
+                "insert into ledger.transactions (transaction_id, key) overriding system value
+                 values (0, 'chaos')",
+                "(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')",
+            ))),
         by_programs("book again what the warehouse has moved", "select ledger.book_movement(movement_id) from inventory.movements"),
         by_all("book twice under one key", transaction(
             "insert into ledger.transactions (key) select min(key) from ledger.transactions",

@@ -3,11 +3,15 @@
 use domain::ledger::{Account, Side};
 use rust_decimal::Decimal;
 use serde::Serialize;
+use sqlx::PgPool;
 use utoipa::ToSchema;
 
+use super::sums::{self, Closing, Sums};
 use crate::app::App;
-use crate::app::ledger::with_minor_digits;
+use crate::app::ledger::{BadEntry, with_minor_digits};
 use crate::error::{OrProblem, Problem};
+
+const DOING: &str = "adding up an account";
 
 /// An account's balances.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,27 +46,28 @@ pub(crate) struct CurrencyBalance {
 
 /// The account's balance in each currency with entries.
 pub(crate) async fn balance(app: &App, account: Account) -> Result<AccountBalance, Problem> {
-    let mut balances = sqlx::query_as!(
-        CurrencyBalance,
-        r#"select currency, debits as "debits!", credits as "credits!",
-               case $2 when 'debit' then debits - credits else credits - debits end as "balance!"
-           from (
-               select currency,
-                   coalesce(sum(amount) filter (where side = 'debit'), 0) as debits,
-                   coalesce(sum(amount) filter (where side = 'credit'), 0) as credits
-               from ledger.entries where account = $1 group by currency
-           ) as sums
-           order by currency"#,
-        account.as_str(),
-        account.normal_side().as_str(),
-    )
-    .fetch_all(&app.database)
-    .await
-    .or_problem("adding up an account")?;
-    for sums in &mut balances {
-        sums.debits = with_minor_digits(sums.debits, &sums.currency);
-        sums.credits = with_minor_digits(sums.credits, &sums.currency);
-        sums.balance = with_minor_digits(sums.balance, &sums.currency);
-    }
-    Ok(AccountBalance { account, normal_side: account.normal_side(), balances })
+    let unusable = |bad: BadEntry| Problem::internal(DOING, &bad);
+    let sums = sums::together(read(&app.database).await.or_problem(DOING)?).map_err(unusable)?;
+    let sums = sums.into_iter().filter(|sums| sums.account == account.as_str());
+    let normal_side = account.normal_side();
+    let balances = sums.map(|sums| {
+        let balance = sums.balance_on(normal_side).map_err(unusable)?;
+        Ok(CurrencyBalance {
+            debits: with_minor_digits(sums.debits, &sums.currency),
+            credits: with_minor_digits(sums.credits, &sums.currency),
+            balance: with_minor_digits(balance, &sums.currency),
+            currency: sums.currency,
+        })
+    });
+    let balances = balances.collect::<Result<_, Problem>>()?;
+    Ok(AccountBalance { account, normal_side, balances })
+}
+
+/// The sums of the last closing, and of the entries since. The two queries need no common snapshot:
+/// a closing is immutable, and every entry that it does not contain has a higher transaction id.
+async fn read(database: &PgPool) -> sqlx::Result<[Vec<Sums>; 2]> {
+    let mut connection = database.acquire().await?;
+    let Closing { through, sums } = sums::last_closing(&mut connection).await?;
+    let since = sums::since(&mut connection, through).await?;
+    Ok([sums, since])
 }

@@ -24,8 +24,8 @@ pub(crate) struct ListOrders {
     pub(crate) placed_from: Option<DateTime<Utc>>,
     /// Placed before this time.
     pub(crate) placed_before: Option<DateTime<Utc>>,
-    /// The start of the order's or customer's id, or a SKU, a discount code or a tracking number,
-    /// ignoring case.
+    /// The start of the order's, customer's or workflow's id; or a SKU, a discount code or a
+    /// tracking number. Case is ignored.
     pub(crate) text: Option<SearchText>,
     pub(crate) size: PageSize,
     /// The last order of the previous page.
@@ -70,6 +70,20 @@ macro_rules! names {
 names! {
     /// The names of one or more statuses.
     Statuses, "statuses", OrderStatus::NAMES.to_vec()
+}
+
+impl Statuses {
+    /// The names, each once; `None` if `completed` is one of them.
+    pub(crate) fn without_completed(&self) -> Option<Vec<String>> {
+        let Self(names) = self;
+        if names.iter().any(|name| name == OrderStatus::Completed.name()) {
+            return None;
+        }
+        let mut names = names.clone();
+        names.sort_unstable();
+        names.dedup();
+        Some(names)
+    }
 }
 
 names! {

@@ -1,8 +1,9 @@
 //! Lists orders, newest first.
 
 use crate::app::App;
+use crate::app::orders::OrderResource;
 use crate::app::orders::filter::{ListOrders, OrderCursor};
-use crate::app::orders::{OrderResource, store};
+use crate::app::orders::store::pages::{self, Found};
 use crate::app::paging::Page;
 use crate::error::Problem;
 use crate::identity::Caller;
@@ -12,6 +13,9 @@ fn cursor_after(order: &OrderResource) -> String {
 }
 
 /// A page of the orders that the caller may see.
+///
+/// It may have fewer orders than requested, or none, and still a cursor: a scan stops after a
+/// bounded number of orders ([`Found::looked_through`]).
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -26,6 +30,8 @@ pub(crate) async fn list(
         (Some(customer), _) | (None, Some(customer)) => Some(customer),
         (None, None) => None,
     };
-    let orders = store::page(&app.database, customer, listing).await?;
-    Ok(Page::of(orders, listing.size, cursor_after))
+    let Found { orders, looked_through } = pages::page(&app.database, customer, listing).await?;
+    let mut page = Page::of(orders, listing.size, cursor_after);
+    page.next_cursor = page.next_cursor.or_else(|| looked_through.map(String::from));
+    Ok(page)
 }

@@ -2,9 +2,11 @@
 
 pub(crate) mod invoices;
 pub(crate) mod launches;
+pub(crate) mod pages;
 pub(crate) mod refund_launches;
 pub(crate) mod refunds;
 pub(crate) mod related;
+mod search;
 
 use chrono::{DateTime, Utc};
 use domain::{
@@ -17,9 +19,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 use workflows::order::Resolution;
 
-use crate::app::input::SearchText;
 use crate::app::money::stored_money;
-use crate::app::orders::filter::{FulfilmentStatuses, ListOrders, PaymentStatuses, Statuses};
 use crate::app::orders::placer::Placement;
 use crate::app::orders::{CustomerAction, OrderEvent, OrderResource, StoredOrder};
 use crate::app::reads::KeyedRow;
@@ -65,45 +65,7 @@ macro_rules! orders_where {
         )
     };
 }
-
-/// A page of the orders that `$whose` selects; the customer is bound as `$1`.
-macro_rules! page_of {
-    ($whose:literal, $customer:expr, $listing:expr) => {
-        orders_where!(
-            $whose
-            "and placed_at <= coalesce($2, 'infinity'::timestamptz)
-             and (placed_at < coalesce($2, 'infinity'::timestamptz) or order_id > $3)
-             and placed_at >= coalesce($5, '-infinity'::timestamptz)
-             and placed_at < coalesce($6, 'infinity'::timestamptz)
-             and ($7::text[] is null or status = any($7))
-             and ($8::text is null
-                  or starts_with(order_id::text, lower($8))
-                  or starts_with(lower(customer_id), lower($8))
-                  or lower(discount_code) = lower($8)
-                  or lower(tracking) = lower($8)
-                  or exists (select from jsonb_array_elements(lines) as line
-                             where lower(line ->> 'sku') = lower($8)))
-             and ($9::text[] is null or payment_status = any($9))
-             and ($10::text[] is null or fulfilment_status = any($10))
-             and ($11::boolean is null or (attention is not null) = $11)
-             and ($12::boolean is null or (ending is not null) = $12)
-             order by placed_at desc, order_id
-             limit $4",
-            $customer,
-            $listing.after.map(|after| after.placed_at),
-            $listing.after.map(|after| after.order_id),
-            $listing.size.to_read(),
-            $listing.placed_from,
-            $listing.placed_before,
-            $listing.statuses.as_ref().map(Statuses::as_slice),
-            $listing.text.as_ref().map(SearchText::as_str),
-            $listing.payment_statuses.as_ref().map(PaymentStatuses::as_slice),
-            $listing.fulfilment_statuses.as_ref().map(FulfilmentStatuses::as_slice),
-            $listing.needs_attention,
-            $listing.unwinding,
-        )
-    };
-}
+use orders_where;
 
 /// An order, as stored.
 #[derive(Clone, Debug)]
@@ -205,27 +167,6 @@ pub(crate) async fn find(
         .await
         .or_problem("reading an order")?;
     row.map(StoredOrder::try_from).transpose()
-}
-
-/// The orders of a page, plus one if there is a next page: those of one customer, or of all.
-pub(crate) async fn page(
-    database: &PgPool,
-    customer: Option<&CustomerId>,
-    listing: &ListOrders,
-) -> Result<Vec<OrderResource>, Problem> {
-    // Two queries, because the planner would choose a bad plan for one with an optional customer.
-    let rows = match customer {
-        Some(customer) => {
-            page_of!("where customer_id = $1 ", customer.as_str(), listing)
-                .fetch_all(database)
-                .await
-        }
-        None => {
-            page_of!("where $1::text is null ", None::<&str>, listing).fetch_all(database).await
-        }
-    };
-    let rows = rows.or_problem("listing orders")?;
-    rows.into_iter().map(|row| StoredOrder::try_from(row).map(|stored| stored.resource)).collect()
 }
 
 /// At most so many of the order's events after this number, in order.

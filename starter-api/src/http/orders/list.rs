@@ -55,7 +55,7 @@ pub(crate) struct ListQuery {
     #[param(value_type = Option<String>, format = DateTime, example = "2026-02-01T00:00:00Z")]
     placed_before: Option<Moment>,
     /// The start of the order's id or customer, or a SKU, a discount code or a tracking number;
-    /// case is ignored.
+    /// case is ignored. The workflow's id, which is `order-` and the order's id, is found, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "85123A")]
     q: Option<SearchText>,
@@ -89,8 +89,9 @@ impl ListQuery {
 
 /// Lists orders, newest first. Each listed order meets every given condition.
 ///
-/// A search for a status or a text scans the orders from the newest: with many orders, add a
-/// customer or a time.
+/// A page may have fewer orders than `limit`, or none, and still a `next_cursor`; only a page
+/// without one is the last. A filter by `payment_status` or `fulfilment_status`, and a search for a
+/// SKU or for the start of very many ids, scans at most 5,000 orders per page.
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:read"])),
     params(ListQuery),
