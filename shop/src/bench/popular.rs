@@ -53,7 +53,9 @@ impl Shared {
 /// in common, and prints the throughput.
 pub(super) async fn measured(arena: &Arena, bench: &Bench) -> Result<(), BenchError> {
     let (clients, count) = (bench.at_once, bench.burst);
-    say(format_args!("{count} orders of one line: for different articles and customers, then for one"))?;
+    say(format_args!(
+        "{count} orders of one line: for different articles and customers, then for one"
+    ))?;
     let mut took = Vec::with_capacity(Shared::ALL.len());
     for shared in Shared::ALL {
         let orders = orders(arena, shared);
@@ -68,9 +70,7 @@ pub(super) async fn measured(arena: &Arena, bench: &Bench) -> Result<(), BenchEr
         say(format_args!("  {:<24}{rate:>10}   ratio {share}", shared.name()))?;
     }
     // All orders book to the same accounts, so every figure includes that.
-    say(
-        "  (all orders post to the same ledger accounts; posting updates no account row)",
-    )?;
+    say("  (all orders post to the same ledger accounts; posting updates no account row)")?;
     stock_row(arena, bench).await
 }
 

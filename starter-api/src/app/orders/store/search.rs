@@ -8,7 +8,7 @@ use crate::app::input::SearchText;
 use crate::error::{OrProblem, Problem};
 
 /// The maximum number of orders with the same start of the id. The first eight digits of an id that
-/// the starter generates (a UUIDv7) cover about a minute of orders.
+/// the starter generates (a `UUIDv7`) cover about a minute of orders.
 const ORDERS_MAX: usize = 10_000;
 
 /// The maximum number of customers with the same start of the id.
