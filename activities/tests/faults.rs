@@ -182,16 +182,15 @@ async fn a_database_that_takes_no_writes_is_tried_again(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_database_whose_connections_are_all_taken_is_tried_again(db: PgPool) {
     let (shop, key) = placed(db.clone()).await;
-    let small = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(Duration::from_secs(2))
+    // A pool that never has a free connection.
+    let taken = PgPoolOptions::new()
+        .max_connections(0)
+        .acquire_timeout(Duration::from_millis(200))
         .connect_lazy_with(PgConnectOptions::clone(&shop.db.connect_options()));
-    let taken = small.acquire().await.unwrap();
-    let environment = environment(Shop { db: small, ..Shop::on(db) });
-    let refused = failure(environment.run(Activities::reserve_stock, key).await);
+    let refused = environment(Shop { db: taken, ..Shop::on(db) });
+    let refused = failure(refused.run(Activities::reserve_stock, key).await);
     assert_eq!(refused.type_name(), Some(UNAVAILABLE));
-    drop(taken);
-    environment.run(Activities::reserve_stock, key).await.unwrap();
+    environment(shop).run(Activities::reserve_stock, key).await.unwrap();
 }
 
 /// A carrier that accepts every call and answers none.

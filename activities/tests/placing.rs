@@ -220,6 +220,36 @@ async fn of_a_cancel_and_a_first_step_at_once_exactly_one_takes_effect(db: PgPoo
     assert_eq!(reserved, held.iter().sum::<i64>());
 }
 
+/// Both insert the step's key first and then lock the order's row: the other way is a deadlock.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_cancel_and_a_first_step_lock_in_the_same_order(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    let mut step = shop.db.begin().await.unwrap();
+    sqlx::query(
+        "select orders.take_step(order_id, 'reserve-stock', record_version, '{}')
+         from orders.orders where order_id = $1",
+    )
+    .bind(order.order_id.uuid())
+    .execute(&mut *step)
+    .await
+    .unwrap();
+    let ((), cancelled) = futures::join!(
+        async {
+            shop.until_waiting(1).await;
+            sqlx::query("select from orders.orders where order_id = $1 for no key update")
+                .bind(order.order_id.uuid())
+                .execute(&mut *step)
+                .await
+                .unwrap();
+            step.commit().await.unwrap();
+        },
+        shop.cancels_before_launch(&order, "changed my mind"),
+    );
+    assert!(!cancelled, "the step has taken effect");
+    assert!(shop.is_to_be_launched(&order).await);
+}
+
 /// An order to be placed together with others, and its address.
 struct Given {
     order: Order,

@@ -170,6 +170,14 @@ async fn a_statement_that_gets_no_connection_in_time_fails(owner: PgPool) {
 }
 
 #[sqlx::test(migrations = false)]
+async fn a_closed_database_executes_nothing(owner: PgPool) {
+    let database = database(&owner, one_connection());
+    backend(&database).await.unwrap();
+    database.transactions().close().await;
+    assert!(matches!(backend(&database).await, Err(Error::PoolClosed)));
+}
+
+#[sqlx::test(migrations = false)]
 async fn a_connection_that_is_too_old_is_replaced(owner: PgPool) {
     let lifetime = Duration::from_millis(20);
     let database = database(&owner, one_connection().max_lifetime(lifetime));

@@ -92,8 +92,12 @@ impl Database {
 
     /// Takes a connection for one statement.
     ///
-    /// **Errors.** As sqlx's pool: timed out if none is free in time, or why it cannot connect.
+    /// **Errors.** As sqlx's pool: timed out if none is free in time, closed once the pool for
+    /// transactions is closed, or why it cannot connect.
     pub(super) async fn lend(&self) -> Result<Lent, Error> {
+        if self.transactions.is_closed() {
+            return Err(Error::PoolClosed);
+        }
         let within = self.transactions.options().get_acquire_timeout();
         match timeout(within, self.statements.get()).await {
             Ok(Ok(connection)) => Ok(guard(connection, close)),

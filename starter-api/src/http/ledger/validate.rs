@@ -21,6 +21,7 @@ pub(crate) struct ValidateQuery {
     /// Whether to add up every entry and compare the sums with those of the last closing. It takes
     /// long in a large ledger.
     #[serde(default)]
+    #[param(example = true)]
     every_entry: bool,
 }
 
