@@ -19,8 +19,7 @@ use crate::cell::{Cell, Course, Point, Trouble, contracts_of};
 use crate::run::{self, Manner};
 use crate::stripe::Counterpart;
 use crate::support::{
-    Fault, Gate, RefundHandle, Shop, asks_back, decided, ended, launch_refund,
-    provider_takes_its_time, refund_ended,
+    Fault, Gate, RefundHandle, Shop, asks_back, decided, ended, launch_refund, refund_ended,
 };
 
 /// The refunded share of the payment.
@@ -98,10 +97,22 @@ async fn asked_for(shop: &Shop, order: &Order, course: Course) -> RefundId {
     if course == Course::IsGivenUp {
         match Counterpart::of(shop) {
             Some(stripe) => stripe.refund_pends(order.order_id).await,
-            None => provider_takes_its_time(shop, order).await,
+            None => provider_never_decides(shop, order).await,
         }
     }
     asks_back(shop, order, PERCENT).await
+}
+
+/// The provider accepts every refund of the order, and decides none.
+async fn provider_never_decides(shop: &Shop, order: &Order) {
+    sqlx::query(
+        "insert into sandbox_provider.behaviours (call, whom, behaviour)
+         values ('refund', $1, 'pending')",
+    )
+    .bind(order.order_id.to_string())
+    .execute(&shop.db)
+    .await
+    .unwrap();
 }
 
 /// Outside events during a refund.
@@ -133,17 +144,23 @@ impl Outside {
         }
     }
 
-    /// Makes the refund fail as soon as it exists, and sends the provider's notification.
+    /// Makes the refund fail as soon as it exists, and sends the provider's notification. If the
+    /// refund is to be given up, every refund fails: two attempts that overlap on a slow machine may
+    /// both request one.
     async fn bank(&self, shop: &Shop, handle: &RefundHandle, order: OrderId) {
         if !self.fails {
             return;
         }
         let mut looks = interval(LOOK_EVERY);
-        looks.tick().await;
-        while !run::refund_fails(shop, order).await {
+        loop {
             looks.tick().await;
+            if run::refund_fails(shop, order).await {
+                tell_news(handle, "refund-failed").await;
+                if !self.is_given_up {
+                    return;
+                }
+            }
         }
-        tell_news(handle, "refund-failed").await;
     }
 
     /// Gives the refund up once, if that is its course, and otherwise retries everything. Never
