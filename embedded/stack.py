@@ -784,22 +784,23 @@ def proxy_profile(command: str) -> str:
     return profile() if command in WITH_SHOP else "dev"
 
 
-def build(asked: Asked, signals: Signals) -> None:
+def build(signals: Signals, counterparts: tuple[str, ...] = ()) -> None:
+    """Builds the programs, and the proxy if Stripe's counterpart is wanted."""
     if profile() == "dev":
         # As tests are built: for some packages alone, cargo would build the libraries once more,
         # with fewer features.
         cargo_build(["--workspace", "--all-targets"], signals)
         return
-    names = ["ordersaga", "shop", *(["counterparts"] if "stripe" in asked.counterparts else [])]
+    names = ["ordersaga", "shop", *(["counterparts"] if "stripe" in counterparts else [])]
     packages = [part for name in names for part in ("-p", name)]
-    features = [] if wants_broker(asked, os.environ) else ["--no-default-features"]
+    features = [] if wants_broker(counterparts, os.environ) else ["--no-default-features"]
     cargo_build(["--profile", profile(), *packages, *features], signals)
 
 
-def wants_broker(asked: Asked, env: Mapping[str, str]) -> bool:
+def wants_broker(counterparts: tuple[str, ...], env: Mapping[str, str]) -> bool:
     """Whether the programs need the clients of brokers, whose C takes long to compile."""
     named = any(name in env for name in ("RELAY_KAFKA_BROKERS", "RELAY_AMQP_URL"))
-    return profile() != "demo" or named or any(name in BROKERS for name in asked.counterparts)
+    return profile() != "demo" or named or any(name in BROKERS for name in counterparts)
 
 
 def build_counterparts(signals: Signals) -> None:
@@ -978,7 +979,7 @@ def carry_out(asked: Asked, signals: Signals) -> int:
     with ExitStack() as afterwards, opening as services:
         before = release_before(asked, signals)
         if command in WITH_SHOP:
-            build(asked, signals)
+            build(signals, asked.counterparts)
         elif "stripe" in asked.counterparts:
             build_counterparts(signals)
         stack = Stack(

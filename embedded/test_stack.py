@@ -951,7 +951,7 @@ class CounterpartsTest(Case):
         def features(*arguments: str, **env: str) -> list[str]:
             built = mock.patch.object(stack, "cargo_build")
             with mock.patch.dict(os.environ, {"ORDERSAGA_PROFILE": "demo", **env}), built as cargo:
-                stack.build(stack.parse(list(arguments)), signals)
+                stack.build(signals, stack.parse(list(arguments)).counterparts)
             return cargo.call_args.args[0]
 
         self.assertIn("--no-default-features", features("demo"))
