@@ -257,7 +257,14 @@ async fn carry_out(
     let run = demo.run.clone().unwrap_or_else(time_of_day);
     let progress = Progress::of(plan.len(), demo.launched_at);
     let (sender, receiver) = unbounded_channel();
+    let mut plan = plan.into_iter();
     let placing = async {
+        // The first order alone: it shows that everything works, long before the others have ended
+        // on a slow machine.
+        if let Some(first) = plan.next() {
+            place(shop, &run, first, &progress, &sender).await;
+            progress.until_one_has_ended(dealings.patience).await;
+        }
         stream::iter(plan)
             .map(|planned| place(shop, &run, planned, &progress, &sender))
             .buffer_unordered(demo.at_once.max(1))
@@ -373,7 +380,7 @@ async fn watch(
 /// Polling thousands of open orders continuously would be a load of its own.
 const WATCHED_AT_ONCE: usize = 32;
 const LOOKS_AT_ONCE: usize = 8;
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
 async fn look(dealings: Dealings<'_>, mut outcome: Outcome) -> Outcome {
     if let Err(error) = look_at(dealings, &mut outcome).await {

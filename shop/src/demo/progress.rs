@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::latency::{per_second, rounded};
 use crate::ordersaga::Order;
@@ -20,6 +22,7 @@ pub(super) struct Progress {
     /// When the launcher was started, if it says so.
     launched_at: Option<SystemTime>,
     has_shipped: AtomicBool,
+    one_ended: Notify,
     bar: Option<ProgressBar>,
 }
 
@@ -32,7 +35,8 @@ impl Progress {
         let launched_at = launched_at
             .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
         let (began, has_shipped) = (Instant::now(), AtomicBool::new(false));
-        Self { total, placed, ended, began, launched_at, has_shipped, bar }
+        let one_ended = Notify::new();
+        Self { total, placed, ended, began, launched_at, has_shipped, one_ended, bar }
     }
 
     /// Counts a placed order.
@@ -44,10 +48,17 @@ impl Progress {
     /// Counts an ended order.
     pub(super) fn ended(&self, order: &Order) {
         self.ended.fetch_add(1, Ordering::Relaxed);
+        self.one_ended.notify_one();
         if order.is_completed() && !self.has_shipped.swap(true, Ordering::Relaxed) {
             self.first_shipped();
         }
         self.show();
+    }
+
+    /// Waits until an order has ended, but no longer than this.
+    pub(super) async fn until_one_has_ended(&self, patience: Duration) {
+        // If it does not end, the report says so.
+        drop(timeout(patience, self.one_ended.notified()).await);
     }
 
     /// Says how long a person has waited for the first shipped order, the build included.
