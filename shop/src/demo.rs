@@ -258,7 +258,7 @@ async fn carry_out(
     let progress = Progress::of(plan.len(), demo.launched_at);
     let (sender, receiver) = unbounded_channel();
     let mut plan = plan.into_iter();
-    let placing = async {
+    let placing = Box::pin(async {
         // The first order alone: it shows that everything works, long before the others have ended
         // on a slow machine.
         if let Some(first) = plan.next() {
@@ -272,7 +272,7 @@ async fn carry_out(
             .await;
         drop(sender);
         began.elapsed()
-    };
+    });
     let watching = watch(dealings, receiver, &progress);
     let work = async { tokio::join!(placing, watching) };
     let (until_placed, outcomes) = progress.shown_while(work).await;
