@@ -226,22 +226,24 @@ async fn a_cancel_and_a_first_step_lock_in_the_same_order(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
     let mut step = shop.db.begin().await.unwrap();
-    sqlx::query(
+    sqlx::query!(
         "select orders.take_step(order_id, 'reserve-stock', record_version, '{}')
          from orders.orders where order_id = $1",
+        order.order_id.uuid(),
     )
-    .bind(order.order_id.uuid())
     .execute(&mut *step)
     .await
     .unwrap();
     let ((), cancelled) = futures::join!(
         async {
             shop.until_waiting(1).await;
-            sqlx::query("select from orders.orders where order_id = $1 for no key update")
-                .bind(order.order_id.uuid())
-                .execute(&mut *step)
-                .await
-                .unwrap();
+            sqlx::query!(
+                "select order_id from orders.orders where order_id = $1 for no key update",
+                order.order_id.uuid(),
+            )
+            .execute(&mut *step)
+            .await
+            .unwrap();
             step.commit().await.unwrap();
         },
         shop.cancels_before_launch(&order, "changed my mind"),
