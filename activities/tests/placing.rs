@@ -231,7 +231,7 @@ async fn a_cancel_and_a_first_step_lock_in_the_same_order(db: PgPool) {
          from orders.orders where order_id = $1",
         order.order_id.uuid(),
     )
-    .execute(&mut *step)
+    .fetch_one(&mut *step)
     .await
     .unwrap();
     let ((), cancelled) = futures::join!(
@@ -241,7 +241,7 @@ async fn a_cancel_and_a_first_step_lock_in_the_same_order(db: PgPool) {
                 "select order_id from orders.orders where order_id = $1 for no key update",
                 order.order_id.uuid(),
             )
-            .execute(&mut *step)
+            .fetch_one(&mut *step)
             .await
             .unwrap();
             step.commit().await.unwrap();
