@@ -277,9 +277,7 @@ async fn lives(shop: &Ordersaga, outcomes: &[Outcome]) -> Result<(), DemoError> 
 
 fn life_line(event: &Event, placed_at: &chrono::DateTime<chrono::Utc>) -> String {
     let after = event.occurred_at.signed_duration_since(placed_at).to_std().unwrap_or_default();
-    let status = event.data.pointer("/status/status").and_then(|status| status.as_str());
-    let status = status.map_or_else(String::new, |status| format!("→ {status}"));
-    format!("  + {:>7}  {:<28} {status}", Took(after), event.kind)
+    format!("  + {:>7}  {}", Took(after), event.kind)
 }
 
 fn directions(demo: &Demo, outcomes: &[Outcome]) -> Result<(), DemoError> {
