@@ -17,6 +17,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use domain::ProviderName;
 use futures::{StreamExt, stream};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -192,6 +193,7 @@ struct Event {
     sequence: u32,
     #[serde(rename = "type")]
     kind: String,
+    data: Value,
     occurred_at: DateTime<Utc>,
 }
 
