@@ -252,6 +252,25 @@ async fn a_cancel_and_a_first_step_lock_in_the_same_order(db: PgPool) {
     assert!(shop.is_to_be_launched(&order).await);
 }
 
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_is_launched_while_it_is_cancelled_goes_on(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    let mut launch = shop.starter.begin().await.unwrap();
+    sqlx::query!("delete from orders.launches").execute(&mut *launch).await.unwrap();
+    let ((), cancelled) = futures::join!(
+        async {
+            shop.until_waiting(1).await;
+            launch.commit().await.unwrap();
+        },
+        shop.cancels_before_launch(&order, "changed my mind"),
+    );
+    assert!(!cancelled);
+    assert_eq!(shop.status_of(&order).await, "processing");
+    // The cancel has left no key of the first step behind.
+    shop.reserves(&order).await.unwrap();
+}
+
 /// An order to be placed together with others, and its address.
 struct Given {
     order: Order,

@@ -20,11 +20,12 @@ use support::{
     Code, FOR_EVER, Fault, Gate, OrderHandle, Shop, Workers, cancel, ended, history, order,
     serve_as, unreadable, until_in_history,
 };
-use temporalio_client::tonic::{self, IntoRequest as _};
+use temporalio_client::tonic::IntoRequest as _;
 use temporalio_client::{Client, NamespacedClient as _};
-use temporalio_common::protos::temporal::api::enums::v1::{EventType, RoutingConfigUpdateState};
+use temporalio_common::protos::temporal::api::enums::v1::{EventType, TaskQueueType};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeWorkerDeploymentRequest;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 use temporalio_sdk::workflow_interceptors::{
     ExecuteWorkflowInput, ExecuteWorkflowResult, WorkflowInterceptor,
     WorkflowInterceptorConstructor, WorkflowInterceptorContext, WorkflowInterceptorFuture,
@@ -84,27 +85,25 @@ async fn make_current(shop: &Shop, build_id: &str) {
     let release = ["--deployment-name", DEPLOYMENT, "--build-id", build_id, "--yes"];
     let said = [&["worker", "deployment", "set-current-version"], &release[..]].concat();
     while !temporal(shop, &said).await.status.success() {}
-    // The server propagates the change to its queues one by one.
-    while !is_told(&shop.client, build_id).await {
+    // The server tells the queue afterwards. Its own record of that, the deployment's "routing
+    // config update state", can stay in progress for ever.
+    while current_release(&shop.client).await.as_deref() != Some(build_id) {
         tokio::task::yield_now().await;
     }
 }
 
-async fn is_told(client: &Client, build_id: &str) -> bool {
-    let request = DescribeWorkerDeploymentRequest {
+/// The release that the queue of new orders hands them to.
+async fn current_release(client: &Client) -> Option<String> {
+    let orders = TaskQueue { name: Queue::Orders.name().to_owned(), ..TaskQueue::default() };
+    let request = DescribeTaskQueueRequest {
         namespace: client.namespace(),
-        deployment_name: DEPLOYMENT.to_owned(),
+        task_queue: Some(orders),
+        task_queue_type: TaskQueueType::Workflow.into(),
+        ..DescribeTaskQueueRequest::default()
     };
     let mut service = client.connection().workflow_service();
-    let answer = match service.describe_worker_deployment(request.into_request()).await {
-        // The server limits the rate of this call.
-        Err(status) if status.code() == tonic::Code::ResourceExhausted => return false,
-        answer => answer.unwrap(),
-    };
-    let told = answer.into_inner().worker_deployment_info.unwrap();
-    let current = told.routing_config.as_ref().unwrap().current_deployment_version.as_ref();
-    current.is_some_and(|version| version.build_id == build_id)
-        && told.routing_config_update_state() == RoutingConfigUpdateState::Completed
+    let answer = service.describe_task_queue(request.into_request()).await.unwrap();
+    Some(answer.into_inner().versioning_info?.current_deployment_version?.build_id)
 }
 
 /// The releases that completed a workflow task of the run, in order and without repetition.

@@ -181,8 +181,8 @@ fn server_alone(rounds: &Rounds) -> Result<(), BenchError> {
     if let (Some(empty), Some(order)) = (server(Contender::Empty), server(Contender::Order)) {
         let share = empty.checked_div(order).unwrap_or_default();
         say(format_args!(
-            "With Temporal on a machine of its own, orders : empty workflows would be {share:.2},\n\
-             by the processor time of the server alone."
+            "If Temporal had a machine to itself, orders would reach {share:.2} of the rate of\n\
+             empty workflows (computed from the processor time of the server alone)."
         ))?;
     }
     Ok(())
