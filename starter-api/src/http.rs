@@ -7,6 +7,7 @@ mod conditional;
 mod customers;
 mod disputes;
 mod endpoints;
+mod erased;
 mod extract;
 mod forwarded;
 #[cfg(fuzzing)]
@@ -44,7 +45,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 pub use forwarded::ProxyHeader;
 pub(crate) use ops::metrics::POOL;
@@ -57,6 +57,7 @@ pub use state::{Limits, State};
 use crate::error::{Kind, Problem};
 use crate::graphql::GraphqlSchema;
 use crate::grpc;
+use erased::routes;
 
 /// The routes of every protocol: HTTP also carries gRPC and GraphQL.
 pub fn router(state: State) -> Router {
