@@ -39,7 +39,7 @@ from temporal_server import clean_env
 
 CLUSTER = "cluster"
 NEEDED = ("bash", "curl", "openssl")
-BLOCK_SECONDS = 120.0
+BLOCK_SECONDS = 300.0
 POSTGRES_PORT = 55432
 TEMPORAL_PORT = 17233
 PORTS = {

@@ -41,7 +41,7 @@ def token(url: str, client: str) -> str:
     login = base64.b64encode(f"{client}:{secret}".encode()).decode()
     form = b"grant_type=client_credentials"
     request = Request(f"{url}/oauth/token", form, {"Authorization": f"Basic {login}"})
-    with urlopen(request, timeout=10) as answer:
+    with urlopen(request, timeout=60) as answer:
         return str(json.load(answer)["access_token"])
 
 
@@ -51,7 +51,7 @@ def stands(tools: Tools, url: str, cases: int, headers: list[str]) -> bool:
         *("run", f"{url}/openapi.json", "--url", url, "--checks", CHECKS),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", str(cases)),
         # One at a time: CPython 3.11 cannot parse lambdas in two threads at once.
-        *("--seed", "1", "--workers", "1", "--request-timeout", "20", "--continue-on-failure"),
+        *("--seed", "1", "--workers", "1", "--request-timeout", "60", "--continue-on-failure"),
         *("--no-color", "--warnings", "off", *left_out),
         *(part for header in headers for part in ("--header", header)),
     ]

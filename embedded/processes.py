@@ -21,7 +21,7 @@ from console import Problem, Stopped, say
 
 Command = Sequence[Union[str, Path]]
 
-READY_WITHIN_SECONDS = 60.0
+READY_WITHIN_SECONDS = 180.0
 GRACE_SECONDS = 15.0
 LOG_TAIL_LINES = 15
 # A process that lived this long was healthy, so its next end counts as the first.

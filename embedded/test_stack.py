@@ -432,7 +432,7 @@ class ServicesTest(Case):
             ended = os.pidfd_open(int(process.stdout.readline()))
             self.addCleanup(os.close, ended)
             process.stdin.write(b"x")
-        readable, _, _ = select.select([ended], [], [], 5)
+        readable, _, _ = select.select([ended], [], [], 60)
         self.assertEqual(readable, [ended])
 
 

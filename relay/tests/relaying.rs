@@ -110,6 +110,9 @@ async fn processes_share_the_shards_and_take_those_of_a_dead_one_over(db: PgPool
     for reader in [&first, &second, &first] {
         reader.take_share().await.unwrap();
     }
+    for process in [1, 2] {
+        outbox.prolong_leases(Uuid::from_u128(process)).await;
+    }
     assert_eq!((outbox.shards_of(1).await, outbox.shards_of(2).await), (4, 4));
     for number in 1..=4 {
         for order in 1..=12 {

@@ -191,7 +191,8 @@ async fn the_shop_goes_on_while_a_migration_waits_for_a_table(database: PgPool) 
     let mut report = database.begin().await.unwrap();
     sqlx::raw_sql("select from orders.launches").execute(&mut *report).await.unwrap();
     let goes_on = async {
-        let waits = "select exists (select from pg_locks where not granted
+        let waits = "select exists (select from pg_locks join pg_database on oid = database
+            where not granted and datname = current_database()
             and relation = 'orders.launches'::regclass and mode = 'AccessExclusiveLock')";
         while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&database).await.unwrap() {
             tokio::task::yield_now().await;

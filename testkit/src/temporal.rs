@@ -1,6 +1,7 @@
 //! A Temporal server for one test, set up as described in `temporal/`.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::pin::Pin;
 use std::{env, mem};
 
 use temporalio_sdk::testing::{
@@ -12,7 +13,15 @@ use tokio::net::TcpSocket;
 pub type Server = WorkflowEnvironment<LocalServer>;
 
 /// Starts a server, and returns its address: host and port.
-pub async fn server() -> (Server, String) {
+///
+/// A plain function with a boxed future: the body of an `async fn` is compiled in every crate that
+/// awaits it, and this one brings the code of all of Temporal's gRPC calls along.
+#[must_use]
+pub fn server() -> Pin<Box<dyn Future<Output = (Server, String)> + Send>> {
+    Box::pin(started())
+}
+
+async fn started() -> (Server, String) {
     let cli = env::var("TEMPORAL_CLI")
         .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
     loop {

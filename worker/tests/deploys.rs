@@ -102,7 +102,9 @@ async fn current_release(client: &Client) -> Option<String> {
         ..DescribeTaskQueueRequest::default()
     };
     let mut service = client.connection().workflow_service();
-    let answer = service.describe_task_queue(request.into_request()).await.unwrap();
+    // These calls are not repeated by the client: one that fails, as when the server closes an old
+    // connection, tells nothing.
+    let answer = service.describe_task_queue(request.into_request()).await.ok()?;
     Some(answer.into_inner().versioning_info?.current_deployment_version?.build_id)
 }
 

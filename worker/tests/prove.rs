@@ -28,7 +28,7 @@ use domain::{AddressId, Ending, Money, Order, OrderId, Rejection, StepKey, StepN
 use runtime::database::Database;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
-use support::{Shop, ended, order, put_on_record};
+use support::{Shop, ended, order, put_on_record, until_listed};
 use temporalio_client::WorkflowTerminateOptions;
 use uuid::Uuid;
 use worker::prove::{
@@ -986,12 +986,15 @@ async fn orders_and_workflows_that_do_not_match_are_found(db: PgPool) {
     waiting.terms.cancel_window_seconds = 600;
     let abandoned = shop.place(&waiting).await;
     shop.until_event(waiting.order_id, "payment.authorised").await;
+    until_listed(&shop.client, "WorkflowType='OrderSaga'", 2).await;
     let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
     for promise in [OPEN, ON_RECORD] {
         assert_eq!(find(&findings, promise).verdict, Verdict::Holds, "{}", table(&findings));
     }
 
     abandoned.terminate(WorkflowTerminateOptions::default()).await.unwrap();
+    let open = "WorkflowType='OrderSaga' AND ExecutionStatus='Running'";
+    until_listed(&shop.client, open, 0).await;
     sqlx::raw_sql("delete from orders.orders where status = 'completed'")
         .execute(&shop.db)
         .await
@@ -1017,6 +1020,7 @@ async fn a_card_number_in_a_history_is_found(db: PgPool) {
     let cancel = signal_payload(&CancelRequest { reason }).unwrap();
     handle.signal(OrderSaga::cancel_signal, cancel, Default::default()).await.unwrap();
     ended(&handle).await;
+    until_listed(&shop.client, "WorkflowType='OrderSaga'", 1).await;
     let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
     let found = find(&findings, "no card number, name or street in histories (the newest)");
     assert!(found.is_broken(), "{}", table(&findings));

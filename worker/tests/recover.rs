@@ -12,7 +12,9 @@ use domain::{Decision, Order, OrderId, OrderStatus, Rejection};
 use futures::future::join;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
-use support::{FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, cancel, ended, order};
+use support::{
+    FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, cancel, ended, order, until_listed,
+};
 use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
 use worker::recover::{Recovered, recover};
 use workflows::Queue;
@@ -192,6 +194,8 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     // Its workflow finds no record, and a lost run may have done anything.
     let forgotten_under_way = order();
     ended(&shop.launch(&forgotten_under_way, None).await).await;
+    let listed = format!("WorkflowId='{}'", forgotten_under_way.order_id.workflow_id());
+    until_listed(&shop.client, &listed, 1).await;
     let proof = worker::prove::prove(&shop.db, Some(&shop.client)).await.unwrap();
     let table = worker::prove::table(&proof);
     let disagreeing =

@@ -250,7 +250,7 @@ async fn a_refund_hears_of_the_providers_news_once_for_each_event(db: PgPool) {
     // Nothing is there to receive it yet.
     told("evt_1").await;
     let gate = Gate::default();
-    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
+    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::Hangs(gate.clone()));
     let handle = launch_refund(&shop, refund).await;
     gate.reached().await;
     for event in ["evt_2", "evt_2", "evt_3"] {
@@ -285,7 +285,7 @@ async fn a_refund_cannot_be_cancelled_in_temporal(db: PgPool) {
     let shop = Shop::open(db).await;
     let (order, refund) = refundable(&shop, 40).await;
     let gate = Gate::default();
-    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
+    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::Hangs(gate.clone()));
     let handle = launch_refund(&shop, refund).await;
     gate.reached().await;
     handle.cancel(WorkflowCancelOptions::default()).await.unwrap();
@@ -315,7 +315,7 @@ async fn a_refund_whose_workflow_is_lost_is_launched_again(db: PgPool) {
     let shop = Shop::open(db).await;
     let (_, refund) = refundable(&shop, 40).await;
     let gate = Gate::default();
-    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
+    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::Hangs(gate.clone()));
     let handle = launch_refund(&shop, refund).await;
     gate.reached().await;
     let db = shop.db_as_worker();

@@ -24,9 +24,9 @@ use saga::{Contract, MESSAGES_MAX, Role, StepState, WaitingFor};
 use serde_json::json;
 use sqlx::PgPool;
 use support::{
-    COST_PERCENT, Code, FOR_EVER, Fault, Gate, ON_HAND, OnRecord, OrderHandle, Shop, Traces,
-    cancel, decided, ended, history, order, order_paid_by, screened, screened_paid_by, serve_as,
-    unreadable, until_in_history,
+    COST_PERCENT, Code, FOR_EVER, Fault, Gate, ON_HAND, OnRecord, OrderHandle, QUICK_ATTEMPTS,
+    Shop, Traces, cancel, decided, ended, history, order, order_paid_by, screened,
+    screened_paid_by, serve_as, unreadable, until_in_history,
 };
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::{UntypedUpdate, WorkflowCancelOptions};
@@ -537,7 +537,8 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_whose_shipment_the_carrier_called_off_is_unwound_for_that_reason(db: PgPool) {
     let shop = Shop::open(db).await;
-    let order = order();
+    let mut order = order();
+    order.terms.patience_seconds = None;
     for (call, behaviour) in [("purchase", "lost"), ("look-up", "unavailable")] {
         shop.carrier_fails(&order, call, behaviour).await;
     }
@@ -562,7 +563,10 @@ async fn an_order_that_a_lost_run_completed_is_completed_again_by_acceptance(db:
     let order = order();
     shop.carrier_fails(&order, "cancel", "has-left").await;
     let held = Gate::default();
-    shop.faults.plan(order.order_id, "RecogniseRevenue", Fault::HeldAfter(held.clone()));
+    // Each quick attempt, so that none completes the order before the cancellation arrives.
+    for _attempt in 0..QUICK_ATTEMPTS {
+        shop.faults.plan(order.order_id, "RecogniseRevenue", Fault::HeldAfter(held.clone()));
+    }
     let handle = shop.place(&order).await;
     held.reached().await;
     assert_eq!(shop.status_on_record(order.order_id).await.as_deref(), Some("completed"));
@@ -609,8 +613,9 @@ async fn a_cancel_that_is_accepted_beside_the_last_steps_success_is_kept(db: PgP
 async fn an_order_that_is_cancelled_just_before_its_timer_fires_is_unwound(db: PgPool) {
     let shop = Shop::open(db).await;
     let mut in_its_window = order();
-    in_its_window.terms.cancel_window_seconds = 10;
-    let orders = [in_its_window, to_be_approved(10)];
+    // Long enough to stop the workers before the timers fire.
+    in_its_window.terms.cancel_window_seconds = 30;
+    let orders = [in_its_window, to_be_approved(30)];
     let handles = join_all(orders.iter().map(|order| shop.place(order))).await;
     for handle in &handles {
         until_in_history(handle, EventType::TimerStarted, 1).await;
@@ -648,7 +653,7 @@ async fn a_cancel_that_overtakes_what_was_done_takes_it_back_all_the_same(db: Pg
     let shop = Shop::open(db).await;
     join_all(steps().map(|step| async {
         let order = screened();
-        let held = shop.faults.hold(order.order_id, step.name);
+        let held = shop.faults.hold_quick(order.order_id, step.name);
         let handle = shop.place(&order).await;
         held.reached().await;
         let payload = signal_payload(&CancelRequest { reason: "overtaken".to_owned() }).unwrap();

@@ -78,12 +78,12 @@ impl Shop {
         Self { db, starter, owner, provider, carrier }
     }
 
-    /// A small pool, like a busy worker's: a statement that finds no free connection within five
-    /// seconds fails.
+    /// A small pool, like a busy worker's: a statement that finds no free connection within half a
+    /// minute fails. On a slow machine, those in front of it take longer than a worker waits.
     pub(crate) fn small_pool(&self, connections: u32) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(Duration::from_secs(30))
             .connect_lazy_with(PgConnectOptions::clone(&self.db.connect_options()))
     }
 

@@ -25,7 +25,7 @@ const NOT_FROM_THE_START: [&str; 3] = [
 const OF_ALL: [&str; 4] = ["ordersaga_", "temporal_", "process_", "http_"];
 
 /// Longer than the programs take to export every series once.
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(5);
 
 /// The names of the series in a text; those of a histogram under its base name.
 fn named_in(text: &str) -> BTreeSet<&str> {

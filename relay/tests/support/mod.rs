@@ -69,7 +69,20 @@ impl Outbox {
         let process = Uuid::from_u128(process);
         let reader = Reader::new(self.db.clone(), process, sink(name), batch, receiver);
         reader.take_share().await.unwrap();
+        self.prolong_leases(process).await;
         reader
+    }
+
+    /// Makes the process's leases outlast the test: nothing renews those of a reader that does not
+    /// run, and on a slow machine they would expire half way.
+    pub(crate) async fn prolong_leases(&self, process: Uuid) {
+        self.change(format!(
+            "update outbox.progress set leased_until = now() + interval '1 hour'
+                where leased_by = '{process}';
+             update outbox.readers set here_until = now() + interval '1 hour'
+                where reader = '{process}'"
+        ))
+        .await;
     }
 
     /// Simulates the process's death: its leases expire.

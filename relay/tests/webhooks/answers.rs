@@ -61,7 +61,7 @@ async fn an_answer_that_takes_its_time_counts_and_one_beyond_the_limit_does_not(
     let (asked, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let slowly = Answer::OnceTold(Arc::clone(&asked), Arc::clone(&told));
     let receiver = Receiver::answering([slowly, Answer::Never]).await;
-    let impatient = WebhookSettings { answer_seconds: 2, ..settings() };
+    let impatient = WebhookSettings { answer_seconds: 5, ..settings() };
     let endpoint = Endpoint::with(db, &receiver.url, &[], impatient).await;
     let batch = [message("a", 1)];
     let (verdicts, ()) = tokio::join!(endpoint.deliver(&batch), async {

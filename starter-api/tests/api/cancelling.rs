@@ -5,10 +5,7 @@ use ordersaga_grpc::v1::CancelOrderRequest;
 use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
-use temporalio_client::{
-    Client, ClientOptions, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowTerminateOptions,
-};
+use temporalio_client::{UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowTerminateOptions};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use uuid::Uuid;
 
@@ -17,7 +14,7 @@ use crate::life::{
     cancelled, captured, failed, happen, needs_attention, posted, record, rejected, reserved,
     unwinding, unwound, whole_life,
 };
-use crate::shop::{Shop, fresh, nowhere, order, stock};
+use crate::shop::{Shop, fresh, nowhere, order, stock, temporal};
 
 async fn cancel_after(database: &PgPool, shop: &Shop, events: &[OrderEvent]) -> String {
     let id = Uuid::now_v7();
@@ -251,12 +248,6 @@ async fn a_cancel_that_no_worker_answers_is_kept_for_the_next(database: PgPool) 
     assert_eq!(request.signal_name, "cancel");
     let told = request.input.as_ref().unwrap().payloads[0].data.clone();
     assert_eq!(String::from_utf8(told).unwrap(), r#"{"reason":"ordered twice"}"#);
-}
-
-async fn temporal() -> Client {
-    let options = LoadClientConfigProfileOptions::default();
-    let (connection, client) = ClientOptions::load_from_config(options).unwrap();
-    Client::connect(connection, client).await.unwrap()
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -13,23 +13,16 @@ use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
 use temporalio_client::errors::WorkflowInteractionError;
 use temporalio_client::{
-    Client, ClientOptions, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus,
+    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus,
     WorkflowTerminateOptions,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::life::{cancelled, happen, record, unwound};
-use crate::shop::{Answer, Shop, as_starter, fresh, nowhere, order, send, stock};
-
-async fn temporal() -> Client {
-    let options = LoadClientConfigProfileOptions::default();
-    let (connection, client) = ClientOptions::load_from_config(options).unwrap();
-    Client::connect(connection, client).await.unwrap()
-}
+use crate::shop::{Answer, Shop, as_starter, fresh, nowhere, order, send, stock, temporal};
 
 fn id_of(placed: &Answer) -> Uuid {
     assert_eq!(placed.status, 201, "{}", placed.text);
@@ -81,7 +74,7 @@ async fn waiting(database: &PgPool) -> Vec<Uuid> {
 pub(crate) async fn until_launched(database: &PgPool, orders: &[Uuid]) {
     let launched =
         async { while waiting(database).await.iter().any(|order| orders.contains(order)) {} };
-    timeout(Duration::from_secs(30), launched).await.expect("an order is never launched");
+    timeout(Duration::from_mins(1), launched).await.expect("an order is never launched");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -425,7 +418,8 @@ async fn an_order_that_is_found_lost_while_it_is_launched_waits_to_be_launched_a
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&database).await.unwrap();
     resume_the_line(&shop).await;
-    let launched = async { while workflow(&temporal().await, lost).await.is_none() {} };
+    let client = temporal().await;
+    let launched = async { while workflow(&client, lost).await.is_none() {} };
     timeout(Duration::from_mins(1), launched).await.expect("it was launched");
     // Launch rows of later orders are deleted later.
     let later = id_of(&shop.post("/v1/orders", &order("ada")).await);

@@ -164,7 +164,8 @@ async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
 async fn an_order_placed_by_grpc_ships_and_is_watched_to_its_end(database: PgPool) {
     let open = Open::on(database).await;
     let mut program = Program::of(&open.shop, "backend", "service").await;
-    let wait = Some(Patience { seconds: 20, nanos: 0 });
+    // As long as a caller may wait: the worker has only just started.
+    let wait = Some(Patience { seconds: 30, nanos: 0 });
     let placed = PlaceOrderRequest { wait, ..wish("ada") };
     let placed = program.orders.place_order(program.asks(placed)).await.unwrap().into_inner();
     let placed = placed.order.unwrap();

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use starter_api::{Identity, Limits, State, StripeWebhooks, Temporal};
-use temporalio_client::{ClientOptions, ConnectionOptions, Url};
+use temporalio_client::{Client, ClientOptions, ConnectionOptions, Url};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -198,6 +199,20 @@ pub(crate) fn order(customer: &str) -> Value {
 /// A name that no other test run has used, because Temporal's state outlives a run.
 pub(crate) fn fresh(name: &str) -> String {
     format!("{name}-{}", Uuid::now_v7())
+}
+
+/// A client of the tests' Temporal server.
+pub(crate) async fn temporal() -> Client {
+    let server = runtime::temporal::Temporal::from_env("a test").unwrap();
+    // On a busy machine, the two seconds that an attempt has are not always enough.
+    let connected = async {
+        loop {
+            if let Ok(client) = server.client().await {
+                break client.clone();
+            }
+        }
+    };
+    timeout(Duration::from_mins(1), connected).await.unwrap()
 }
 
 /// A Temporal client whose server does not exist.

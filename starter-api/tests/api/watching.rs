@@ -53,7 +53,7 @@ impl Stream {
                 }
                 continue;
             }
-            let chunk = timeout(Duration::from_secs(20), self.answer.chunk()).await.unwrap();
+            let chunk = timeout(Duration::from_mins(1), self.answer.chunk()).await.unwrap();
             self.text += std::str::from_utf8(&chunk.unwrap()?).unwrap();
         }
     }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use domain::{OrderId, OrderStatus};
 use futures::FutureExt;
@@ -18,7 +19,7 @@ use crate::cell::{Course, Trouble};
 use crate::mail_server::{MailServer, Trouble as AtServer};
 use crate::run::{Manner, order_on};
 use crate::support::{Shop, ended};
-use crate::told::{as_relay, documents, invoices, mail_sink, messages, send_all, sender};
+use crate::told::{A_MINUTE, as_relay, documents, invoices, mail_sink, messages, send_all, sender};
 
 /// The domain of these cells' mails, which distinguishes them from those of other cells.
 const DOMAIN: &str = "cells.example";
@@ -131,7 +132,7 @@ struct Post {
 impl Post {
     async fn open(shop: &Shop, order: OrderId, messages: Vec<Message>) -> Self {
         let server = MailServer::start().await;
-        let sender = sender(&shop.db, server.port, DOMAIN);
+        let sender = sender(&shop.db, server.port, DOMAIN, A_MINUTE);
         Self { db: shop.db.clone(), order, messages, server, sender }
     }
 
@@ -178,7 +179,8 @@ impl Post {
             assert_eq!(trouble, Trouble::Hangs);
             // It accepts the connection, and never answers.
             let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let to_silent = sender(&self.db, silent.local_addr().unwrap().port(), DOMAIN);
+            let port = silent.local_addr().unwrap().port();
+            let to_silent = sender(&self.db, port, DOMAIN, Duration::from_secs(5));
             let looked = send_all(&to_silent).await.unwrap();
             assert!(matches!(looked, Looked::Rest(_)), "{looked:?}");
             self.stands(&[("confirmed", "queued", 0), ("shipped", "queued", 0)]).await;

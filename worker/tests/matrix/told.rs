@@ -57,7 +57,7 @@ async fn sinks(shop: &Shop) -> &'static Sinks {
             mail: mail_sink(db.clone(), DOMAIN),
             at_shipment: invoices(db.clone(), "shipment"),
             at_payment: invoices(db, "payment"),
-            sender: Mutex::new(sender(&shop.db, server.port, DOMAIN)),
+            sender: Mutex::new(sender(&shop.db, server.port, DOMAIN, A_MINUTE)),
             server,
         }
     };
@@ -97,15 +97,18 @@ pub fn invoices(db: PgPool, at: &str) -> Invoices {
     Invoices::open(&settings, db).unwrap().unwrap()
 }
 
-/// Sends to the mail server on this port.
-pub fn sender(db: &PgPool, port: u16, domain: &str) -> Sender {
+/// For a mail server that answers, however busy the machine is.
+pub const A_MINUTE: Duration = Duration::from_mins(1);
+
+/// Sends to the mail server on this port, and waits this long for each of its answers.
+pub fn sender(db: &PgPool, port: u16, domain: &str, patience: Duration) -> Sender {
     let server = Server {
         host: "127.0.0.1".to_owned(),
         port,
         encryption: Encryption::Off,
         ca: None,
         credentials: None,
-        patience: Duration::from_secs(5),
+        patience,
     };
     let shop = Told { name: "The Shop".to_owned(), ..Told::default() };
     let templates = Templates::load(None, "en", shop, &[]).unwrap();

@@ -57,6 +57,9 @@ pub enum Fault {
 /// Always, for a test's purposes.
 pub const FOR_EVER: u32 = u32::MAX;
 
+/// How often an activity is attempted within a workflow task.
+pub const QUICK_ATTEMPTS: u32 = 3;
+
 /// A gate at which an attempt waits until it is opened.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Passage>);
@@ -225,6 +228,16 @@ impl Faults {
     pub fn hold(&self, order: OrderId, activity: &str) -> Gate {
         let gate = Gate::default();
         self.plan(order, activity, Fault::HeldBefore(gate.clone()));
+        gate
+    }
+
+    /// The same for each of the quick attempts: on a slow machine, the second one does not go on
+    /// before the test has done what it holds the first one for.
+    pub fn hold_quick(&self, order: OrderId, activity: &str) -> Gate {
+        let gate = Gate::default();
+        for _attempt in 0..QUICK_ATTEMPTS {
+            self.plan(order, activity, Fault::HeldBefore(gate.clone()));
+        }
         gate
     }
 

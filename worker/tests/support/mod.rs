@@ -36,7 +36,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
     Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Screening, Sku, Terms,
 };
-pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
+pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, QUICK_ATTEMPTS, failed};
 use futures::future::join_all;
 pub use refund::{RefundHandle, asks_back, launch_refund, provider_takes_its_time, refund_ended};
 use runtime::database::Database;
@@ -45,24 +45,27 @@ use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::postgres::types::PgInterval;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgPool};
-use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
+use temporalio_client::{
+    Client, WorkflowDescribeOptions, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions,
+};
 use temporalio_common::data_converters::RawValue;
 use temporalio_sdk::interceptors::ActivityInboundInterceptor;
 use temporalio_sdk::workflow_interceptors::WorkflowInterceptorConstructor;
 use temporalio_sdk::workflows::WorkflowImplementation;
 use temporalio_sdk::{Runtime, Worker};
 use tokio::sync::watch;
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::pausable_queue::{self, WORN_AFTER};
 use worker::prove::{prove, table};
 use worker::release::Release;
 use worker::run::{Settings, worker_options};
-pub use workflow::{cancel, history, reset, until_in_history};
+pub use workflow::{cancel, history, reset, until_in_history, until_listed};
 use workflows::Queue;
 use workflows::order::{
-    OrderOutcome, OrderSaga, OrderStart, OrderView, Resolution, search_attributes_at_start,
-    signal_payload,
+    NEEDS_ATTENTION, OrderOutcome, OrderSaga, OrderStart, OrderView, Resolution,
+    search_attributes_at_start, signal_payload,
 };
 
 /// The handle of an order's workflow.
@@ -163,6 +166,9 @@ const ARTICLES: [(&str, &str, &str); 3] = [
 
 /// The cost of each article, in percent of its price.
 pub const COST_PERCENT: u32 = 60;
+
+/// How often Temporal is asked whether an order waits for a person.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The initial stock of each article.
 pub const ON_HAND: u32 = 100_000;
@@ -417,12 +423,26 @@ impl Shop {
         handle: &OrderHandle,
         is_it: impl Fn(&WaitingFor) -> bool,
     ) -> WaitingFor {
+        let mut looks = interval(LOOK_EVERY);
         loop {
-            match self.view(handle).await.waiting_for {
-                Some(waiting) if is_it(&waiting) => return waiting,
-                Some(_) | None => tokio::task::yield_now().await,
+            looks.tick().await;
+            if let Some(waiting) = self.waits(handle).await
+                && is_it(&waiting)
+            {
+                return waiting;
             }
         }
+    }
+
+    /// What the order's workflow waits for. Queried only when it is idle: the SDK answers a query
+    /// ahead of pending workflow tasks, and a decision delivered with the next one is then recorded
+    /// at a position in the history that replay does not reach.
+    async fn waits(&self, handle: &OrderHandle) -> Option<WaitingFor> {
+        let described = handle.describe(WorkflowDescribeOptions::default()).await.unwrap();
+        if described.search_attributes().get(&NEEDS_ATTENTION) != Some(true) {
+            return None;
+        }
+        self.view(handle).await.waiting_for
     }
 
     /// A person who retries everything that waits. Never returns.

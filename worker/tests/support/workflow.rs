@@ -1,10 +1,13 @@
 //! Reads and controls an order's workflow in Temporal.
 
-use futures::StreamExt as _;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::tonic::IntoRequest as _;
 use temporalio_client::{
     Client, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions, WorkflowHandle,
+    WorkflowListOptions,
 };
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
@@ -13,6 +16,7 @@ use temporalio_common::protos::temporal::api::update::v1::{UpdateRef, WaitPolicy
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
     PollWorkflowExecutionUpdateRequest, ResetWorkflowExecutionRequest,
 };
+use tokio::time::interval;
 use uuid::Uuid;
 use workflows::order::{CancelDecision, CancelRequest, OrderSaga};
 
@@ -32,6 +36,20 @@ pub async fn until_in_history(handle: &OrderHandle, wanted: EventType, times: us
         let event = events.next().await.expect("another event before the workflow ends").unwrap();
         if event.event_type() == wanted {
             seen = seen.saturating_add(1);
+        }
+    }
+}
+
+/// Waits until Temporal lists this many workflows for a query. Its lists lag behind, and it limits
+/// how often they are read.
+pub async fn until_listed(client: &Client, query: &str, wanted: usize) {
+    let mut looks = interval(Duration::from_millis(200));
+    loop {
+        looks.tick().await;
+        let listed = client.list_workflows(query, WorkflowListOptions::default());
+        let listed: Vec<_> = listed.try_collect().await.unwrap();
+        if listed.len() == wanted {
+            return;
         }
     }
 }
