@@ -13,7 +13,8 @@ fi
 PYTHONPATH=${ORDERSAGA_CONFLUENT_KAFKA-} "${PYTHON:-python3}" -m unittest discover examples/consumers
 # The counts of the comparison with peers.
 "${PYTHON:-python3}" -m unittest discover peers
-# Many tests wait for a server most of their time.
-RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(getconf _NPROCESSORS_ONLN)))}
+# Many tests wait for a server most of their time. sqlx gives all tests of a process 20 connections,
+# and each at most five.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export RUST_TEST_THREADS
 exec cargo test --workspace --locked --no-fail-fast

@@ -3,19 +3,25 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use domain::Order;
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::error::{DatabaseError, ErrorKind};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::postgres::types::PgInterval;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-/// The same database, with only this role's rights.
+/// The same database, with only this role's rights, and with connections of its own: sqlx gives 20
+/// to all tests of a process together.
 #[must_use]
 pub fn as_role(owner: &PgPool, role: &str) -> PgPool {
     let options = PgConnectOptions::clone(&owner.connect_options());
-    owner.options().clone().connect_lazy_with(options.options([("role", role)]))
+    PgPoolOptions::new()
+        .max_connections(5)
+        // As sqlx does for tests: a database with connections cannot be dropped.
+        .idle_timeout(Duration::from_secs(1))
+        .connect_lazy_with(options.options([("role", role)]))
 }
 
 /// Records an order as the starter does, with this placement event; its launch is pending. Returns

@@ -253,6 +253,17 @@ pub fn worker_options(
     if let Some(pollers) = settings.step_pollers {
         options.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(pollers.into()));
     }
+    register(&mut options, queue, activities)?;
+    Ok(options)
+}
+
+/// Registers the activities, and the workflows if the queue has any. Not generic: their code is
+/// compiled in this crate alone.
+fn register(
+    options: &mut WorkerOptions,
+    queue: Queue,
+    activities: &Activities,
+) -> Result<(), WorkflowRegistrationError> {
     options.register_activities(activities.clone());
     if queue == Queue::Orders {
         macro_rules! register {
@@ -262,7 +273,7 @@ pub fn worker_options(
         }
         workflows::for_each_process!(register);
     }
-    Ok(options)
+    Ok(())
 }
 
 /// Serves the queues until `stop`, and then until running tasks have finished.
