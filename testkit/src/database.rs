@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
 
 use domain::Order;
 use serde_json::Value;
@@ -17,10 +16,11 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 #[must_use]
 pub fn as_role(owner: &PgPool, role: &str) -> PgPool {
     let options = PgConnectOptions::clone(&owner.connect_options());
+    let like = owner.options();
     PgPoolOptions::new()
-        .max_connections(5)
-        // As sqlx does for tests: a database with connections cannot be dropped.
-        .idle_timeout(Duration::from_secs(1))
+        .max_connections(like.get_max_connections())
+        .acquire_timeout(like.get_acquire_timeout())
+        .idle_timeout(like.get_idle_timeout())
         .connect_lazy_with(options.options([("role", role)]))
 }
 
