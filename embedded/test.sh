@@ -13,8 +13,8 @@ fi
 PYTHONPATH=${ORDERSAGA_CONFLUENT_KAFKA-} "${PYTHON:-python3}" -m unittest discover examples/consumers
 # The counts of the comparison with peers.
 "${PYTHON:-python3}" -m unittest discover peers
-# Many tests wait for a server most of their time. sqlx gives all tests of a process 20 connections,
-# and each at most five.
+# More than there are cores, because many tests mostly wait for a server. Not more than four: sqlx
+# limits each test to five connections, and all tests of a process to 20.
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export RUST_TEST_THREADS
 exec cargo test --workspace --locked --no-fail-fast

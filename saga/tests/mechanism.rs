@@ -259,7 +259,7 @@ async fn every_outcome_of_a_step_and_of_an_undo() {
     let agency = Agency::open().await;
     join_all(CASES.iter().map(|case| async {
         let mut start = trip(case.name);
-        // Who is not to give up is in no hurry, however slow the machine is.
+        // Only cases that have to give up have limited patience: a slow machine could exceed it.
         start.patience = case.ending.starts_with("gave up").then_some(Duration::from_secs(4));
         start.car_first = case.car_first;
         for (activity, fault) in case.faults {
@@ -313,7 +313,7 @@ async fn what_was_done_is_in_the_history_before_anything_is_undone() {
 async fn what_a_lost_workflow_task_did_is_undone_although_this_one_never_began_it() {
     let agency = Agency::open().await;
     let start = trip("lost task");
-    // Each quick attempt, so that none goes on before the cancel arrives.
+    // Holds every quick attempt, so that the step does not proceed before the cancel arrives.
     for _attempt in 0..3 {
         agency.world.plan(&start.trip, "BookHotel", Fault::Held);
     }

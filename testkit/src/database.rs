@@ -11,16 +11,18 @@ use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-/// The same database, with only this role's rights, and with connections of its own: sqlx gives 20
-/// to all tests of a process together.
+/// A pool for the same database with only this role's rights.
+///
+/// It is not a clone of the owner's pool: clones share the 20 connections to which sqlx limits all
+/// tests of a process.
 #[must_use]
 pub fn as_role(owner: &PgPool, role: &str) -> PgPool {
     let options = PgConnectOptions::clone(&owner.connect_options());
-    let like = owner.options();
+    let limits = owner.options();
     PgPoolOptions::new()
-        .max_connections(like.get_max_connections())
-        .acquire_timeout(like.get_acquire_timeout())
-        .idle_timeout(like.get_idle_timeout())
+        .max_connections(limits.get_max_connections())
+        .acquire_timeout(limits.get_acquire_timeout())
+        .idle_timeout(limits.get_idle_timeout())
         .connect_lazy_with(options.options([("role", role)]))
 }
 

@@ -257,8 +257,8 @@ pub fn worker_options(
     Ok(options)
 }
 
-/// Registers the activities, and the workflows if the queue has any. Not generic: their code is
-/// compiled in this crate alone.
+/// Registers the activities, and the workflows if the queue has any. This function is not generic,
+/// so that their code is compiled only in this crate.
 fn register(
     options: &mut WorkerOptions,
     queue: Queue,

@@ -85,8 +85,8 @@ async fn make_current(shop: &Shop, build_id: &str) {
     let release = ["--deployment-name", DEPLOYMENT, "--build-id", build_id, "--yes"];
     let said = [&["worker", "deployment", "set-current-version"], &release[..]].concat();
     while !temporal(shop, &said).await.status.success() {}
-    // The server tells the queue afterwards. Its own record of that, the deployment's "routing
-    // config update state", can stay in progress for ever.
+    // The server propagates the change to the queue afterwards. The deployment's "routing config
+    // update state" does not show when: it can stay in progress for ever.
     while current_release(&shop.client).await.as_deref() != Some(build_id) {
         tokio::task::yield_now().await;
     }
@@ -102,8 +102,8 @@ async fn current_release(client: &Client) -> Option<String> {
         ..DescribeTaskQueueRequest::default()
     };
     let mut service = client.connection().workflow_service();
-    // These calls are not repeated by the client: one that fails, as when the server closes an old
-    // connection, tells nothing.
+    // The client does not retry this call. If it fails, as when the server closes an old connection,
+    // the caller asks again.
     let answer = service.describe_task_queue(request.into_request()).await.ok()?;
     Some(answer.into_inner().versioning_info?.current_deployment_version?.build_id)
 }

@@ -1,8 +1,8 @@
-//! Handlers behind a pointer.
+//! Handlers without their types (type erasure), so that routing code is compiled once.
 //!
 //! The routing code of axum and tower is generic over the handler. With the handlers' own types it
-//! would be compiled once for each of them, and for each the compiler would prove several times that
-//! its future is `Send`: that was half of this crate's build time.
+//! would be compiled for each of them, and the compiler would check several times for each that its
+//! future is `Send`. That took a sixth of this crate's build time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(super) type Router = MethodRouter<State, Infallible>;
 
 type Call = dyn Fn(Request, State) -> BoxFuture<'static, Response> + Send + Sync;
 
-/// A handler of any type.
+/// A handler, behind a pointer instead of its own type.
 #[derive(Clone)]
 pub(super) struct Erased(Arc<Call>);
 

@@ -231,8 +231,8 @@ impl Faults {
         gate
     }
 
-    /// The same for each of the quick attempts: on a slow machine, the second one does not go on
-    /// before the test has done what it holds the first one for.
+    /// Like `hold`, for every quick attempt: if only the first is held, on a slow machine it times
+    /// out and the second one succeeds before the test has opened the gate.
     pub fn hold_quick(&self, order: OrderId, activity: &str) -> Gate {
         let gate = Gate::default();
         for _attempt in 0..QUICK_ATTEMPTS {
