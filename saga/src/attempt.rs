@@ -198,19 +198,19 @@ fn rest(limit: Duration, since: Option<SystemTime>, now: Option<SystemTime>) -> 
 /// The number of quick attempts, unless the party says when to ask again. The attempts must be
 /// limited by number; the timeout only ends one that hangs. The SDK loses a local activity's
 /// schedule-to-close timeout when it fires between two attempts, and would retry for ever.
-const QUICK_TRIES: u32 = 3;
+pub const QUICK_ATTEMPTS: u32 = 3;
 
 fn quick(contract: &Contract, token: &WorkflowCancellationToken) -> LocalActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_millis(200))
         .maximum_interval(Duration::from_secs(1))
-        .maximum_attempts(QUICK_TRIES)
+        .maximum_attempts(QUICK_ATTEMPTS)
         .non_retryable_error_types([REJECTED, BROKEN, NOT_OPEN, BUSY, INVALID_ANSWER])
         .build();
     LocalActivityOptions::builder()
         .retry_policy(retry)
         .start_to_close_timeout(contract.quick)
-        .schedule_to_close_timeout(contract.quick.saturating_mul(QUICK_TRIES))
+        .schedule_to_close_timeout(contract.quick.saturating_mul(QUICK_ATTEMPTS))
         .cancellation_token(token.clone())
         .summary(contract.name.to_owned())
         .build()

@@ -8,7 +8,7 @@ mod process;
 mod progress;
 mod saga;
 
-pub use attempt::{note, try_note};
+pub use attempt::{QUICK_ATTEMPTS, note, try_note};
 pub use attention::{AttentionNeeded, Decision, Resolution, Resolved};
 #[doc(hidden)]
 pub use contract::__private;

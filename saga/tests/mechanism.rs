@@ -11,7 +11,7 @@ mod support;
 use std::time::Duration;
 
 use futures::future::join_all;
-use saga::{Decision, StepState};
+use saga::{Decision, QUICK_ATTEMPTS, StepState};
 use support::trip::{ASKS_THE_GUEST, FULL, Trip};
 use support::world::{FOR_EVER, Fault};
 use support::{Agency, scheduled, trip};
@@ -314,7 +314,7 @@ async fn what_a_lost_workflow_task_did_is_undone_although_this_one_never_began_i
     let agency = Agency::open().await;
     let start = trip("lost task");
     // Holds every quick attempt, so that the step does not proceed before the cancel arrives.
-    for _attempt in 0..3 {
+    for _attempt in 0..QUICK_ATTEMPTS {
         agency.world.plan(&start.trip, "BookHotel", Fault::Held);
     }
     let handle = agency.start(&start).await;

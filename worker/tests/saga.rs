@@ -20,13 +20,13 @@ use domain::{
 };
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
-use saga::{Contract, MESSAGES_MAX, Role, StepState, WaitingFor};
+use saga::{Contract, MESSAGES_MAX, QUICK_ATTEMPTS, Role, StepState, WaitingFor};
 use serde_json::json;
 use sqlx::PgPool;
 use support::{
-    COST_PERCENT, Code, FOR_EVER, Fault, Gate, ON_HAND, OnRecord, OrderHandle, QUICK_ATTEMPTS,
-    Shop, Traces, cancel, decided, ended, history, order, order_paid_by, screened,
-    screened_paid_by, serve_as, unreadable, until_in_history,
+    COST_PERCENT, Code, FOR_EVER, Fault, Gate, ON_HAND, OnRecord, OrderHandle, Shop, Traces,
+    cancel, decided, ended, history, order, order_paid_by, screened, screened_paid_by, serve_as,
+    unreadable, until_in_history,
 };
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::{UntypedUpdate, WorkflowCancelOptions};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use domain::refund::RefundId;
 use domain::{OrderId, Rejection};
-use saga::{BROKEN, INVALID_ANSWER, REJECTED, UNAVAILABLE};
+use saga::{BROKEN, INVALID_ANSWER, QUICK_ATTEMPTS, REJECTED, UNAVAILABLE};
 use serde::{Deserialize, Serialize};
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityError, ActivityInfo};
@@ -56,9 +56,6 @@ pub enum Fault {
 
 /// Always, for a test's purposes.
 pub const FOR_EVER: u32 = u32::MAX;
-
-/// How often an activity is attempted within a workflow task.
-pub const QUICK_ATTEMPTS: u32 = 3;
 
 /// A gate at which an attempt waits until it is opened.
 #[derive(Clone, Debug)]

@@ -36,7 +36,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
     Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Screening, Sku, Terms,
 };
-pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, QUICK_ATTEMPTS, failed};
+pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
 pub use refund::{RefundHandle, asks_back, launch_refund, provider_takes_its_time, refund_ended};
 use runtime::database::Database;
