@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/begin.py stack.py
 # uses the results in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up cluster counterparts counterparts-test brokers matrix mutants bench size chaos chaos-race chaos-ledger soak books invoices pooled fuzz fuzz-parsers docs-run replay lint supply-chain sbom queries queries-check clean
+.PHONY: help demo test up cluster counterparts counterparts-test brokers matrix mutants bench size chaos chaos-race chaos-ledger soak books invoices pooled fuzz fuzz-parsers docs-run replay lint supply-chain sbom book queries queries-check clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,12 +105,16 @@ lint: ## checks formatting, lints, documentation and published contracts
 	@! grep -n '^name = "aws-lc' Cargo.lock || { echo "only ring is allowed for cryptography: `cargo tree --invert aws-lc-rs` shows what depends on another library"; false; }
 	$(PYTHON) embedded/contracts.py
 	$(PYTHON) embedded/supply_chain.py --where-possible
+	$(PYTHON) embedded/book.py --where-possible
 
 supply-chain: ## checks dependencies: unused ones, licences, sources and known vulnerabilities (ORDERSAGA_ADVISORIES=clone of RustSec's)
 	@$(PYTHON) embedded/supply_chain.py
 
 sbom: ## writes the software bill of materials of `ordersaga`, as SPDX and CycloneDX, to sbom/
 	@$(PYTHON) embedded/supply_chain.py sbom sbom
+
+book: ## builds the documentation as a book, in book/
+	@$(PYTHON) embedded/book.py
 
 queries: ## checks every query against the schema and updates .sqlx, after a change of SQL
 	@$(STACK) test -- sh migrations/check-queries.sh

@@ -12,12 +12,14 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 REPO = Path(__file__).resolve().parent.parent
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>.*)$")
 RUN = re.compile(r"^sh run=(?P<group>[a-z-]+)$")
 NORUN = re.compile(r'^sh norun="(?P<why>[^"]{8,})"$')
+LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+(?:\([^()]*\)[^()\s]*)?)\)")
 SHELLS = ("sh", "bash", "shell", "zsh", "shell-session")
 
 
@@ -89,6 +91,13 @@ def prose_of(page: Path) -> str:
         else:
             kept.append("" if within else line)
     return "\n".join(kept)
+
+
+def links(prose: str) -> list[tuple[str, str]]:
+    """The path and the fragment of each relative link in this prose; text in code is not a link."""
+    found = LINK.findall(re.sub(r"`[^`\n]*`", "", prose))
+    relative = [link for link in found if not re.match(r"[a-z][a-z0-9+.-]*:", link)]
+    return [(path, fragment) for path, _, fragment in (unquote(link).partition("#") for link in relative)]
 
 
 def commands(text: str, program: str) -> list[list[str]]:

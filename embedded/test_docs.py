@@ -10,14 +10,13 @@ import subprocess
 import tempfile
 import unittest
 from pathlib import Path
-from urllib.parse import unquote
 
+import book
 import docs_blocks
 import docs_run
 from docs_blocks import REPO, Block
 
 README_LINES_MAX = 150
-LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+(?:\([^()]*\)[^()\s]*)?)\)")
 
 
 def documents() -> list[Path]:
@@ -48,14 +47,10 @@ def anchors(page: Path) -> set[str]:
 
 def broken_links(page: Path) -> list[str]:
     wrong = []
-    # Text in code is not a link.
-    prose = re.sub(r"`[^`\n]*`", "", docs_blocks.prose_of(page))
-    for number, line in enumerate(prose.splitlines(), start=1):
-        for link in LINK.findall(line):
-            if re.match(r"[a-z][a-z0-9+.-]*:", link):
-                continue
-            path, _, fragment = unquote(link).partition("#")
+    for number, line in enumerate(docs_blocks.prose_of(page).splitlines(), start=1):
+        for path, fragment in docs_blocks.links(line):
             target = (page.parent / path).resolve() if path else page
+            link = f"{path}#{fragment}" if fragment else path
             if not target.exists():
                 wrong.append(f"{page.name}:{number}: {link} leads nowhere")
             elif fragment and target.suffix == ".md" and fragment not in anchors(target):
@@ -87,6 +82,22 @@ class BookTest(unittest.TestCase):
     def test_every_page_begins_with_its_title(self) -> None:
         wrong = [page.name for page in documents() if not page.read_text().startswith("# ")]
         self.assertEqual(wrong, [])
+
+    def test_linked_files_of_the_repository_are_in_the_book(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            book.stage(Path(folder))
+            there = {str(file.relative_to(folder)) for file in Path(folder).rglob("*") if file.is_file()}
+            summary = Path(folder, "SUMMARY.md").read_text()
+        self.assertLessEqual({"docs/api.md", "ARCHITECTURE.md", "starter-api/schema.graphql"}, there)
+        self.assertIn("](docs/quick-start.md)", summary)
+        self.assertIn("](ARCHITECTURE.md)", summary)
+
+    def test_a_link_of_the_book_that_leads_nowhere_is_found(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            page = '<h1 id="one">One</h1><a href="#one"><a href="%23two"><a href="x.html#one"><a href="y.rs">'
+            Path(folder, "x.html").write_text(page)
+            Path(folder, "print.html").write_text('<a href="nowhere.html">')
+            self.assertEqual(book.dead_links(Path(folder)), ["x.html: %23two", "x.html: y.rs"])
 
     def test_the_readme_is_short(self) -> None:
         lines = (REPO / "README.md").read_text().splitlines()
