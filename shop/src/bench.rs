@@ -5,6 +5,7 @@ mod accepts;
 mod bare;
 mod contender;
 mod database;
+mod floor;
 mod goods;
 mod load;
 mod machine;
@@ -194,33 +195,49 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     let worker = worker::started()?;
     let mut programs = bench.pids.clone().unwrap_or_default();
     programs.bench_worker = worker.id();
-    report::opening(bench, &arena, &database).await?;
+    let mut of_floor = floor::worker(&arena.client)?;
+    tokio::select! {
+        ended = of_floor.run() => {
+            let why = ended.err().map_or_else(|| "it has ended".to_owned(), |error| error.to_string());
+            Err(BenchError::Worker(why))
+        }
+        measured = measure(bench, &arena, &database, &programs) => measured,
+    }
+}
+
+async fn measure(
+    bench: &Bench,
+    arena: &Arena,
+    database: &Database,
+    programs: &Programs,
+) -> Result<(), BenchError> {
+    report::opening(bench, arena, database).await?;
 
     // First, because the server is busy with cleanup long after a burst of workflows.
-    reads::measured(&arena, "before any load").await?;
+    reads::measured(arena, "before any load").await?;
     say("warming up")?;
-    rounds(&arena, &programs, 1, bench.many(Duration::from_secs(3))).await?;
+    rounds(arena, programs, 1, bench.many(Duration::from_secs(3))).await?;
     let one = Loop {
         at_once: 1,
         lead: Duration::from_secs(1),
         window: Duration::from_secs(bench.seconds.div_ceil(3)),
     };
     say(format_args!("one at a time: {} rounds of {} s each", bench.rounds, one.window.as_secs()))?;
-    let one = rounds(&arena, &programs, bench.rounds, one).await?;
+    let one = rounds(arena, programs, bench.rounds, one).await?;
     say(format_args!(
         "{} at once: {} rounds of {} s each",
         bench.at_once, bench.rounds, bench.seconds
     ))?;
     let many = bench.many(Duration::from_secs(bench.seconds));
-    let many = rounds(&arena, &programs, bench.rounds, many).await?;
+    let many = rounds(arena, programs, bench.rounds, many).await?;
     say(format_args!("bursts of {} of each, and their cost", bench.burst))?;
-    let bursts = bursts(bench, &arena, &database).await?;
+    let bursts = bursts(bench, arena, database).await?;
     report::closing(bench, &Findings { many, one, bursts })?;
-    reads::measured(&arena, "after that load").await?;
-    popular::measured(&arena, bench).await?;
-    relay::measured(bench, &arena, &programs).await?;
+    reads::measured(arena, "after that load").await?;
+    popular::measured(arena, bench).await?;
+    relay::measured(bench, arena, programs).await?;
     // Last, because its backlog takes the longest to process.
-    accepts::measured(bench.arrivals, &arena, &programs, &database).await
+    accepts::measured(bench.arrivals, arena, programs, database).await
 }
 
 impl Bench {

@@ -1,4 +1,4 @@
-//! The three contenders: how to start one, and how to wait for its end.
+//! The four contenders: how to start one, and how to wait for its end.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use workflows::order::{OrderSaga, OrderStart};
 
 use super::database::Database;
+use super::floor;
 use super::textbook::{EmptyWorkflow, QUEUE, TextbookSaga};
 use crate::ordersaga::{ApiError, Ordersaga, PlaceOrder};
 
@@ -30,6 +31,8 @@ const A_MOMENT: Duration = Duration::from_millis(2);
 pub(super) enum Contender {
     /// The minimal workflow.
     Empty,
+    /// An order's workflow whose steps do nothing, started without HTTP.
+    Floor,
     /// A real order: HTTP starter, worker, every step, with its status visible throughout.
     Order,
     /// The same steps as regular activities, priced beforehand and started without HTTP.
@@ -38,12 +41,13 @@ pub(super) enum Contender {
 
 impl Contender {
     /// All contenders, in the order of a round.
-    pub(super) const ALL: [Self; 3] = [Self::Empty, Self::Order, Self::Textbook];
+    pub(super) const ALL: [Self; 4] = [Self::Empty, Self::Floor, Self::Order, Self::Textbook];
 
     /// What it is called.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Empty => "empty",
+            Self::Floor => "floor",
             Self::Order => "order",
             Self::Textbook => "textbook",
         }
@@ -122,6 +126,15 @@ impl Arena {
                 Box::pin(started).await.map_err(|error| trouble("starting a workflow", error))?;
                 Ok(format!("empty-{key}"))
             }
+            Contender::Floor => {
+                let order = renamed(order, &key);
+                let workflow_id = format!("floor-{}", order.order_id);
+                let options = floor::start_options(&order, workflow_id.clone());
+                let start = OrderStart::of(&order);
+                let started = self.client.start_workflow(OrderSaga::run, start, options);
+                Box::pin(started).await.map_err(|error| trouble("starting a workflow", error))?;
+                Ok(workflow_id)
+            }
             Contender::Textbook => {
                 let order = renamed(order, &key);
                 self.starter_database.put_on_record(&order).await?;
@@ -151,7 +164,7 @@ impl Arena {
                 Box::pin(workflow.get_result(options)).await.map_err(failed)?;
                 Ok(())
             }
-            Contender::Order => {
+            Contender::Floor | Contender::Order => {
                 let workflow: WorkflowHandle<Client, OrderSaga> =
                     self.client.get_workflow_handle(workflow_id);
                 let placed = Instant::now();

@@ -12,9 +12,14 @@ use crate::latency::{Took, per_second, ratio, rounded};
 use crate::screen::{heading, say};
 
 /// The target: an order's throughput relative to an empty workflow's.
-const ORDER_TO_EMPTY: Decimal = Decimal::from_parts(8, 0, 0, false, 1);
+const ORDER_TO_EMPTY: Decimal = Decimal::from_parts(75, 0, 0, false, 2);
 /// The target: an order's throughput relative to the textbook saga's.
-const ORDER_TO_TEXTBOOK: Decimal = Decimal::TWO;
+const ORDER_TO_TEXTBOOK: Decimal = Decimal::from_parts(35, 0, 0, false, 1);
+/// The target: the server's CPU time for an order relative to an empty workflow's.
+const SERVER_TO_EMPTY: Decimal = Decimal::ONE;
+/// The target for Postgres without the sandboxes, and for worker and starter: CPU time of an order
+/// in milliseconds, on a machine where an empty workflow costs 15.6.
+const MILLIS_MAX: Decimal = Decimal::from_parts(3, 0, 0, false, 0);
 /// The target: the maximum number of events in an order's history.
 const EVENTS_MAX: u64 = 14;
 
@@ -36,6 +41,9 @@ pub(super) async fn opening(
     say("
   empty     a workflow that does nothing: the cost of any workflow. A separate
             worker process polls for it
+  floor     an order's workflow whose steps do nothing, started eagerly and
+            without HTTP in the process that generates the load: what Temporal
+            and the saga's own code cost, without database and parties
   order     a real order, from POST /v1/orders to the parcel's hand-over, all six
             steps. It starts eagerly in the process that accepts it (`ordersaga all`)
   textbook  the same six steps and activities, each as a regular activity, priced
@@ -144,34 +152,58 @@ fn bursts(bench: &Bench, bursts: &[(Contender, BurstCost)]) -> Result<(), BenchE
 
 fn targets(findings: &Findings) -> Result<(), BenchError> {
     heading("targets")?;
-    let to_empty = order_to(Contender::Empty, &findings.many);
-    let to_textbook = order_to(Contender::Textbook, &findings.many);
+    let rounds = &findings.many;
     let order = findings.bursts.iter().find(|(contender, _)| *contender == Contender::Order);
-    let events = order.map_or(0, |(_, cost)| events(cost));
-    for (what, found, target, reached) in [
-        (
-            "orders finished : empty workflows",
-            format!("{to_empty:.2}"),
-            format!("≥ {ORDER_TO_EMPTY}"),
-            to_empty >= ORDER_TO_EMPTY,
-        ),
-        (
-            "orders finished : textbook sagas",
-            format!("{to_textbook:.2}"),
-            format!("≥ {ORDER_TO_TEXTBOOK}"),
-            to_textbook >= ORDER_TO_TEXTBOOK,
-        ),
-        (
-            "events in an order's history",
-            events.to_string(),
-            format!("≤ {EVENTS_MAX}"),
-            events <= EVENTS_MAX,
-        ),
-    ] {
-        let reached = if reached { "reached" } else { "NOT reached" };
-        say(format_args!("{what:<36} {found:>6}   target {target:<6} {reached}"))?;
-    }
-    server_alone(&findings.many)
+    let events = order.map(|(_, cost)| Decimal::from(events(cost)));
+    let to_empty = Some(ratio_of(Contender::Order, Contender::Empty, rounds));
+    let to_textbook = Some(ratio_of(Contender::Order, Contender::Textbook, rounds));
+    at_least("orders finished : empty workflows", to_empty, ORDER_TO_EMPTY)?;
+    at_least("orders finished : textbook sagas", to_textbook, ORDER_TO_TEXTBOOK)?;
+    let server = |contender| millis_each(rounds, contender, |cpu| cpu.server);
+    let to_empty = server(Contender::Order)
+        .zip(server(Contender::Empty))
+        .and_then(|(order, empty)| order.checked_div(empty));
+    at_most("server CPU of an order : of an empty one", to_empty, SERVER_TO_EMPTY)?;
+    let millis = |program| millis_each(rounds, Contender::Order, program);
+    let postgres = millis(|cpu| cpu.postgres?.checked_sub(cpu.sandboxes?));
+    let ours = millis(|cpu| cpu.workers?.checked_add(cpu.starter?));
+    at_most("Postgres without the sandboxes, ms CPU", postgres, MILLIS_MAX)?;
+    at_most("worker and starter, ms CPU", ours, MILLIS_MAX)?;
+    at_most("events in an order's history", events, EVENTS_MAX.into())?;
+    server_alone(rounds)?;
+    limit(rounds)
+}
+
+fn at_least(what: &str, found: Option<Decimal>, target: Decimal) -> Result<(), BenchError> {
+    target_line(what, found, format!("≥ {target}"), |found| found >= target)
+}
+
+fn at_most(what: &str, found: Option<Decimal>, target: Decimal) -> Result<(), BenchError> {
+    target_line(what, found, format!("≤ {target}"), |found| found <= target)
+}
+
+fn target_line(
+    what: &str,
+    found: Option<Decimal>,
+    target: String,
+    is_reached: impl Fn(Decimal) -> bool,
+) -> Result<(), BenchError> {
+    let (found, reached) = match found {
+        Some(found) if is_reached(found) => (rounded(found, 2).to_string(), "reached"),
+        Some(found) => (rounded(found, 2).to_string(), "NOT reached"),
+        None => ("–".to_owned(), "not measured"),
+    };
+    Ok(say(format_args!("{what:<40} {found:>6}   target {target:<6} {reached}"))?)
+}
+
+/// The most that an order could reach: the rate of its own workflow without any work.
+fn limit(rounds: &Rounds) -> Result<(), BenchError> {
+    let floor = ratio_of(Contender::Floor, Contender::Empty, rounds);
+    say(format_args!(
+        "With steps that do nothing, the order's workflow reaches {floor:.2} of that rate here:\n\
+         no order can finish faster on this machine, whatever its database costs."
+    ))?;
+    Ok(())
 }
 
 /// An empty workflow uses neither database nor starter. On a shared machine, the CPU time that an
@@ -188,11 +220,11 @@ fn server_alone(rounds: &Rounds) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Orders finished per finished workflow of another contender, round by round, so that a slowdown
-/// in one round does not favour either.
-fn order_to(other: Contender, rounds: &Rounds) -> Decimal {
-    let pairs = of(rounds, Contender::Order).zip(of(rounds, other));
-    median(pairs.map(|(order, other)| ratio(order.finished, other.finished)))
+/// Finished workflows of one contender per finished one of another, round by round, so that a
+/// slowdown in one round does not favour either.
+fn ratio_of(one: Contender, other: Contender, rounds: &Rounds) -> Decimal {
+    let pairs = of(rounds, one).zip(of(rounds, other));
+    median(pairs.map(|(one, other)| ratio(one.finished, other.finished)))
 }
 
 fn of(rounds: &Rounds, contender: Contender) -> impl Iterator<Item = &Measured> {
@@ -211,8 +243,8 @@ pub(super) fn median<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
     values.into_iter().nth(middle).unwrap_or_default()
 }
 
-fn line(label: &str, [empty, order, textbook]: [String; 3]) -> String {
-    format!("{label:<24} {empty:>10} {order:>10} {textbook:>10}")
+fn line(label: &str, [empty, floor, order, textbook]: [String; 4]) -> String {
+    format!("{label:<24} {empty:>10} {floor:>10} {order:>10} {textbook:>10}")
 }
 
 #[cfg(test)]

@@ -99,6 +99,6 @@ pub(super) async fn input_ended() {
     drop(heard.await);
 }
 
-fn told(error: impl std::fmt::Display) -> BenchError {
+pub(super) fn told(error: impl std::fmt::Display) -> BenchError {
     BenchError::Worker(error.to_string())
 }
