@@ -57,6 +57,7 @@ SCREENING = "domain/src/screening.rs"
 FRAUD = "activities/src/fraud.rs"
 SCREENING_SQL = "migrations/0063_screening.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
+VARIANCE_SQL = "migrations/0104_no_booking_of_nothing.sql"
 CLOSED_SQL = "migrations/0102_closed_sums.sql"
 BALANCED_SQL = "migrations/0090_balanced_as_booked.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -377,7 +378,12 @@ PLANTED = [
     mutant(
         "a change of cost passes the books by",
         "activities:the_inventory_account activities",
-        (GOODS_SQL, "    perform ledger.book_inventory_change(\n            'cost-variance:'", "    perform concat(\n            'cost-variance:'"),
+        (VARIANCE_SQL, "perform ledger.book_inventory_change(\n                'cost-variance:'", "perform concat(\n                'cost-variance:'"),
+    ),
+    mutant(
+        "a change of cost that makes the goods cheaper passes the books by",
+        "activities:the_inventory_account activities",
+        (VARIANCE_SQL, "having sum(amount) <> 0", "having sum(amount) > 0"),
     ),
     mutant(
         "a refund leaves no tombstone",

@@ -23,8 +23,10 @@ use crate::ordersaga::{ApiError, Ordersaga, PlaceOrder};
 /// An order whose workflow has not started after this time is an error.
 const LAUNCHED_WITHIN: Duration = Duration::from_secs(30);
 
-/// The pause before a workflow that has not started yet is looked up again.
-const A_MOMENT: Duration = Duration::from_millis(2);
+/// The first pause before a workflow that has not started yet is looked up again. It doubles up to
+/// the maximum, because each look costs the server time that is counted as the order's.
+const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(64);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,14 +169,15 @@ impl Arena {
             Contender::Floor | Contender::Order => {
                 let workflow: WorkflowHandle<Client, OrderSaga> =
                     self.client.get_workflow_handle(workflow_id);
-                let placed = Instant::now();
+                let (placed, mut pause) = (Instant::now(), PAUSE);
                 let outcome = loop {
                     match Box::pin(workflow.get_result(options.clone())).await {
                         // An order is recorded before its workflow is started.
                         Err(WorkflowGetResultError::NotFound(_))
                             if placed.elapsed() < LAUNCHED_WITHIN =>
                         {
-                            sleep(A_MOMENT).await;
+                            sleep(pause).await;
+                            pause = pause.saturating_mul(2).min(PAUSE_MAX);
                         }
                         ended => break ended.map_err(failed)?,
                     }

@@ -45,11 +45,12 @@ pub(super) async fn opening(
             without HTTP in the process that generates the load: what Temporal
             and the saga's own code cost, without database and parties
   order     a real order, from POST /v1/orders to the parcel's hand-over, all six
-            steps. It starts eagerly in the process that accepts it (`ordersaga all`)
+            steps. It starts eagerly in the process that accepts it
   textbook  the same six steps and activities, each as a regular activity, priced
             in advance and started without HTTP; without undos and status
-Each client starts one, waits for its end by Temporal's long poll, and starts the
-next. Server, database, worker, starter and load generator share the machine.
+Each client starts one, waits for its end by Temporal's long poll, and starts
+the next. Server, database, worker, starter and load generator share the
+machine.
 ")?;
     Ok(())
 }
