@@ -176,17 +176,17 @@ fn targets(findings: &Findings) -> Result<(), BenchError> {
 }
 
 fn at_least(what: &str, found: Option<Decimal>, target: Decimal) -> Result<(), BenchError> {
-    target_line(what, found, format!("≥ {target}"), |found| found >= target)
+    target_line(what, found, &format!("≥ {target}"), |found| found >= target)
 }
 
 fn at_most(what: &str, found: Option<Decimal>, target: Decimal) -> Result<(), BenchError> {
-    target_line(what, found, format!("≤ {target}"), |found| found <= target)
+    target_line(what, found, &format!("≤ {target}"), |found| found <= target)
 }
 
 fn target_line(
     what: &str,
     found: Option<Decimal>,
-    target: String,
+    target: &str,
     is_reached: impl Fn(Decimal) -> bool,
 ) -> Result<(), BenchError> {
     let (found, reached) = match found {
