@@ -19,6 +19,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from unittest import mock
 
+import book
 import data_folder
 import fetch
 import machine
@@ -217,6 +218,7 @@ class PinsTest(Case):
             (invoices.FACTUR_X,),
             (verifiers.PYTHON,),
             (supply_chain.DENY, supply_chain.SHEAR),
+            (book.MDBOOK,),
             (pins.RESOLVER,),
             tuple((REPO / "peers" / "python" / "requirements.txt").read_text().split()),
             *((f"{wheel.package}=={wheel.version}",) for wheel in (fetch.POSTGRES, fetch.TEMPORAL)),
