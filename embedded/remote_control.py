@@ -2,7 +2,7 @@
 
 The command's standard input is one end of a socket. It writes `{"kill": "worker"}` or
 `{"start": "worker"}`, one per line, and gets one line back for each: the request with the service's
-`pid`, or with `error` if it failed. `hang` and `go-on` are requested in the same way. The launcher
+`pid`, or with `error` if it failed. `hang`, `go-on` and `pid` are requested in the same way. The launcher
 defines further requests for some services.
 """
 
@@ -66,6 +66,7 @@ class RemoteControl:
                 "start": self._services.start_again,
                 "hang": self._services.hang,
                 "go-on": self._services.go_on,
+                "pid": self._services.pid_of,
             }
             return {what: name, "pid": plain[what](name)}
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -532,6 +532,9 @@ class Stack:
             self.env.setdefault("WEBHOOK_INTERNAL_HOSTS", "127.0.0.1")
         if self.provider == "bank-transfer":
             self._take_transfers()
+        if self.command == "soak":
+            # So that it happens often enough to show that it gives memory back.
+            self.env.setdefault("WORKER_REPLACED_AFTER", "2000")
         if self.command == "chaos":
             if self.provider == "sandbox":
                 # An invalid answer of the provider makes an order wait for a person at once.

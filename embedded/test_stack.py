@@ -464,6 +464,7 @@ class RemoteControlTest(Case):
     def test_a_start_of_what_runs_leaves_it_alone(self) -> None:
         first = self.tail.pid
         self.assertEqual(self.ask('{"start": "service"}'), {"start": "service", "pid": first})
+        self.assertEqual(self.ask('{"pid": "service"}'), {"pid": first})
 
     def test_what_hangs_does_nothing_until_it_goes_on_or_is_ended(self) -> None:
         pid = self.tail.pid

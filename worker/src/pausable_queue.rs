@@ -4,9 +4,9 @@
 //! progress run to completion, so that none of them loses time.
 //!
 //! The SDK keeps a token of every activity that a worker has ever started (1.1.1:
-//! `task_tokens_to_cancels`), so a worker's memory grows without bound. After [`WORN_AFTER`]
-//! activities a worker is *worn*: a new one replaces it, and it stops once its running tasks have
-//! finished.
+//! `task_tokens_to_cancels`), so a worker's memory grows without bound. After a number of activities
+//! (`WORKER_REPLACED_AFTER`) a worker is *worn*: a new one replaces it, and it stops once its running
+//! tasks have finished.
 
 use std::mem;
 use std::pin::{Pin, pin};
@@ -30,9 +30,6 @@ use crate::run::RunError;
 
 /// How often the worker checks whether its queue is paused.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// The number of activities after which a worker is replaced. Each leaks about 300 bytes.
-pub const WORN_AFTER: u32 = 500_000;
 
 /// Counts a worker's activities; register it as an interceptor.
 #[derive(Clone, Debug)]
@@ -70,19 +67,9 @@ impl ActivityInboundInterceptor for Wear {
 }
 
 /// Serves a queue until `stop`. While the queue is paused, its worker finishes its running tasks
-/// and stops; a new worker is made on resumption. Calls `served` on every change.
+/// and stops; a new worker is made on resumption, and after `worn_after` activities. Calls `served`
+/// on every change.
 pub async fn serve(
-    db: &PgPool,
-    queue: Queue,
-    make: impl Fn(Wear) -> Result<Worker, RunError>,
-    served: impl Fn(bool),
-    stop: &CancellationToken,
-) -> Result<(), RunError> {
-    serve_by(WORN_AFTER, db, queue, make, served, stop).await
-}
-
-/// Like [`serve`], but replaces a worker after `worn_after` activities.
-pub async fn serve_by(
     worn_after: u32,
     db: &PgPool,
     queue: Queue,

@@ -73,6 +73,11 @@ pub struct Settings {
     /// Concurrent polls for patient steps, for each queue; SDK default: 5
     #[arg(long, env = "WORKER_STEP_POLLERS", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub step_pollers: Option<u16>,
+    /// Activities after which a queue's worker is replaced by a new one within the process, because
+    /// the SDK keeps some memory of each
+    #[arg(long, env = "WORKER_REPLACED_AFTER", default_value_t = Self::DEFAULT.replaced_after,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub replaced_after: u32,
     /// Seconds that running tasks may still take after a shutdown signal
     #[arg(long, env = "WORKER_GRACE_SECONDS", default_value_t = Self::DEFAULT.grace_seconds)]
     pub grace_seconds: u32,
@@ -89,6 +94,8 @@ impl Settings {
         fresh_pollers: None,
         cached_pollers: None,
         step_pollers: None,
+        // Each leaks about 600 bytes.
+        replaced_after: 100_000,
         grace_seconds: 10,
     };
 
@@ -326,6 +333,7 @@ pub async fn run(
         parties.await;
         Ok(())
     });
+    let worn_after = args.settings.replaced_after;
     let making = Arc::new((telemetry.runtime, client, activities, args.settings));
     for queue in args.queues.iter().copied() {
         let making = Arc::clone(&making);
@@ -334,7 +342,7 @@ pub async fn run(
             let client = client.clone();
             build_worker(runtime, client, queue, activities, settings, ActivityMetrics, wear)
         };
-        serve(&mut served, make, (pool.clone(), queue), ops.polls(), &stop);
+        serve(&mut served, (make, worn_after), (pool.clone(), queue), ops.polls(), &stop);
     }
     let queues: Vec<_> = args.queues.iter().map(|queue| queue.name()).collect();
     info!(queues = queues.join(","), "serving");
@@ -441,7 +449,7 @@ async fn until_too_old(
 /// process's other threads.
 fn serve(
     served: &mut JoinSet<Result<(), RunError>>,
-    make: impl Fn(Wear) -> Result<Worker, RunError> + Send + 'static,
+    (make, worn_after): (impl Fn(Wear) -> Result<Worker, RunError> + Send + 'static, u32),
     (pool, queue): (PgPool, Queue),
     polling: Polling,
     stop: &CancellationToken,
@@ -450,7 +458,7 @@ fn serve(
     let tell = move |serving| info!(queue = queue.name(), serving, "queue");
     served.spawn_blocking(move || {
         let _polling = polling;
-        handle.block_on(pausable_queue::serve(&pool, queue, make, tell, &stop))
+        handle.block_on(pausable_queue::serve(worn_after, &pool, queue, make, tell, &stop))
     });
 }
 

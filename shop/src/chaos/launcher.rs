@@ -106,6 +106,12 @@ impl Launcher {
         self.ask("start", program.name()).await
     }
 
+    /// The process id of a program. It changes when the launcher restarts a program that has ended
+    /// by itself.
+    pub(super) async fn pid(&mut self, program: Program) -> Result<u32, LauncherError> {
+        self.ask("pid", program.name()).await
+    }
+
     /// Makes a backup of Postgres.
     pub(super) async fn back_up_postgres(&mut self) -> Result<(), LauncherError> {
         self.ask("back-up", Program::Postgres.name()).await.map(drop)

@@ -164,7 +164,7 @@ async fn last(
     };
     let (asked, died, seen) = tokio::join!(
         Box::pin(ordering),
-        Box::pin(carry_out(launcher, programs, deaths)),
+        Box::pin(carry_out(ground, launcher, programs, deaths)),
         Box::pin(look_until(ground, programs, length, until_enough)),
     );
     died?;
@@ -175,6 +175,7 @@ const SAYS_EVERY: Duration = Duration::from_mins(1);
 
 /// Kills and restarts programs by the plan; all are up when this returns.
 async fn carry_out(
+    ground: &Ground,
     launcher: &mut Launcher,
     programs: &Programs,
     deaths: Vec<Fault>,
@@ -194,8 +195,13 @@ async fn carry_out(
         }
         sleep(at.saturating_add(down).saturating_sub(began.elapsed())).await;
         for program in &who {
-            let pid = launcher.start(*program).await?;
-            programs.is_up(program.name(), pid);
+            launcher.start(*program).await?;
+        }
+        // Postgres refuses to start while a process of the killed server still lives; then the
+        // launcher starts it again.
+        ground.until_records_answer().await?;
+        for program in &who {
+            programs.is_up(program.name(), launcher.pid(*program).await?);
         }
     }
     Ok(())

@@ -155,7 +155,7 @@ async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
             let (client, settings) = (client.clone(), Settings::default());
             build_worker(sdk, client, queue, activities, &settings, ActivityMetrics, wear)
         };
-        pausable_queue::serve(&db, queue, make, |_served| (), stop)
+        pausable_queue::serve(u32::MAX, &db, queue, make, |_served| (), stop)
     });
     join_all(lines).await.into_iter().for_each(Result::unwrap);
 }

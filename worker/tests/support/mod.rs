@@ -57,7 +57,7 @@ use tokio::sync::watch;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use worker::pausable_queue::{self, WORN_AFTER};
+use worker::pausable_queue;
 use worker::prove::{prove, table};
 use worker::release::Release;
 use worker::run::{Settings, worker_options};
@@ -736,7 +736,7 @@ where
             let lines = queues.iter().copied().map(|queue| {
                 let (sdk, client, activities, faults) = (&sdk, &client, &activities, &faults);
                 let Code { release, changes, .. } = &code;
-                let (made, worn_after) = (&code.made, code.worn_after.unwrap_or(WORN_AFTER));
+                let (made, worn_after) = (&code.made, code.worn_after.unwrap_or(u32::MAX));
                 let worker = move |wear| {
                     made.send_modify(|made| *made = made.saturating_add(1));
                     let settings = Settings { release: release.clone(), ..Settings::default() };
@@ -751,7 +751,7 @@ where
                         serving.insert(queue.name(), now);
                     });
                 };
-                pausable_queue::serve_by(worn_after, &db, queue, worker, served, &stopping)
+                pausable_queue::serve(worn_after, &db, queue, worker, served, &stopping)
             });
             let stop = async {
                 stopped.wait_for(|stopped| *stopped).await.ok();
