@@ -381,9 +381,14 @@ PLANTED = [
         (VARIANCE_SQL, "perform ledger.book_inventory_change(\n                'cost-variance:'", "perform concat(\n                'cost-variance:'"),
     ),
     mutant(
-        "a change of cost that makes the goods cheaper passes the books by",
+        "goods that have become dearer leave at what they cost when they were ordered",
         "activities:the_inventory_account activities",
         (VARIANCE_SQL, "having sum(amount) <> 0", "having sum(amount) > 0"),
+    ),
+    mutant(
+        "goods that have become cheaper leave at what they cost when they were ordered",
+        "activities:the_inventory_account activities",
+        (VARIANCE_SQL, "having sum(amount) <> 0", "having sum(amount) < 0"),
     ),
     mutant(
         "a refund leaves no tombstone",

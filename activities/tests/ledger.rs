@@ -125,8 +125,8 @@ async fn costs_now(shop: &Shop, cost: &str) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_inventory_account_follows_what_the_goods_in_the_house_cost(db: PgPool) {
     let shop = Shop::stocked(db).await;
-    let (sold, recalled) = (order(1), order(2));
-    for order in [&sold, &recalled] {
+    let (sold, recalled, sold_cheaper) = (order(1), order(2), order(3));
+    for order in [&sold, &recalled, &sold_cheaper] {
         shop.takes_up_to_posting(order).await;
     }
     costs_now(&shop, "3.00").await;
@@ -134,11 +134,12 @@ async fn the_inventory_account_follows_what_the_goods_in_the_house_cost(db: PgPo
     shop.ships(&sold).await.unwrap();
     shop.ships(&recalled).await.unwrap();
     costs_now(&shop, "0.10").await;
-    let under_way = sold.cost_of_goods.checked_add(recalled.cost_of_goods).unwrap().amount();
-    let at_cost = goods_at_cost(&shop).await;
-    let expected = at_cost.checked_add(under_way).unwrap();
+    shop.ships(&sold_cheaper).await.unwrap();
+    let under_way = [&sold, &recalled, &sold_cheaper].map(|order| order.cost_of_goods.amount());
+    let expected = goods_at_cost(&shop).await + under_way.into_iter().sum::<Decimal>();
     assert_eq!(balance(&shop, Account::Inventory).await, expected);
     shop.recognises(&sold).await.unwrap();
+    shop.recognises(&sold_cheaper).await.unwrap();
     shop.cancels_shipment(&recalled).await.unwrap();
     shop.cancels_shipment(&recalled).await.unwrap();
     assert_eq!(balance(&shop, Account::Inventory).await, goods_at_cost(&shop).await);
