@@ -135,7 +135,7 @@ async fn play(
     let striking = strike(ground, launcher, &course.steps);
     let (asked, struck) = Box::pin(while_orders_come_in(ground, striking)).await?;
     say("waiting until every order has ended")?;
-    ground.until_records_answer().await?;
+    until_records_answer(ground).await?;
     let statuses = ground.until_ended().await?;
     let mut found = Vec::from(usual(ground, &asked, &statuses).await);
     let ended_otherwise = found.get(AS_PLANNED).map_or(0, |check| check.complaints.len());
@@ -196,10 +196,27 @@ async fn carry_out(
             Ok(None)
         }
         Step::Recover => {
-            ground.until_records_answer().await?;
+            until_records_answer(ground).await?;
             ground.until_a_worker_serves().await?;
             Ok(Some(recover().await?))
         }
+    }
+}
+
+/// Waits until the records in Postgres and Temporal can be read.
+async fn until_records_answer(ground: &Ground) -> Result<(), ChaosError> {
+    let began = Instant::now();
+    loop {
+        let postgres = ground.records.statuses().await;
+        let (Ok(_), Ok(_)) = (postgres, ground.records.workflows().await) else {
+            if began.elapsed() > ground.patience {
+                let (what, seconds) = ("Postgres and Temporal answer", ground.patience.as_secs());
+                return Err(ChaosError::Never { what, seconds });
+            }
+            sleep(BETWEEN_LOOKS).await;
+            continue;
+        };
+        return Ok(());
     }
 }
 

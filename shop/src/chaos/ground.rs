@@ -262,22 +262,6 @@ impl Ground {
         Ok(unasked)
     }
 
-    /// Waits until the records in Postgres and Temporal can be read.
-    pub(super) async fn until_records_answer(&self) -> Result<(), ChaosError> {
-        let began = Instant::now();
-        loop {
-            let postgres = self.records.statuses().await;
-            if postgres.is_ok() && self.records.workflows().await.is_ok() {
-                return Ok(());
-            }
-            if began.elapsed() > self.patience {
-                let (what, seconds) = ("Postgres and Temporal answer", self.patience.as_secs());
-                return Err(ChaosError::Never { what, seconds });
-            }
-            sleep(BETWEEN_LOOKS).await;
-        }
-    }
-
     /// Waits until all of these orders satisfy a condition.
     pub(super) async fn until(
         &self,

@@ -1,11 +1,11 @@
--- Where an article costs what it cost when it was ordered, which is nearly always, nothing is booked
--- when it leaves, and the statements that would book it are not run.
+-- The cost variance of a hand-over is booked only if there is one.
 --
--- Until now they ran with empty input at each hand-over, and took a quarter of its time in Postgres:
--- an insert into the ledger checks constraints and fires triggers, whether it adds rows or not.
+-- An article's cost seldom changes between the order and the hand-over. Until now the inserts into
+-- the ledger ran without rows in this case, and took a quarter of the hand-over's time in Postgres,
+-- because an insert sets up constraints and triggers even if it adds no row.
 set local lock_timeout = '3s';
 
--- As before (migration 0091), but only if there is a variance.
+-- As in migration 0091, with the check whether there is a variance.
 create or replace function inventory.book_variance() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
