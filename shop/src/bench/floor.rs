@@ -12,12 +12,11 @@ use temporalio_client::{Client, WorkflowStartOptions};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use temporalio_sdk::runtime::RuntimeOptions;
-use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use workflows::order::{OrderSaga, search_attributes_at_start, static_summary};
 
 use super::BenchError;
-use super::worker::told;
+use super::worker::{Slots, slots, told};
 
 /// The task queue of the floor.
 const QUEUE: &str = "bench-floor";
@@ -26,13 +25,8 @@ const QUEUE: &str = "bench-floor";
 /// starts the workflows, as `ordersaga all` does, so that they start eagerly here.
 pub(super) fn worker(client: &Client) -> Result<Worker, BenchError> {
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).map_err(told)?;
-    // The numbers of slots are the real worker's.
-    let tuner = TunerHolder::builder()
-        .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(50))
-        .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(500))
-        .activity_task_slot_supplier(FixedSizeSlotSupplier::new(1))
-        .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
-        .build();
+    // As many slots as the real worker has.
+    let tuner = slots(Slots { workflow_tasks: 50, local_activities: 500, activities: 1 });
     let options = WorkerOptions::new(QUEUE)
         .tuner(tuner)
         .max_cached_workflows(2_000)

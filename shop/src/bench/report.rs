@@ -197,7 +197,7 @@ fn target_line(
     Ok(say(format_args!("{what:<40} {found:>6}   target {target:<6} {reached}"))?)
 }
 
-/// The most that an order could reach: the rate of its own workflow without any work.
+/// Prints the upper limit of an order's rate: that of the same workflow with steps that do nothing.
 fn limit(rounds: &Rounds) -> Result<(), BenchError> {
     let floor = ratio_of(Contender::Floor, Contender::Empty, rounds);
     say(format_args!(

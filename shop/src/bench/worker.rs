@@ -65,12 +65,7 @@ pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
             ask_again_for: Duration::from_mins(5),
         },
     };
-    let tuner = TunerHolder::builder()
-        .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(500))
-        .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(1))
-        .activity_task_slot_supplier(FixedSizeSlotSupplier::new(200))
-        .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
-        .build();
+    let tuner = slots(Slots { workflow_tasks: 500, local_activities: 1, activities: 200 });
     let options = WorkerOptions::new(QUEUE)
         .tuner(tuner)
         .max_cached_workflows(2_000)
@@ -85,6 +80,23 @@ pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
         ended = worker.run() => ended.map_err(told),
         () = input_ended() => Ok(()),
     }
+}
+
+/// How many tasks of each kind a worker runs at once.
+pub(super) struct Slots {
+    pub(super) workflow_tasks: usize,
+    pub(super) local_activities: usize,
+    pub(super) activities: usize,
+}
+
+/// The tuner of a worker with so many slots.
+pub(super) fn slots(Slots { workflow_tasks, local_activities, activities }: Slots) -> TunerHolder {
+    TunerHolder::builder()
+        .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(workflow_tasks))
+        .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(local_activities))
+        .activity_task_slot_supplier(FixedSizeSlotSupplier::new(activities))
+        .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+        .build()
 }
 
 /// Waits on a thread of its own: a runtime's shutdown would wait for its blocking read.

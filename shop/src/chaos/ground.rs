@@ -262,6 +262,19 @@ impl Ground {
         Ok(unasked)
     }
 
+    /// Waits until Postgres accepts connections.
+    pub(super) async fn until_postgres_answers(&self) -> Result<(), ChaosError> {
+        let began = Instant::now();
+        while self.owner.acquire().await.is_err() {
+            if began.elapsed() > self.patience {
+                let (what, seconds) = ("Postgres answers", self.patience.as_secs());
+                return Err(ChaosError::Never { what, seconds });
+            }
+            sleep(BETWEEN_LOOKS).await;
+        }
+        Ok(())
+    }
+
     /// Waits until all of these orders satisfy a condition.
     pub(super) async fn until(
         &self,

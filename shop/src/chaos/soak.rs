@@ -199,7 +199,7 @@ async fn carry_out(
         }
         // Postgres refuses to start while a process of the killed server still lives; then the
         // launcher starts it again.
-        ground.until_records_answer().await?;
+        ground.until_postgres_answers().await?;
         for program in &who {
             programs.is_up(program.name(), launcher.pid(*program).await?);
         }
