@@ -13,7 +13,8 @@ export SQLX_OFFLINE := true
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Built without optimisation and without the brokers' clients, in a fraction of the time. What is measured is built for release.
+# Built without optimisation and without the brokers' clients, and the demo also without GraphQL, in a
+# fraction of the time. What is measured is built for release.
 demo up: export ORDERSAGA_PROFILE ?= demo
 
 demo: ## runs real orders through the whole system, reports what every sink received, and proves the books; PROVIDER=stripe adds disputes, lost webhooks and payouts, KAFKA=1 a broker and a consumer (ORDERS=path N=count)

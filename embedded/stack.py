@@ -112,7 +112,7 @@ from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, 
 from kept_secrets import kept_secrets
 from ports import Ports, listens
 from pooler import Pooler, pgbouncer
-from postgres import Postgres, make_reachable
+from postgres import Postgres, keep_in_memory, make_reachable, remove_linked
 from processes import READY_WITHIN_SECONDS, Service, Services, Signals, hand_over, run
 from remote_control import RemoteControl
 from temporal_server import TemporalServer, clean_env
@@ -254,6 +254,8 @@ class Stack:
 
     def _start_postgres(self, cache: Path) -> None:
         account = account_for(self.data / "postgres")
+        if self.command == "test":
+            keep_in_memory(self.data)
         make_reachable(self.data, account)
         postgres = Postgres(
             programs=postgres_programs(cache, account, self.signals),
@@ -523,7 +525,7 @@ class Stack:
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
-        if self.command not in ("bench", "size"):
+        if self.command != "bench":
             # It measures orders, and the relay's deliveries to Kafka.
             for particular, value in SELLER.items():
                 self.env.setdefault(f"RELAY_INVOICE_SELLER_{particular}", value)
@@ -787,7 +789,7 @@ def proxy_profile(command: str) -> str:
     return profile() if command in WITH_SHOP else "dev"
 
 
-def build(signals: Signals, counterparts: tuple[str, ...] = ()) -> None:
+def build(signals: Signals, counterparts: tuple[str, ...] = (), command: str = "") -> None:
     """Builds the programs, and the proxy if Stripe's counterpart is wanted."""
     if profile() == "dev":
         # As tests are built: for some packages alone, cargo would build the libraries once more,
@@ -796,14 +798,21 @@ def build(signals: Signals, counterparts: tuple[str, ...] = ()) -> None:
         return
     names = ["ordersaga", "shop", *(["counterparts"] if "stripe" in counterparts else [])]
     packages = [part for name in names for part in ("-p", name)]
-    features = [] if wants_broker(counterparts, os.environ) else ["--no-default-features"]
-    cargo_build(["--profile", profile(), *packages, *features], signals)
+    wanted = features(command, counterparts, os.environ)
+    cargo_build(["--profile", profile(), *packages, *wanted], signals)
 
 
-def wants_broker(counterparts: tuple[str, ...], env: Mapping[str, str]) -> bool:
-    """Whether the programs need the clients of brokers, whose C takes long to compile."""
+def features(command: str, counterparts: tuple[str, ...], env: Mapping[str, str]) -> list[str]:
+    """Cargo's options for the optional features, which lengthen the first build.
+
+    The profile `demo` builds the brokers' clients only if there is a broker, and GraphQL for every
+    command but the demo, which does not use it.
+    """
     named = any(name in env for name in ("RELAY_KAFKA_BROKERS", "RELAY_AMQP_URL"))
-    return profile() != "demo" or named or any(name in BROKERS for name in counterparts)
+    if profile() != "demo" or named or any(name in BROKERS for name in counterparts):
+        return []
+    asked = [] if command == "demo" else ["--features", "ordersaga/graphql"]
+    return ["--no-default-features", *asked]
 
 
 def build_counterparts(signals: Signals) -> None:
@@ -982,7 +991,7 @@ def carry_out(asked: Asked, signals: Signals) -> int:
     with ExitStack() as afterwards, opening as services:
         before = release_before(asked, signals)
         if command in WITH_SHOP:
-            build(signals, asked.counterparts)
+            build(signals, asked.counterparts, command)
         elif "stripe" in asked.counterparts:
             build_counterparts(signals)
         stack = Stack(
@@ -997,6 +1006,9 @@ def carry_out(asked: Asked, signals: Signals) -> int:
             before,
         )
         afterwards.callback(stack.take_network_away)
+        if command == "test":
+            # Once Postgres has ended: it may be in memory.
+            afterwards.callback(remove_linked, asked.data)
         stack.start()
         stack.env["ORDERSAGA_LAUNCHED_AT"] = str(launched_at)
         if command == "up":

@@ -199,6 +199,38 @@ class AccountTest(Case):
         self.assertFalse(database.exists())
 
 
+    def test_the_tests_database_is_kept_in_memory_if_there_is_plenty(self) -> None:
+        memory = mock.patch.object(postgres, "IN_MEMORY", self.folder / "memory")
+        (self.folder / "memory").mkdir()
+        for is_plenty in (False, True):
+            data = self.folder / f"data-{is_plenty}"
+            data.mkdir()
+            with memory, mock.patch.object(postgres, "is_plenty", lambda: is_plenty):
+                postgres.keep_in_memory(data)
+            self.assertEqual((data / "postgres").is_symlink(), is_plenty)
+        database = (data / "postgres").resolve()
+        self.assertIn(self.folder / "memory", database.parents)
+        database.mkdir()
+        postgres.remove_linked(data)
+        self.assertFalse(database.parent.exists())
+
+    def test_a_folder_of_somebody_else_in_memory_is_not_used(self) -> None:
+        (self.folder / "trap").mkdir()
+        (self.folder / f"ordersaga-{os.getuid()}").symlink_to(self.folder / "trap")
+        memory = mock.patch.object(postgres, "IN_MEMORY", self.folder)
+        with memory, mock.patch.object(postgres, "is_plenty", lambda: True):
+            postgres.keep_in_memory(self.folder)
+        self.assertFalse((self.folder / "postgres").is_symlink())
+
+    def test_without_enough_memory_nothing_is_kept_there(self) -> None:
+        with mock.patch.object(postgres, "MEMORY_NEEDED", 1 << 60):
+            self.assertFalse(postgres.is_plenty())
+        with mock.patch.object(postgres, "IN_MEMORY", self.folder / "nowhere"):
+            self.assertFalse(postgres.is_plenty())
+        with mock.patch.object(postgres.os, "access", return_value=False):
+            self.assertFalse(postgres.is_plenty())
+
+
 class PostgresTest(Case):
     def setUp(self) -> None:
         super().setUp()
@@ -948,15 +980,18 @@ class CounterpartsTest(Case):
             asked = stack.parse([command, "--provider", "stripe"])
             self.assertEqual((asked.counterparts, asked.provider), (("stripe",), "stripe"))
 
-    def test_the_demo_is_built_with_the_brokers_clients_only_if_it_has_a_broker(self) -> None:
+    def test_the_demo_is_built_without_what_it_does_not_use(self) -> None:
         def features(*arguments: str, **env: str) -> list[str]:
             built = mock.patch.object(stack, "cargo_build")
             with mock.patch.dict(os.environ, {"ORDERSAGA_PROFILE": "demo", **env}), built as cargo:
-                stack.build(signals, stack.parse(list(arguments)).counterparts)
+                asked = stack.parse(list(arguments))
+                stack.build(signals, asked.counterparts, asked.command)
             return cargo.call_args.args[0]
 
         self.assertIn("--no-default-features", features("demo"))
         self.assertIn("--no-default-features", features("up"))
+        self.assertNotIn("ordersaga/graphql", features("demo"))
+        self.assertIn("ordersaga/graphql", features("up"))
         self.assertNotIn("--no-default-features", features("demo", "--with", "tansu"))
         for name in ("RELAY_KAFKA_BROKERS", "RELAY_AMQP_URL"):
             self.assertNotIn("--no-default-features", features("up", **{name: "127.0.0.1:9"}))

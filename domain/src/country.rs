@@ -1,7 +1,9 @@
 //! The country of a destination, as ISO 3166-1 alpha-2.
 
 use std::fmt;
+use std::str::FromStr as _;
 
+use iso_currency::Country;
 use serde::{Deserialize, Serialize};
 
 /// The country that the parcel is sent to; it decides the tax and the shipping fee.
@@ -21,9 +23,8 @@ pub struct UnknownCountry(pub String);
 impl CountryCode {
     /// Parses a code such as `GB`; case-sensitive, as in the standard.
     pub fn parse(code: &str) -> Result<Self, UnknownCountry> {
-        let known = rust_iso3166::from_alpha2(code).filter(|country| country.alpha2 == code);
-        match (known, code.as_bytes()) {
-            (Some(_), &[first, second]) => Ok(Self([first, second])),
+        match (Country::from_str(code), code.as_bytes()) {
+            (Ok(_), &[first, second]) => Ok(Self([first, second])),
             _ => Err(UnknownCountry(code.chars().take(64).collect())),
         }
     }

@@ -2,10 +2,18 @@
 //! results (`demo`), under injected faults (`chaos`), measures their cost (`bench`), and the effect
 //! of a million of them (`fill`, `size`).
 
+#![cfg_attr(
+    not(feature = "trials"),
+    allow(dead_code, reason = "the trials use parts that the demo does not need")
+)]
+
+#[cfg(feature = "trials")]
 mod bench;
+#[cfg(feature = "trials")]
 mod chaos;
 mod consumer;
 mod demo;
+#[cfg(feature = "trials")]
 mod fill;
 mod latency;
 mod ordersaga;
@@ -13,6 +21,7 @@ mod plan;
 mod prove;
 mod retail;
 mod screen;
+#[cfg(feature = "trials")]
 mod size;
 mod stripe;
 
@@ -34,6 +43,15 @@ struct Shop {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    #[cfg(feature = "trials")]
+    #[command(flatten)]
+    Trial(Trial),
+}
+
+/// What breaks or measures a running system.
+#[cfg(feature = "trials")]
+#[derive(Subcommand)]
+enum Trial {
     Bench(bench::Bench),
     Chaos(chaos::Chaos),
     ChaosCluster(chaos::ClusterChaos),
@@ -56,44 +74,47 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => {
             Ok(verdict(Box::pin(demo::run(&demo)).await.context("the demo stopped")?))
         }
-        Command::Chaos(chaos) => {
-            Ok(verdict(Box::pin(chaos.run()).await.context("the chaos stopped")?))
-        }
-        Command::ChaosCluster(chaos) => {
-            Ok(verdict(Box::pin(chaos.run()).await.context("the chaos stopped")?))
-        }
-        Command::ChaosRace(race) => {
-            Ok(verdict(Box::pin(race.run()).await.context("the race stopped")?))
-        }
-        Command::ChaosLedger(ledger) => {
-            Ok(verdict(Box::pin(ledger.run()).await.context("the attempts stopped")?))
-        }
-        Command::Soak(soak) => Ok(verdict(Box::pin(soak.run()).await.context("the soak stopped")?)),
-        Command::Bench(bench) => {
-            Box::pin(bench::run(&bench)).await.context("the benchmark stopped")?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Fill(fill) => {
-            fill::run(&fill).await.context("the database was not filled")?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Size(size) => {
-            Box::pin(size::run(&size)).await.context("the measurement stopped")?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Relay(relay) => {
-            relay.run().await.context("the relay stopped")?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::BenchBare(bare) => {
-            bench::serve_bare(&bare).await.context("the benchmark's bare handler stopped")?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::BenchWorker(worker) => {
-            Box::pin(bench::serve(&worker)).await.context("the benchmark's worker stopped")?;
-            Ok(ExitCode::SUCCESS)
-        }
+        #[cfg(feature = "trials")]
+        Command::Trial(trial) => run(trial).await,
     }
+}
+
+#[cfg(feature = "trials")]
+async fn run(trial: Trial) -> anyhow::Result<ExitCode> {
+    let all_well = match trial {
+        Trial::Chaos(chaos) => Box::pin(chaos.run()).await.context("the chaos stopped")?,
+        Trial::ChaosCluster(chaos) => Box::pin(chaos.run()).await.context("the chaos stopped")?,
+        Trial::ChaosRace(race) => Box::pin(race.run()).await.context("the race stopped")?,
+        Trial::ChaosLedger(ledger) => {
+            Box::pin(ledger.run()).await.context("the attempts stopped")?
+        }
+        Trial::Soak(soak) => Box::pin(soak.run()).await.context("the soak stopped")?,
+        Trial::Bench(bench) => {
+            Box::pin(bench::run(&bench)).await.context("the benchmark stopped")?;
+            true
+        }
+        Trial::Fill(fill) => {
+            fill::run(&fill).await.context("the database was not filled")?;
+            true
+        }
+        Trial::Size(size) => {
+            Box::pin(size::run(&size)).await.context("the measurement stopped")?;
+            true
+        }
+        Trial::Relay(relay) => {
+            relay.run().await.context("the relay stopped")?;
+            true
+        }
+        Trial::BenchBare(bare) => {
+            bench::serve_bare(&bare).await.context("the benchmark's bare handler stopped")?;
+            true
+        }
+        Trial::BenchWorker(worker) => {
+            Box::pin(bench::serve(&worker)).await.context("the benchmark's worker stopped")?;
+            true
+        }
+    };
+    Ok(verdict(all_well))
 }
 
 fn verdict(all_well: bool) -> ExitCode {

@@ -12,6 +12,7 @@ mod extract;
 mod forwarded;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+#[cfg(feature = "graphql")]
 mod graphql;
 mod identity;
 mod ledger;
@@ -55,6 +56,7 @@ pub(crate) use state::{
 pub use state::{Limits, State};
 
 use crate::error::{Kind, Problem};
+#[cfg(feature = "graphql")]
 use crate::graphql::GraphqlSchema;
 use crate::grpc;
 use erased::routes;
@@ -126,6 +128,7 @@ fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
 }
 
 /// The GraphQL schema, as SDL.
+#[cfg(feature = "graphql")]
 #[must_use]
 pub fn graphql_schema() -> String {
     GraphqlSchema::new().sdl()
@@ -138,7 +141,10 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 fn operations() -> OpenApiRouter<State> {
-    openapi::named(every_operation())
+    let operations = every_operation();
+    #[cfg(feature = "graphql")]
+    let operations = operations.routes(routes!(graphql::ask));
+    openapi::named(operations)
 }
 
 fn every_operation() -> OpenApiRouter<State> {
@@ -153,7 +159,6 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::refund::refund, orders::refunds::refunds))
         .routes(routes!(orders::invoice::invoice))
         .routes(routes!(orders::invoices::invoices))
-        .routes(routes!(graphql::ask))
         .routes(routes!(quotes::price))
         .routes(routes!(orders::resolve::resolve))
         .routes(routes!(attention::list::attention))

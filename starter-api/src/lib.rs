@@ -19,6 +19,7 @@ mod config;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(feature = "graphql")]
 mod graphql;
 mod grpc;
 mod http;
@@ -30,7 +31,9 @@ mod temporal;
 pub use app::webhooks::signature::{InvalidWebhooks, StripeMode, StripeWebhooks};
 pub use config::ServeArgs;
 pub use error::{Kind, Problem};
-pub use http::{Limits, ProxyHeader, State, description, graphql_schema, router};
+#[cfg(feature = "graphql")]
+pub use http::graphql_schema;
+pub use http::{Limits, ProxyHeader, State, description, router};
 pub use identity::{
     Client, EmbeddedSettings, ExternalIssuer, Identity, InvalidClient, REFETCH_PAUSE, http_client,
     is_safe,

@@ -2,15 +2,40 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::pin::Pin;
-use std::{env, mem};
+use std::process::Stdio;
+use std::time::Duration;
+use std::{env, io, mem};
 
-use temporalio_sdk::testing::{
-    EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
-};
+use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, Url};
 use tokio::net::TcpSocket;
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
 
-/// A server that runs until it is shut down.
-pub type Server = WorkflowEnvironment<LocalServer>;
+/// A server that runs until it is shut down or dropped.
+///
+/// The SDK's own (`temporalio_sdk::testing`) comes with what it takes to download a server. That would
+/// be compiled into the programs too, because the tests of a program use this one.
+pub struct Server {
+    client: Client,
+    process: Child,
+}
+
+impl Server {
+    /// A client of the namespace `default`.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Kills the server, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot be killed.
+    pub async fn shutdown(mut self) -> io::Result<()> {
+        self.process.kill().await
+    }
+}
 
 /// Starts a server, and returns its address: host and port.
 ///
@@ -24,20 +49,31 @@ pub fn server() -> Pin<Box<dyn Future<Output = (Server, String)> + Send>> {
 async fn started() -> (Server, String) {
     let cli = env::var("TEMPORAL_CLI")
         .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
-    loop {
-        let port = port();
-        let options = LocalWorkflowEnvironmentOptions::builder()
-            .port(port)
-            .server_executable(EphemeralExe::ExistingPath(cli.clone()))
-            .extra_args(arguments())
-            .build();
-        match WorkflowEnvironment::start_local(options).await {
-            Ok(server) => return (server, format!("127.0.0.1:{port}")),
-            // On a busy machine, the SDK's five seconds are not always enough. If the server never
-            // comes up, the test runner's timeout ends the test.
-            Err(error) => tracing::warn!(%error, "retrying to start Temporal"),
+    let address = format!("127.0.0.1:{}", port());
+    let mut process = Command::new(cli)
+        .args(arguments(&address))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the temporal binary does not start");
+    let options = ConnectionOptions::new(Url::parse(&format!("http://{address}")).unwrap())
+        .identity("testkit".to_owned())
+        .build();
+    // If the server never answers, the test runner's timeout ends the test.
+    let connection = loop {
+        match Connection::connect(options.clone()).await {
+            Ok(connection) => break connection,
+            Err(error) => {
+                let ended = process.try_wait().unwrap();
+                assert!(ended.is_none(), "Temporal ended by itself, {ended:?}: {error}");
+                // It does not listen yet.
+                sleep(Duration::from_millis(100)).await;
+            }
         }
-    }
+    };
+    let client = Client::new(connection, ClientOptions::new("default").build()).unwrap();
+    (Server { client, process }, address)
 }
 
 /// A port that no other test gets while this process runs: two tests with the same port would share
@@ -52,7 +88,10 @@ fn port() -> u16 {
     port
 }
 
-fn arguments() -> Vec<String> {
+fn arguments(address: &str) -> Vec<String> {
+    let (ip, port) = address.split_once(':').unwrap();
+    let server = "server start-dev --headless --log-level error".split(' ');
+    let server = server.chain(["--ip", ip, "--port", port]);
     let attributes = include_str!("../../temporal/search-attributes.txt").lines();
     let attributes = attributes.filter_map(|line| {
         let (name, kind) = line.split_once(' ').filter(|(name, _)| *name != "#")?;
@@ -71,5 +110,5 @@ fn arguments() -> Vec<String> {
         let setting = format!("{}={}", name.unwrap(), value.unwrap());
         ["--dynamic-config-value".to_owned(), setting]
     });
-    attributes.chain(settings).flatten().collect()
+    server.map(str::to_owned).chain(attributes.chain(settings).flatten()).collect()
 }

@@ -111,6 +111,7 @@ pub(crate) enum CustomerActionKind {
 
 impl CustomerActionKind {
     /// The name in every protocol.
+    #[cfg(feature = "graphql")]
     pub(crate) fn name(self) -> &'static str {
         self.into()
     }

@@ -9,8 +9,9 @@ use async_graphql::dataloader::Loader;
 use domain::OrderId;
 
 use crate::app::App;
+use crate::app::orders::store::grouped::ByOrder;
 use crate::app::orders::store::refunds;
-use crate::app::orders::store::related::{self, ByOrder};
+use crate::app::orders::store::related;
 use crate::error::Problem;
 use crate::graphql::error::graphql_error;
 use crate::graphql::types::{GraphEntry, GraphEvent, GraphPayment, GraphRefund, GraphShipment};

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::webhooks::signature::StripeWebhooks;
 use crate::app::{App, Settings};
+#[cfg(feature = "graphql")]
 use crate::graphql::GraphqlSchema;
 use crate::http::forwarded::ProxyHeader;
 use crate::http::observe;
@@ -39,6 +40,7 @@ pub struct Parts {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
+    #[cfg(feature = "graphql")]
     pub(crate) graphql: GraphqlSchema,
     pub(crate) gate: Gate,
     /// The origins from which browsers may call.
@@ -213,6 +215,7 @@ impl State {
             identity,
             limits,
             metrics: observe::metrics(),
+            #[cfg(feature = "graphql")]
             graphql: GraphqlSchema::new(),
             gate: Gate::of(&limits),
             cors_origins: Arc::new([]),

@@ -1,10 +1,12 @@
 //! Every SQL statement about orders.
 
+pub(crate) mod grouped;
 pub(crate) mod invoices;
 pub(crate) mod launches;
 pub(crate) mod pages;
 pub(crate) mod refund_launches;
 pub(crate) mod refunds;
+#[cfg(feature = "graphql")]
 pub(crate) mod related;
 mod search;
 

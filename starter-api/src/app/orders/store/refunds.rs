@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::app::money::stored_money;
 use crate::app::orders::place::IdempotencyKey;
 use crate::app::orders::refund::RefundResource;
-use crate::app::orders::store::related::{ByOrder, by_order, uuids};
+use crate::app::orders::store::grouped::{ByOrder, by_order, uuids};
 use crate::error::{OrProblem, Problem};
 
 /// A stored refund, with the key and the fingerprint that identify repeats.

@@ -1,18 +1,13 @@
 //! Data that belongs to several orders, one query for each kind, for GraphQL.
 
-use std::collections::HashMap;
-
 use domain::{Money, OrderId};
 use rust_decimal::Decimal;
 use sqlx::PgPool;
-use uuid::Uuid;
 
 use crate::app::money::stored_money;
 use crate::app::orders::OrderEvent;
+use crate::app::orders::store::grouped::{ByOrder, by_order, uuids};
 use crate::error::{OrProblem, Problem};
-
-/// Rows grouped by order, in the order of the query.
-pub(crate) type ByOrder<T> = HashMap<OrderId, Vec<T>>;
 
 /// A stored amount. It is shown even if it is not valid.
 #[derive(Clone, Debug)]
@@ -63,17 +58,6 @@ fn stored_amount(amount: Decimal, currency: &str) -> StoredAmount {
         || StoredAmount { amount: amount.to_string(), currency: currency.to_owned() },
         StoredAmount::from,
     )
-}
-
-pub(super) fn uuids(orders: &[OrderId]) -> Vec<Uuid> {
-    orders.iter().map(|order| order.uuid()).collect()
-}
-
-pub(super) fn by_order<T>(read: impl Iterator<Item = (Uuid, T)>) -> ByOrder<T> {
-    read.fold(HashMap::new(), |mut all: ByOrder<T>, (order, one)| {
-        all.entry(OrderId::of(order)).or_default().push(one);
-        all
-    })
 }
 
 /// The first 500 events of each order.
