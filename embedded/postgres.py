@@ -22,6 +22,11 @@ from processes import Service, Services, Signals, command_line, run
 ROLES = Path(__file__).with_name("roles.sql")
 # The place for root's database if the data folder is closed to the user that Postgres runs as.
 ROOT_DATA = Path("/var/lib/ordersaga")
+# Where Linux keeps files in memory.
+IN_MEMORY = Path("/dev/shm")
+# How much memory must be available for the tests' database to be kept there, in bytes: it takes up
+# to 2 GiB, and the tests as much again.
+MEMORY_NEEDED = 8 << 30
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -71,16 +76,48 @@ def make_reachable(data: Path, account: Account | None) -> None:
     folder = data / "postgres"
     if account is None or folder.is_symlink() or is_open_to(account, data):
         return
-    elsewhere = ROOT_DATA / hashlib.sha256(str(data).encode()).hexdigest()[:12]
+    say(f"{data} is closed to the user {account.name}: the database is kept in {ROOT_DATA}")
+    link(data, ROOT_DATA)
+
+
+def keep_in_memory(data: Path) -> None:
+    """Makes `<data>/postgres` a link into memory, if there is plenty of it.
+
+    Tests create and drop a thousand databases of 800 files each, and some file systems take longer
+    for that than the tests do.
+    """
+    folder, root = data / "postgres", IN_MEMORY / f"ordersaga-{os.getuid()}"
+    if folder.is_symlink() or folder.exists() or not is_plenty():
+        return
+    root.mkdir(exist_ok=True)
+    # Everybody may write there: somebody else's folder is not used.
+    if not root.is_symlink() and root.stat().st_uid == os.getuid():
+        link(data, root)
+
+
+def is_plenty() -> bool:
+    """Whether the tests' database fits into memory beside what the tests need themselves."""
+    try:
+        if not os.access(IN_MEMORY, os.W_OK):
+            return False
+        told = Path("/proc/meminfo").read_text()
+        there = int(told.partition("MemAvailable:")[2].split()[0]) << 10
+        return there >= MEMORY_NEEDED and shutil.disk_usage(IN_MEMORY).free >= MEMORY_NEEDED // 2
+    except (OSError, ValueError, IndexError):
+        # Not Linux, or without a file system in memory.
+        return False
+
+
+def link(data: Path, root: Path) -> None:
+    elsewhere = root / hashlib.sha256(str(data).encode()).hexdigest()[:12]
     elsewhere.mkdir(parents=True, exist_ok=True)
-    for step in (ROOT_DATA, elsewhere):
+    for step in (root, elsewhere):
         step.chmod(0o755)
-    say(f"{data} is closed to the user {account.name}: the database is kept in {elsewhere}")
-    folder.symlink_to(elsewhere / "postgres")
+    (data / "postgres").symlink_to(elsewhere / "postgres")
 
 
 def remove_linked(data: Path) -> None:
-    """Removes a database that `make_reachable` has put elsewhere."""
+    """Removes a database that is kept elsewhere."""
     folder = data / "postgres"
     if folder.is_symlink():
         shutil.rmtree(Path(os.readlink(folder)).parent, ignore_errors=True)
