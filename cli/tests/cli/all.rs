@@ -12,6 +12,7 @@ use temporalio_client::{UntypedWorkflow, WorkflowFetchHistoryOptions};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub(crate) const CLIENTS: &str = "shop:service:a-secret-of-the-shop,eve:operator:a-secret-of-eves";
 
@@ -30,15 +31,22 @@ pub(crate) fn ordersaga(arguments: &[&str]) -> Command {
     command
 }
 
-/// A running `ordersaga all`, with the addresses of its API and of its worker's metrics.
+/// A running `ordersaga all`, with the addresses of its API and of its worker's metrics, and what it
+/// logs once it serves.
 pub(crate) struct Running {
     pub(crate) program: Child,
     pub(crate) api: String,
     pub(crate) worker: String,
+    pub(crate) log: UnboundedReceiver<Value>,
 }
 
 pub(crate) async fn all(database: &PgPool, temporal: &str) -> Running {
+    all_with(database, temporal, &[]).await
+}
+
+async fn all_with(database: &PgPool, temporal: &str, settings: &[(&str, &str)]) -> Running {
     let mut program = ordersaga(&["all", "--log-format", "json"])
+        .envs(settings.iter().copied())
         .env("DATABASE_URL", url(database, Some("ordersaga_worker")))
         .env("STARTER_DATABASE_URL", url(database, Some("ordersaga_starter")))
         .env("RELAY_DATABASE_URL", url(database, Some("ordersaga_relay")))
@@ -66,8 +74,13 @@ pub(crate) async fn all(database: &PgPool, temporal: &str) -> Running {
         serving |= message == "queue" && line["queue"] == "orders" && line["serving"] == true;
     }
     // Keeps reading the log, so that the program never blocks on a full pipe.
-    tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
-    Running { program, api: api.unwrap(), worker: worker.unwrap() }
+    let (lines, read) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = log.next_line().await {
+            let _nobody_reads = lines.send(serde_json::from_str(&line).unwrap());
+        }
+    });
+    Running { program, api: api.unwrap(), worker: worker.unwrap(), log: read }
 }
 
 /// Starts `ordersaga worker`; returns once it serves, with the address of its metrics.
@@ -335,6 +348,28 @@ async fn gives_a_mail_up(database: &PgPool, api: &str) {
     let (code, _, said) = operator(api, &["mail", "skip", &id, "--why", "told by telephone"]).await;
     assert_eq!(code, 0, "{said}");
     assert_eq!(operator(api, &["attention", "list"]).await.1, "none\n");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_worker_is_replaced_after_as_many_steps_as_are_set(database: PgPool) {
+    load(&database, "2.55", &["--on-hand", "20"]).await;
+    let (server, temporal) = testkit::server().await;
+    let often = [("WORKER_REPLACED_AFTER", "1")];
+    let Running { mut program, api, mut log, .. } = all_with(&database, &temporal, &often).await;
+    for _ in 0..2 {
+        let order_id = placed(&api).await;
+        let (code, _, said) = operator(&api, &["order", "watch", &order_id]).await;
+        assert_eq!(code, 0, "{said}");
+    }
+    let replaced = loop {
+        let line = log.recv().await.expect("the program has ended");
+        if line["message"] == "the worker is worn: a new one replaces it" {
+            break line;
+        }
+    };
+    assert_eq!(replaced["queue"], "orders");
+    program.kill().await.unwrap();
+    server.shutdown().await.unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -65,7 +65,7 @@ fn the_alerts_and_the_dashboard_speak_of_series_and_of_no_others_than_are_looked
 async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPool) {
     load(&database, "2.55", &["--on-hand", "10"]).await;
     let (server, temporal) = testkit::server().await;
-    let Running { program, api, worker } = all(&database, &temporal).await;
+    let Running { program, api, worker, .. } = all(&database, &temporal).await;
     let order_id = placed(&api).await;
     let (code, _, said) = operator(&api, &["order", "watch", &order_id]).await;
     assert_eq!(code, 0, "{said}");
