@@ -9,8 +9,8 @@ use clap::Args;
 use hdrhistogram::CreationError;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::{Instant, sleep};
 
 use crate::fill::{Extent, FillError, filled};
@@ -149,7 +149,8 @@ pub(crate) async fn run(size: &Size) -> Result<(), SizeError> {
 impl Asking {
     async fn everything(&self, run: &str) -> Result<Vec<Took>, SizeError> {
         let mut all = Vec::from(self.orders(run).await?);
-        for asked in self.reads().await? {
+        let (order, customer) = self.long_ago().await?;
+        for asked in reads(&order, &customer) {
             let by = match asked.by {
                 Client::Shop => &self.shop,
                 Client::Operator => &self.operator,
@@ -170,13 +171,15 @@ impl Asking {
             })
             .await?;
         all.push(Took { what, median, grows: None });
+        all.push(self.erased(&customer).await?);
         all.push(proved().await?);
         Ok(all)
     }
 
-    /// Places orders one after the other, and waits for the end of each.
-    async fn orders(&self, run: &str) -> Result<[Took; 2], SizeError> {
-        let (mut accepted, mut finished) = (Vec::new(), Vec::new());
+    /// Places orders one after the other, and waits for the end of each and for its invoice, which the
+    /// relay issues.
+    async fn orders(&self, run: &str) -> Result<[Took; 3], SizeError> {
+        let (mut accepted, mut finished, mut invoiced) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..self.times {
             let request = PlaceOrder {
                 customer_id: "size".to_owned(),
@@ -200,76 +203,52 @@ impl Asking {
                 return Err(SizeError::NotCompleted(order, status));
             }
             finished.push(began.elapsed());
+            let ended = Instant::now();
+            let path = format!("/v1/orders/{order}/invoices");
+            while self.shop.get::<Vec<Value>>("waiting for an invoice", &path).await?.is_empty() {
+                sleep(A_MOMENT).await;
+            }
+            invoiced.push(ended.elapsed());
         }
         Ok([
             Took { what: "an order is accepted", median: middle(accepted), grows: None },
             Took { what: "an order is completed", median: middle(finished), grows: None },
+            Took { what: "its invoice is issued", median: middle(invoiced), grows: None },
         ])
     }
 
-    /// The reads, for an order, a customer and an article from the middle of the history.
+    /// An order from the middle of the history, and its customer.
     #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
-    async fn reads(&self) -> Result<Vec<Asked>, SizeError> {
-        use Client::{Finance, Operator, Shop};
-        let (order, customer): (String, String) = sqlx::query_as(
+    async fn long_ago(&self) -> Result<(String, String), SizeError> {
+        let found = sqlx::query_as(
             "select order_id::text, customer_id from orders.orders
              where placed_at < now() - interval '1 year' order by placed_at desc limit 1",
+        );
+        Ok(found.fetch_one(&self.owner).await?)
+    }
+
+    /// Erases a customer from the schema `customers`, as only its owner can, and undoes it each time.
+    #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
+    async fn erased(&self, customer: &str) -> Result<Took, SizeError> {
+        let tables: Vec<String> = sqlx::query_scalar(
+            "select format('%I.%I', table_schema, table_name) from information_schema.columns
+             where table_schema = 'customers' and column_name = 'customer_id' order by table_name",
         )
-        .fetch_one(&self.owner)
+        .fetch_all(&self.owner)
         .await?;
-        let asked = |what, path: &str, by, grows| Asked { what, path: path.to_owned(), by, grows };
-        let scanned = Some("scans at most 5,000 orders; docs/size.md");
-        let summed = Some("adds up every entry; docs/size.md");
-        Ok(vec![
-            asked("an order is read", &format!("/v1/orders/{order}"), Shop, None),
-            asked("an order's events", &format!("/v1/orders/{order}/events"), Shop, None),
-            asked("orders, newest first", "/v1/orders?limit=50", Shop, None),
-            asked(
-                "orders of a customer",
-                &format!("/v1/orders?customer_id={customer}"),
-                Shop,
-                None,
-            ),
-            asked("orders that are rejected", "/v1/orders?status=rejected", Shop, None),
-            asked("orders that are under way", "/v1/orders?status=processing", Shop, None),
-            asked("orders that failed", "/v1/orders?status=failed", Shop, None),
-            asked("orders that are refunded", "/v1/orders?payment_status=refunded", Shop, None),
-            asked("orders that are disputed", "/v1/orders?payment_status=disputed", Shop, scanned),
-            asked(
-                "orders that are delivered",
-                "/v1/orders?fulfilment_status=delivered",
-                Shop,
-                None,
-            ),
-            asked("orders that need attention", "/v1/orders?needs_attention=true", Shop, None),
-            asked("orders that are unwinding", "/v1/orders?unwinding=true", Shop, None),
-            asked(
-                "orders of a day long ago",
-                "/v1/orders?placed_before=2026-01-02T00:00:00Z",
-                Shop,
-                None,
-            ),
-            asked("search: a popular article", "/v1/orders?q=85123A", Shop, None),
-            asked("search: an order by its id", &format!("/v1/orders?q={order}"), Shop, None),
-            asked("search: a customer", &format!("/v1/orders?q={customer}"), Shop, None),
-            asked("search: nothing is found", "/v1/orders?q=NOTHING-LIKE-IT", Shop, None),
-            asked("what needs attention", "/v1/attention", Operator, None),
-            asked("customers", "/v1/customers", Operator, None),
-            asked("an account's balance", "/v1/accounts/payment-clearing/balance", Finance, None),
-            asked(
-                "an account's transactions",
-                "/v1/accounts/payment-clearing/transactions",
-                Finance,
-                None,
-            ),
-            asked("the books are validated", "/v1/ledger/validate", Finance, None),
-            asked(
-                "every entry is validated",
-                "/v1/ledger/validate?every_entry=true",
-                Finance,
-                summed,
-            ),
-        ])
+        let mut times = Vec::new();
+        for _ in 0..self.times {
+            let mut undone = self.owner.begin().await?;
+            let began = Instant::now();
+            for table in &tables {
+                let sql = format!("delete from {table} where customer_id = $1");
+                let delete = sqlx::query(AssertSqlSafe(sql)).bind(customer);
+                delete.execute(&mut *undone).await?;
+            }
+            times.push(began.elapsed());
+            undone.rollback().await?;
+        }
+        Ok(Took { what: "a customer is erased", median: middle(times), grows: None })
     }
 
     /// The median duration; the first request is a warm-up and does not count.
@@ -290,6 +269,49 @@ impl Asking {
         }
         Ok(middle(times))
     }
+}
+
+/// The reads, for an order, a customer and an article from the middle of the history.
+fn reads(order: &str, customer: &str) -> Vec<Asked> {
+    use Client::{Finance, Operator, Shop};
+    let asked = |what, path: &str, by, grows| Asked { what, path: path.to_owned(), by, grows };
+    let scanned = Some("scans at most 5,000 orders; docs/size.md");
+    let summed = Some("adds up every entry; docs/size.md");
+    vec![
+        asked("an order is read", &format!("/v1/orders/{order}"), Shop, None),
+        asked("an order's events", &format!("/v1/orders/{order}/events"), Shop, None),
+        asked("orders, newest first", "/v1/orders?limit=50", Shop, None),
+        asked("orders of a customer", &format!("/v1/orders?customer_id={customer}"), Shop, None),
+        asked("orders that are rejected", "/v1/orders?status=rejected", Shop, None),
+        asked("orders that are under way", "/v1/orders?status=processing", Shop, None),
+        asked("orders that failed", "/v1/orders?status=failed", Shop, None),
+        asked("orders that are refunded", "/v1/orders?payment_status=refunded", Shop, None),
+        asked("orders that are disputed", "/v1/orders?payment_status=disputed", Shop, scanned),
+        asked("orders that are delivered", "/v1/orders?fulfilment_status=delivered", Shop, None),
+        asked("orders that need attention", "/v1/orders?needs_attention=true", Shop, None),
+        asked("orders that are unwinding", "/v1/orders?unwinding=true", Shop, None),
+        asked(
+            "orders of a day long ago",
+            "/v1/orders?placed_before=2026-01-02T00:00:00Z",
+            Shop,
+            None,
+        ),
+        asked("search: a popular article", "/v1/orders?q=85123A", Shop, None),
+        asked("search: an order by its id", &format!("/v1/orders?q={order}"), Shop, None),
+        asked("search: a customer", &format!("/v1/orders?q={customer}"), Shop, None),
+        asked("search: nothing is found", "/v1/orders?q=NOTHING-LIKE-IT", Shop, None),
+        asked("what needs attention", "/v1/attention", Operator, None),
+        asked("customers", "/v1/customers", Operator, None),
+        asked("an account's balance", "/v1/accounts/payment-clearing/balance", Finance, None),
+        asked(
+            "an account's transactions",
+            "/v1/accounts/payment-clearing/transactions",
+            Finance,
+            None,
+        ),
+        asked("the books are validated", "/v1/ledger/validate", Finance, None),
+        asked("every entry is validated", "/v1/ledger/validate?every_entry=true", Finance, summed),
+    ]
 }
 
 /// `ordersaga prove` of the database, once.
