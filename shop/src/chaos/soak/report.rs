@@ -26,8 +26,9 @@ pub(super) enum Judged {
 /// Ordersaga's own programs. The development server and Postgres are only shown.
 const OWN: [&str; 4] = ["worker", "second-worker", "starter", "relay"];
 
-/// The minimum length of the counted time, for growth per hour to be meaningful.
-const JUDGED_FROM: Duration = Duration::from_mins(15);
+/// The minimum length of the counted time, for growth per hour to be meaningful: that of a soak of
+/// 20 minutes without its first quarter and the sample after it.
+const JUDGED_FROM: Duration = Duration::from_mins(14);
 
 const MB: u32 = 1_000_000;
 
