@@ -17,4 +17,4 @@ PYTHONPATH=${ORDERSAGA_CONFLUENT_KAFKA-} "${PYTHON:-python3}" -m unittest discov
 # limits each test to five connections, and all tests of a process to 20.
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 export RUST_TEST_THREADS
-exec cargo test --workspace --locked --no-fail-fast
+exec "${PYTHON:-python3}" embedded/run_tests.py
