@@ -6,7 +6,7 @@ use runtime::shutdown::on_signal;
 use runtime::temporal::Temporal;
 use starter_api::ServeArgs;
 use tokio_util::sync::CancellationToken;
-use worker::run::RunArgs;
+use worker::run::{RunArgs, Settings};
 use worker::telemetry::Telemetry;
 
 /// The API alone.
@@ -66,7 +66,8 @@ pub(crate) async fn relay(args: RelayProgramArgs) -> Result<()> {
 }
 
 pub(crate) async fn all(args: AllArgs) -> Result<()> {
-    let AllArgs { starter_database_url, serve, worker, relay } = args;
+    let AllArgs { starter_database_url, serve, mut worker, relay } = args;
+    worker.settings.workflow_tasks.get_or_insert(Settings::EAGER_WORKFLOW_TASKS);
     // With eager start, Temporal begins an order in the process that starts it, even if this is not
     // the current release.
     anyhow::ensure!(

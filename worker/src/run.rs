@@ -1,6 +1,7 @@
 //! Serves the task queues until shutdown.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,9 +52,9 @@ pub struct Settings {
     /// The release that the worker reports.
     #[command(flatten)]
     pub release: Option<Release>,
-    /// Concurrent workflow tasks
-    #[arg(long, env = "WORKER_WORKFLOW_TASKS", default_value_t = Self::DEFAULT.workflow_tasks)]
-    pub workflow_tasks: usize,
+    /// Concurrent workflow tasks; default: 50, in `ordersaga all` 200
+    #[arg(long, env = "WORKER_WORKFLOW_TASKS")]
+    pub workflow_tasks: Option<NonZeroUsize>,
     /// Concurrent quick steps (local activities)
     #[arg(long, env = "WORKER_LOCAL_STEPS", default_value_t = Self::DEFAULT.local_steps)]
     pub local_steps: usize,
@@ -86,8 +87,7 @@ pub struct Settings {
 impl Settings {
     const DEFAULT: Self = Self {
         release: None,
-        // Tasks that wait here use up their time limit; those that wait in Temporal do not.
-        workflow_tasks: 50,
+        workflow_tasks: None,
         local_steps: 500,
         patient_steps: 200,
         cached_orders: 2_000,
@@ -98,6 +98,15 @@ impl Settings {
         replaced_after: 100_000,
         grace_seconds: 10,
     };
+
+    /// Tasks that wait here use up their time limit; those that wait in Temporal do not.
+    const WORKFLOW_TASKS: NonZeroUsize = NonZeroUsize::new(50).unwrap();
+
+    /// The default for a worker in the process that starts the orders. Each eager start holds a slot
+    /// from the request on. An order for which none is free goes to Temporal's queue, where those
+    /// that start eagerly overtake it for as long as the machine is saturated. So there are slots for
+    /// all starts under way (64) and for the orders whose tasks end as fast as others start.
+    pub const EAGER_WORKFLOW_TASKS: NonZeroUsize = NonZeroUsize::new(200).unwrap();
 
     /// The SDK's defaults.
     const FRESH_POLLERS: u16 = 1;
@@ -119,8 +128,9 @@ impl Settings {
     }
 
     fn tuner(&self) -> WorkerTuner {
+        let workflow_tasks = self.workflow_tasks.unwrap_or(Self::WORKFLOW_TASKS);
         TunerHolder::builder()
-            .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(self.workflow_tasks))
+            .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(workflow_tasks.get()))
             .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(self.local_steps))
             .activity_task_slot_supplier(FixedSizeSlotSupplier::new(self.patient_steps))
             .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use tokio::time::timeout;
+use worker::run::Settings;
 
 use crate::all::{Running, all, launching_stopped, load, operator, placed};
 
@@ -77,11 +78,20 @@ async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPoo
     };
     let has = |page: &str, line: &str| page.lines().any(|told| told == line);
     let ended = r#"ordersaga_orders_ended_total{status="completed"} 1"#;
+    // As many slots as eager starts need; all are free again after the order.
+    let slots = |page: &str| {
+        let mut slots = page.lines().filter(|line| {
+            line.starts_with("temporal_worker_task_slots_available")
+                && line.contains(r#"task_queue="orders""#)
+                && line.contains("WorkflowWorker")
+        });
+        slots.any(|line| line.ends_with(&format!(" {}", Settings::EAGER_WORKFLOW_TASKS)))
+    };
     // Some series start with the first count; the end of an order is counted after it is recorded.
     let all_told = async {
         loop {
             let page = page().await;
-            if missing_on(&page).is_empty() && has(&page, ended) {
+            if missing_on(&page).is_empty() && has(&page, ended) && slots(&page) {
                 break;
             }
         }
@@ -90,6 +100,7 @@ async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPoo
 
     let first = page().await;
     assert_eq!(missing_on(&first), [""; 0]);
+    assert!(slots(&first), "{first}");
     for line in [
         ended,
         r#"ordersaga_orders_ended_total{status="cancelled"} 0"#,
