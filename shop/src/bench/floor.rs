@@ -13,7 +13,6 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use temporalio_sdk::runtime::RuntimeOptions;
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
-use worker::run::Settings;
 use workflows::order::{OrderSaga, search_attributes_at_start, static_summary};
 
 use super::BenchError;
@@ -27,8 +26,7 @@ const QUEUE: &str = "bench-floor";
 pub(super) fn worker(client: &Client) -> Result<Worker, BenchError> {
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).map_err(told)?;
     // As many slots as the worker of `ordersaga all` has.
-    let workflow_tasks = Settings::EAGER_WORKFLOW_TASKS.get();
-    let tuner = slots(Slots { workflow_tasks, local_activities: 500, activities: 1 });
+    let tuner = slots(Slots { workflow_tasks: 200, local_activities: 500, activities: 1 });
     let options = WorkerOptions::new(QUEUE)
         .tuner(tuner)
         .max_cached_workflows(2_000)
