@@ -125,6 +125,7 @@ DELIVERED_SQL = "migrations/0085_delivered.sql"
 LOGS = "worker/src/prove/logs.rs"
 CONSUMED = "worker/src/prove/consumed.rs"
 MAILS_PROVEN = "worker/src/prove/mails.rs"
+PROOF_SCOPE = "worker/src/prove/scope.rs"
 CONSUMER = "relay/examples/inbox/main.rs"
 INVOICE = "domain/src/invoice.rs"
 INVOICES = "relay/src/invoices.rs"
@@ -2761,5 +2762,20 @@ PLANTED = [
         "a number that is missing is not seen",
         "prove:a_number_that_nothing prove",
         ("worker/src/prove/invoices.rs", "when next_number - 1 <> documents or last <> documents", "when last <> documents"),
+    ),
+    mutant(
+        "a recent proof leaves out an old order that has not ended",
+        "prove:a_recent_proof_checks_an_old_order prove",
+        (PROOF_SCOPE, "select order_id from orders.orders where status = 'processing'", "select order_id from orders.orders where status = 'processing' and updated_at >= $1"),
+    ),
+    mutant(
+        "a recent proof leaves out the sums of the closed books",
+        "prove:a_recent_proof_counts_on prove",
+        ("worker/src/prove/books.rs", "select account, currency, debits - credits from ledger.closings", "select account, currency, debits - debits from ledger.closings"),
+    ),
+    mutant(
+        "a recent proof takes the messages that it has not read for missing",
+        "prove:a_recent_proof_compares prove",
+        ("worker/src/prove/record.rs", "when position is null and sequence > coalesce(first, sequence)", "when position is null and sequence >= coalesce(first - 1, sequence)"),
     ),
 ]

@@ -10,7 +10,8 @@ use runtime::temporal::Temporal;
 use sqlx::postgres::PgPoolOptions;
 use worker::database::{self, DatabaseArgs};
 use worker::prove::{
-    Finding, look_at_inboxes, look_at_logs, prove, put_in_place, secrets_of, table,
+    Finding, checked, look_at_inboxes, look_at_logs, prove, prove_recent, put_in_place, secrets_of,
+    table,
 };
 
 use crate::output::{print, print_verdicts};
@@ -21,6 +22,10 @@ pub(crate) struct ProveArgs {
     /// Check the database only, without what only Temporal can show
     #[arg(long)]
     without_temporal: bool,
+    /// Check only orders that have changed in the last N hours or have not ended, and bookings
+    /// since the last closing of the books. Sums over the whole history are not checked
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=8760))]
+    hours: Option<u16>,
     /// Logs to search for personal data and secrets: files, gzipped or not, and folders
     #[arg(long, env = "ORDERSAGA_LOGS", value_delimiter = ',', num_args = 1..)]
     logs: Vec<PathBuf>,
@@ -44,7 +49,14 @@ pub(crate) async fn run(args: ProveArgs) -> Result<ExitCode> {
     };
     let pool = args.database.unlimited_pool().context("DATABASE_URL")?;
     database::reach(&pool, &database::schema_gate()).await?;
-    let mut findings = prove(&pool, client.as_ref()).await?;
+    let mut findings = match args.hours {
+        None => prove(&pool, client.as_ref()).await?,
+        Some(hours) => {
+            let recent = prove_recent(&pool, client.as_ref(), hours).await?;
+            print(format_args!("{}\n", checked(recent.orders, hours)))?;
+            recent.findings
+        }
+    };
     if !args.inbox.is_empty() {
         put_in_place(&mut findings, look_at_inboxes(&pool, &args.inbox).await?);
     }

@@ -333,7 +333,7 @@ async fn write(connection: &mut PgConnection, batch: &Batch) -> Result<(), FillE
 #[cfg(test)]
 mod tests {
     use runtime::schema::MIGRATIONS;
-    use worker::prove::{Finding, Verdict, prove, table};
+    use worker::prove::{Finding, RecentProof, Verdict, prove, prove_recent, table};
     use worker::rebuild::Comparison;
 
     use super::*;
@@ -358,6 +358,9 @@ mod tests {
         assert!(!findings.iter().any(Finding::is_broken), "{}", table(&findings));
         let orders = findings.iter().find(|one| one.promise == PAID).unwrap();
         assert_eq!((orders.looked_at, &orders.verdict), (2_000, &Verdict::Holds));
+        let RecentProof { orders, findings } = prove_recent(&db, None, 48).await.unwrap();
+        assert!((1..200).contains(&orders), "{orders} of two years have changed in two days");
+        assert!(!findings.iter().any(Finding::is_broken), "{}", table(&findings));
         let mut comparison = Comparison::default();
         while let Some(differences) = comparison.next(&db).await.unwrap() {
             assert_eq!(differences, []);

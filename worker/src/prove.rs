@@ -6,6 +6,9 @@
 //! shop has not recorded it yet) is checked only for orders at rest: those that have ended. If a
 //! person has decided to skip a step or its undo, the order is exempt from the checks that this
 //! step makes true, and only from those; the exemptions are counted.
+//!
+//! [`prove`] reads the whole history. [`prove_recent`] reads only what has changed lately or has
+//! not ended; the module `scope` says what that is.
 
 mod books;
 mod consumed;
@@ -19,6 +22,7 @@ mod parties;
 mod privacy;
 mod reconciled;
 mod record;
+mod scope;
 mod stock;
 mod table;
 mod under_way;
@@ -32,7 +36,8 @@ use uuid::Uuid;
 
 pub use consumed::look_at_inboxes;
 pub use logs::{look_at_logs, secrets_of};
-pub use table::{PROMISE_COLUMN, table};
+use scope::Scope;
+pub use table::{PROMISE_COLUMN, checked, table};
 pub(crate) use under_way::of_every_process;
 
 /// The result of checking one promise.
@@ -152,12 +157,14 @@ impl Finding {
 }
 
 impl Skipped {
-    async fn read(db: &mut PgConnection) -> Result<Self, sqlx::Error> {
+    async fn read(db: &mut PgConnection, scope: &Scope) -> Result<Self, sqlx::Error> {
         let skipped = sqlx::query!(
             r#"
             select order_id, data ->> 'step' as "step!" from orders.order_events
             where type = 'order.attention-resolved' and data ->> 'decision' = 'skip'
+                and ($1::uuid[] is null or order_id = any ($1))
             "#,
+            scope.orders(),
         )
         .fetch_all(db)
         .await?;
@@ -181,30 +188,61 @@ impl Skipped {
     }
 }
 
+/// The result of a recent proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentProof {
+    /// How many orders were checked.
+    pub orders: usize,
+    /// The results, for the same promises as those of [`prove`].
+    pub findings: Vec<Finding>,
+}
+
 /// Checks every promise. Without a client, those that need Temporal are reported as not shown.
 pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding>, ProveError> {
+    let (_, findings) = look(pool, client, None).await?;
+    Ok(findings)
+}
+
+/// Checks the orders that have changed in the last hours or have not ended, and the bookings since
+/// the last closing of the books. Promises about sums of the whole history are reported as not
+/// shown.
+pub async fn prove_recent(
+    pool: &PgPool,
+    client: Option<&Client>,
+    hours: u16,
+) -> Result<RecentProof, ProveError> {
+    let (scope, findings) = look(pool, client, Some(hours)).await?;
+    Ok(RecentProof { orders: scope.orders().map_or(0, <[Uuid]>::len), findings })
+}
+
+async fn look(
+    pool: &PgPool,
+    client: Option<&Client>,
+    hours: Option<u16>,
+) -> Result<(Scope, Vec<Finding>), ProveError> {
     let mut moment = pool.begin_with("begin isolation level repeatable read, read only").await?;
     let db = &mut *moment;
-    let skipped = Skipped::read(db).await?;
-    let mut findings = books::look(db, &skipped).await?;
-    findings.extend(parties::look(db, &skipped).await?);
-    findings.extend(stock::look(db).await?);
-    findings.extend(money::look(db, &skipped).await?);
-    findings.extend(disputes::look(db).await?);
-    findings.extend(invoices::look(db).await?);
-    findings.extend(record::look(db).await?);
-    findings.extend(messages::look(db).await?);
-    findings.extend(mails::look(db).await?);
-    findings.extend(stock::look_at_finished_orders(db, &skipped).await?);
-    let (open, known) = under_way::look(db).await?;
+    let scope = Scope::read(db, hours).await?;
+    let skipped = Skipped::read(db, &scope).await?;
+    let mut findings = books::look(db, &scope, &skipped).await?;
+    findings.extend(parties::look(db, &scope, &skipped).await?);
+    findings.extend(stock::look(db, &scope).await?);
+    findings.extend(money::look(db, &scope, &skipped).await?);
+    findings.extend(disputes::look(db, &scope).await?);
+    findings.extend(invoices::look(db, &scope).await?);
+    findings.extend(record::look(db, &scope).await?);
+    findings.extend(messages::look(db, &scope).await?);
+    findings.extend(mails::look(db, &scope).await?);
+    findings.extend(stock::look_at_finished_orders(db, &scope, &skipped).await?);
+    let (open, known) = under_way::look(db, &scope).await?;
     findings.extend(open);
-    let private = privacy::read(db).await?;
-    findings.extend(privacy::look(db, &private).await?);
+    let private = privacy::read(db, &scope).await?;
+    findings.extend(privacy::look(db, &scope, &private).await?);
     moment.commit().await?;
     if let Some(client) = client {
-        findings.extend(under_way::look_at_workflows(pool, client, known).await?);
+        findings.extend(under_way::look_at_workflows(pool, client, &scope, known).await?);
         findings.push(under_way::look_at_refunds(pool, client).await?);
-        findings.push(privacy::look_at_histories(client, &private).await?);
+        findings.push(privacy::look_at_histories(client, &scope, &private).await?);
     } else {
         findings.extend(under_way::without_temporal());
         findings.push(privacy::without_temporal());
@@ -213,7 +251,7 @@ pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding
     findings.sort_by_key(|finding| {
         finding.invariant.trim_start_matches('I').parse::<u8>().unwrap_or(u8::MAX)
     });
-    Ok(findings)
+    Ok((scope, findings))
 }
 
 /// Replaces the finding that was "not shown" with a later result for the same promise.

@@ -32,7 +32,8 @@ use support::{Shop, ended, order, put_on_record, until_listed};
 use temporalio_client::WorkflowTerminateOptions;
 use uuid::Uuid;
 use worker::prove::{
-    Finding, ProveError, Verdict, look_at_inboxes, look_at_logs, prove, put_in_place, table,
+    Finding, ProveError, RecentProof, Verdict, look_at_inboxes, look_at_logs, prove, prove_recent,
+    put_in_place, table,
 };
 use workflows::order::{CancelRequest, EndNote, OrderSaga, UnwindingNote, signal_payload};
 
@@ -181,18 +182,51 @@ fn find<'a>(findings: &'a [Finding], promise: &str) -> &'a Finding {
     findings.iter().find(|finding| finding.promise == promise).expect("a check of this promise")
 }
 
-/// A promise that holds in a consistent shop is found broken after the violation.
-async fn is_found(db: &PgPool, promise: &str, violation: &'static str) {
-    trade(db).await;
-    let before = prove(db, None).await.unwrap();
-    assert!(!before.iter().any(Finding::is_broken), "{}", table(&before));
-    sqlx::raw_sql(violation).execute(db).await.unwrap();
-    let after = prove(db, None).await.unwrap();
-    let found = find(&after, promise);
-    let Verdict::Broken { times, examples } = &found.verdict else {
-        panic!("not found:\n{}", table(&after));
+/// The promises that only a proof of everything shows.
+const ONLY_WHOLE: &[&str] = &[
+    "the sums of each closing are those of its entries",
+    "what the provider paid out and kept is booked",
+    "money that customers have transferred is booked",
+    "stock = what reservations and movements add up to",
+    "what the warehouse moved is booked",
+    "the inventory account is what the goods in the house cost",
+    "invoices and credit notes are numbered without a gap",
+];
+
+/// Violations that a recent proof does not find, because their order has no event.
+const WITHOUT_EVENTS: &[&str] =
+    &["an_order_without_events_is_found", "money_taken_for_no_order_is_found"];
+
+/// A proof of what changed on the last day.
+async fn proven_lately(db: &PgPool) -> RecentProof {
+    prove_recent(db, None, 24).await.unwrap()
+}
+
+fn assert_found(findings: &[Finding], promise: &str) {
+    let Verdict::Broken { times, examples } = &find(findings, promise).verdict else {
+        panic!("not found:\n{}", table(findings));
     };
-    assert!(*times > 0 && !examples.is_empty(), "{}", table(&after));
+    assert!(*times > 0 && !examples.is_empty(), "{}", table(findings));
+}
+
+/// A promise that holds in a consistent shop is found broken after the violation: by a proof of
+/// everything, and by a recent one, because the shop's orders have just changed.
+async fn is_found(db: &PgPool, name: &str, promise: &str, violation: &'static str) {
+    trade(db).await;
+    let (before, lately) = (prove(db, None).await.unwrap(), proven_lately(db).await);
+    for findings in [&before, &lately.findings] {
+        assert!(!findings.iter().any(Finding::is_broken), "{}", table(findings));
+    }
+    sqlx::raw_sql(violation).execute(db).await.unwrap();
+    assert_found(&prove(db, None).await.unwrap(), promise);
+    let lately = proven_lately(db).await.findings;
+    if ONLY_WHOLE.contains(&promise) {
+        assert!(matches!(find(&lately, promise).verdict, Verdict::NotShown(_)));
+    } else if WITHOUT_EVENTS.contains(&name) {
+        assert!(!find(&lately, promise).is_broken(), "{}", table(&lately));
+    } else {
+        assert_found(&lately, promise);
+    }
 }
 
 macro_rules! violations {
@@ -200,7 +234,7 @@ macro_rules! violations {
         $(
             #[sqlx::test(migrator = "MIGRATIONS")]
             async fn $name(db: PgPool) {
-                is_found(&db, $promise, $violation).await;
+                is_found(&db, stringify!($name), $promise, $violation).await;
             }
         )*
 
@@ -631,12 +665,173 @@ async fn every_promise_that_the_database_shows_is_broken_above(db: PgPool) {
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_empty_shop_shows_nothing(db: PgPool) {
-    for Finding { promise, verdict, .. } in prove(&db, None).await.unwrap() {
+    let lately = proven_lately(&db).await;
+    assert_eq!(lately.orders, 0);
+    for Finding { promise, verdict, .. } in
+        prove(&db, None).await.unwrap().into_iter().chain(lately.findings)
+    {
         assert!(
             matches!(verdict, Verdict::Nothing | Verdict::NotShown(_)),
             "{promise}: {verdict:?}"
         );
     }
+}
+
+/// A recent proof of orders that have just changed shows the same as a proof of everything.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_recent_proof_leaves_out_only_what_the_whole_history_adds_up_to(db: PgPool) {
+    trade(&db).await;
+    let everything = prove(&db, None).await.unwrap();
+    let RecentProof { orders, findings } = proven_lately(&db).await;
+    assert_eq!((orders, findings.len()), (2, everything.len()));
+    for (whole, recent) in everything.iter().zip(&findings) {
+        if ONLY_WHOLE.contains(&whole.promise) {
+            assert_eq!(recent.promise, whole.promise);
+            let Verdict::NotShown(why) = recent.verdict else { panic!("{recent:?}") };
+            assert!(why.contains("a proof of everything"), "{why}");
+        } else {
+            assert_eq!(&Finding { things: whole.things, ..recent.clone() }, whole);
+        }
+    }
+}
+
+/// Promises about each order; a shop of two orders has two things to check.
+const OF_EACH_ORDER: &[&str] = &[
+    "payment clearing = captured − refunded, at rest",
+    "the books say of each order what its own totals say, at rest",
+    "an order is paid exactly if it stands",
+    "one capture, each refund once and no more than was taken, by the provider's own records",
+    "the provider's records and the shop's say the same, at rest",
+    "no more is refunded than was captured",
+    "a payment knows what its refunds claim of it",
+    "an order's events are numbered without a gap",
+    "an order's row is what its events come to",
+    "no goods are held for an order that is over",
+    "one request is one order, as it was placed",
+    "the carrier has a parcel of each completed order, and of no other that is over",
+    "no authorisation is left for an order that is over",
+    "lines, reservation, parcel and charge of an order are the same",
+];
+
+/// The rejected order and its messages are two days old.
+const REJECTED_LONG_AGO: &str = "
+    alter table orders.order_events disable trigger user;
+    update orders.order_events set occurred_at = occurred_at - interval '2 days'
+    where order_id = '00000000-0000-0000-0000-000000000002';
+    update outbox.messages set created_at = created_at - interval '2 days'
+    where aggregateid = '00000000-0000-0000-0000-000000000002';
+    select ledger.close_books(1000)";
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_without_a_recent_event_is_checked_by_a_proof_of_everything_alone(db: PgPool) {
+    trade(&db).await;
+    sqlx::raw_sql(REJECTED_LONG_AGO).execute(&db).await.unwrap();
+    let (everything, lately) = (prove(&db, None).await.unwrap(), proven_lately(&db).await);
+    assert_eq!(lately.orders, 1);
+    let counted =
+        |promise| (find(&everything, promise).looked_at, find(&lately.findings, promise).looked_at);
+    for promise in OF_EACH_ORDER {
+        assert_eq!(counted(*promise), (2, 1), "{promise}");
+    }
+    for promise in [
+        "debits = credits in each transaction and currency",
+        "the balances of all accounts come to zero",
+        "each event has one message, in the order's own order",
+        "no card number, name or street in events and messages",
+    ] {
+        let (all, few) = counted(promise);
+        assert!((1..all).contains(&few), "{promise}: {few} of {all}");
+    }
+
+    let violation = "update orders.orders set payment_status = 'paid' where status = 'rejected'";
+    sqlx::raw_sql(violation).execute(&db).await.unwrap();
+    assert_found(&prove(&db, None).await.unwrap(), "an order is paid exactly if it stands");
+    let lately = proven_lately(&db).await.findings;
+    assert!(!lately.iter().any(Finding::is_broken), "{}", table(&lately));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_recent_proof_checks_an_old_order_that_has_not_ended(db: PgPool) {
+    trade(&db).await;
+    sqlx::raw_sql(REJECTED_LONG_AGO).execute(&db).await.unwrap();
+    let violation = "update orders.orders set status_data = '{\"status\":\"processing\"}',
+            updated_at = now() - interval '2 days' where status = 'rejected'";
+    sqlx::raw_sql(violation).execute(&db).await.unwrap();
+    let lately = proven_lately(&db).await;
+    assert_eq!(lately.orders, 2);
+    assert_found(&lately.findings, "nothing is open past its deadline");
+    assert_found(&lately.findings, "an order's row is what its events come to");
+}
+
+/// A recent proof adds what was booked since the last closing to the sums of that closing.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_recent_proof_counts_on_the_last_closing_of_the_books(db: PgPool) {
+    const BALANCED: &str = "debits = credits in each transaction and currency";
+    const TO_ZERO: &str = "the balances of all accounts come to zero";
+    trade(&db).await;
+    sqlx::raw_sql(REJECTED_LONG_AGO).execute(&db).await.unwrap();
+    let run = async |statement: &'static str| {
+        sqlx::raw_sql(statement).execute(&db).await.unwrap();
+    };
+    // An entry of the old order, in closed books.
+    run("alter table ledger.entries disable trigger user;
+         update ledger.entries set amount = amount + 1
+         where line = 1 and transaction_id = (
+             select max(transaction_id) from ledger.transactions
+             where order_id = '00000000-0000-0000-0000-000000000002'
+         )")
+    .await;
+    let lately = proven_lately(&db).await.findings;
+    assert!(!lately.iter().any(Finding::is_broken), "{}", table(&lately));
+    assert_found(&prove(&db, None).await.unwrap(), BALANCED);
+
+    // An entry since the closing, which belongs to no order.
+    run("alter table ledger.transactions disable trigger user;
+         insert into ledger.transactions (key) values ('half');
+         insert into ledger.entries
+         select max(transaction_id), 1, 'sales', 'debit', 5, 'GBP' from ledger.transactions")
+    .await;
+    let lately = proven_lately(&db).await.findings;
+    for promise in [BALANCED, TO_ZERO] {
+        assert_found(&lately, promise);
+    }
+    run("delete from ledger.entries where transaction_id in (
+             select transaction_id from ledger.transactions where key = 'half'
+         );
+         delete from ledger.transactions where key = 'half'")
+    .await;
+    assert!(!proven_lately(&db).await.findings.iter().any(Finding::is_broken));
+
+    // The closing's own sums.
+    run("alter table ledger.closings disable trigger user;
+         update ledger.closings set sums = sums[2:]")
+    .await;
+    assert_found(&proven_lately(&db).await.findings, TO_ZERO);
+}
+
+/// Of an order that goes on, the recent messages are compared, as if the others had been removed.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_recent_proof_compares_an_orders_recent_messages(db: PgPool) {
+    const MESSAGES: &str = "each event has one message, in the order's own order";
+    trade(&db).await;
+    let run = async |statement: &'static str| {
+        sqlx::raw_sql(statement).execute(&db).await.unwrap();
+    };
+    run("alter table orders.order_events disable trigger user;
+         update orders.order_events set occurred_at = occurred_at - interval '2 days'
+         where sequence <= 3 and order_id = '00000000-0000-0000-0000-000000000001';
+         update outbox.messages
+         set created_at = created_at - interval '2 days',
+             payload = case sequence when 2 then '{}' else payload end
+         where sequence <= 3 and aggregateid = '00000000-0000-0000-0000-000000000001'")
+    .await;
+    let lately = proven_lately(&db).await.findings;
+    assert_eq!(find(&lately, MESSAGES).verdict, Verdict::Holds);
+    assert_found(&prove(&db, None).await.unwrap(), MESSAGES);
+    run("delete from outbox.messages
+         where sequence = 6 and aggregateid = '00000000-0000-0000-0000-000000000001'")
+    .await;
+    assert_found(&proven_lately(&db).await.findings, MESSAGES);
 }
 
 /// A shop with an external provider.
@@ -988,8 +1183,12 @@ async fn orders_and_workflows_that_do_not_match_are_found(db: PgPool) {
     shop.until_event(waiting.order_id, "payment.authorised").await;
     until_listed(&shop.client, "WorkflowType='OrderSaga'", 2).await;
     let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
-    for promise in [OPEN, ON_RECORD] {
-        assert_eq!(find(&findings, promise).verdict, Verdict::Holds, "{}", table(&findings));
+    let lately = prove_recent(&shop.db, Some(&shop.client), 1).await.unwrap();
+    for findings in [&findings, &lately.findings] {
+        for promise in [OPEN, ON_RECORD] {
+            assert_eq!(find(findings, promise).verdict, Verdict::Holds, "{}", table(findings));
+        }
+        assert_eq!(find(findings, ON_RECORD).looked_at, 2);
     }
 
     abandoned.terminate(WorkflowTerminateOptions::default()).await.unwrap();
@@ -1000,11 +1199,14 @@ async fn orders_and_workflows_that_do_not_match_are_found(db: PgPool) {
         .await
         .unwrap();
     let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
-    for (promise, number) in [(OPEN, 1), (ON_RECORD, 1)] {
-        let Verdict::Broken { times, .. } = find(&findings, promise).verdict else {
-            panic!("{promise}:\n{}", table(&findings));
-        };
-        assert_eq!(times, number, "{}", table(&findings));
+    let lately = prove_recent(&shop.db, Some(&shop.client), 1).await.unwrap();
+    for findings in [findings, lately.findings] {
+        for (promise, number) in [(OPEN, 1), (ON_RECORD, 1)] {
+            let Verdict::Broken { times, .. } = find(&findings, promise).verdict else {
+                panic!("{promise}:\n{}", table(&findings));
+            };
+            assert_eq!(times, number, "{}", table(&findings));
+        }
     }
     shop.close().await;
 }
@@ -1022,7 +1224,9 @@ async fn a_card_number_in_a_history_is_found(db: PgPool) {
     ended(&handle).await;
     until_listed(&shop.client, "WorkflowType='OrderSaga'", 1).await;
     let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
-    let found = find(&findings, "no card number, name or street in histories (the newest)");
-    assert!(found.is_broken(), "{}", table(&findings));
+    let lately = prove_recent(&shop.db, Some(&shop.client), 1).await.unwrap();
+    for findings in [findings, lately.findings] {
+        assert_found(&findings, "no card number, name or street in histories (the newest)");
+    }
     shop.close().await;
 }

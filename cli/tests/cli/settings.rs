@@ -103,11 +103,10 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
     );
     told += &refused(&["all"], &[("DATABASE_URL", "postgres://shop:secret@localhost/shop")]);
     told += &refused(&["migrate"], &[]);
-    told += &refused(&["migrate"], &[("DATABASE_URL", "mysql//shop:secret@localhost")]);
-    told += &refused(
-        &["prove", "--without-temporal"],
-        &[("DATABASE_URL", "mysql//shop:secret@localhost")],
-    );
+    let mysql = [("DATABASE_URL", "mysql//shop:secret@localhost")];
+    told += &refused(&["migrate"], &mysql);
+    told += &refused(&["prove", "--without-temporal"], &mysql);
+    told += &refused(&["prove", "--hours", "8761"], &[]);
     told += &refused(&["load-catalogue", "list.csv", "--cost-percent", "6_0"], &[]);
     told += &refused(&["order", "list"], &[]);
     told += &refused(&["order", "resolve", "x", "forget"], &[]);
@@ -137,6 +136,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 error: the following required arguments were not provided: --migrate-database-url <MIGRATE_DATABASE_URL>
         2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
+        2 error: invalid value '8761' for '--hours <N>': 8761 is not in 1..=8760
         2 error: invalid value '6_0' for '--cost-percent <COST_PERCENT>': a percentage is written in digits, with a decimal point if needed
         2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
         2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip, accept-as-done]

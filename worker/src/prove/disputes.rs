@@ -3,40 +3,43 @@
 
 use sqlx::PgConnection;
 
-use super::{Finding, Seen};
+use super::{Finding, Scope, Seen};
 
-pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+pub(super) async fn look(
+    db: &mut PgConnection,
+    scope: &Scope,
+) -> Result<Vec<Finding>, sqlx::Error> {
     Ok(vec![
         Finding::of(
             "I2",
             "each movement of a dispute is booked once, as what it is",
             "movements",
-            booked(db).await?,
+            booked(db, scope).await?,
         ),
         Finding::of(
             "I2",
             "what a dispute has lost is what was not reinstated",
             "disputes",
-            lost(db).await?,
+            lost(db, scope).await?,
         ),
         Finding::of(
             "I4",
             "an order is disputed as long as a bank has its payment",
             "orders",
-            disputed(db).await?,
+            disputed(db, scope).await?,
         ),
         Finding::of(
             "I9",
             "no dispute waits for an answer without asking an operator",
             "disputes",
-            asked(db).await?,
+            asked(db, scope).await?,
         ),
     ])
 }
 
 /// Holds at every moment: a movement and its booking are written in one transaction, under one
 /// name.
-async fn booked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+async fn booked(db: &mut PgConnection, scope: &Scope) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,
         r#"
@@ -56,13 +59,16 @@ async fn booked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                     else 'dispute-losses'
                 end as credit
             from payments.disputes join payments.dispute_movements as moved using (dispute_id)
+            where $1::uuid[] is null or order_id = any ($1)
         ), booked as (
             select key, order_id, count(*) as entries, min(amount) as smallest, max(amount) as largest,
                 min(currency) as currency,
                 min(account) filter (where side = 'debit') as debit,
                 min(account) filter (where side = 'credit') as credit
             from ledger.transactions join ledger.entries using (transaction_id)
-            where key like 'dispute:%' and reverses is null
+            where key like 'dispute:%' and reverses is null and (
+                $1 is null or order_id = any ($1) or order_id is null and transaction_id > $2
+            )
             group by key, order_id
         ), checked as (
             select case
@@ -87,6 +93,8 @@ async fn booked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
+        scope.closed_through(),
     )
     .fetch_one(db)
     .await
@@ -94,7 +102,7 @@ async fn booked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
 
 /// As in `domain::dispute`: an open dispute has lost nothing yet, and the money of a won one may
 /// not have been returned yet.
-async fn lost(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+async fn lost(db: &mut PgConnection, scope: &Scope) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,
         r#"
@@ -106,6 +114,7 @@ async fn lost(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                     - coalesce(sum(moved.amount) filter (where kind = 'recovered'), 0) as lost
             from payments.disputes
             left join payments.dispute_movements as moved using (dispute_id)
+            where $1::uuid[] is null or order_id = any ($1)
             group by dispute_id, status, is_open
         ), checked as (
             select case
@@ -125,17 +134,19 @@ async fn lost(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await
 }
 
-async fn disputed(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+async fn disputed(db: &mut PgConnection, scope: &Scope) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,
         r#"
         with dispute as (
             select order_id, bool_or(has_payment) as has_payment from payments.disputes
+            where $1::uuid[] is null or order_id = any ($1)
             group by order_id
         ), checked as (
             select case
@@ -146,7 +157,8 @@ async fn disputed(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 then format('order %s is disputed, and no bank has its payment', order_id)
             end as complaint
             from orders.orders left join dispute using (order_id)
-            where payment_status = 'disputed' or dispute.order_id is not null
+            where (payment_status = 'disputed' or dispute.order_id is not null)
+                and ($1 is null or order_id = any ($1))
         )
         select
             count(*) as "looked_at!",
@@ -155,12 +167,14 @@ async fn disputed(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await
 }
 
-async fn asked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+/// A recent proof checks all open disputes: a dispute is open for weeks, and few are.
+async fn asked(db: &mut PgConnection, scope: &Scope) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,
         r#"
@@ -176,6 +190,7 @@ async fn asked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                     dispute_id, order_id, status)
             end as complaint
             from payments.disputes
+            where $1::uuid[] is null or order_id = any ($1) or is_open or asked_at is not null
         )
         select
             count(*) as "looked_at!",
@@ -184,6 +199,7 @@ async fn asked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await

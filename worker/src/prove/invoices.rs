@@ -3,7 +3,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Finding, Seen};
+use super::{Finding, Scope, Seen};
 
 const CHARGED: &str = "an invoice comes to its order's charge, to the coin";
 const GIVEN_BACK: &str =
@@ -16,8 +16,12 @@ const CREDITED: &str = "every refund has a credit note, is parked, or was made w
 const NOT_ISSUED: &str = "no invoices are issued here";
 const PAUSED: &str = "an operator has paused the sink that issues invoices";
 
-pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
-    let mut findings = vec![charged(db).await?, given_back(db).await?, numbered(db).await?];
+pub(super) async fn look(
+    db: &mut PgConnection,
+    scope: &Scope,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let mut findings =
+        vec![charged(db, scope).await?, given_back(db, scope).await?, numbered(db, scope).await?];
     let sink = sqlx::query_scalar!(
         r#"
         select paused_at is not null as "is_paused!" from outbox.sinks where sink = 'invoices'
@@ -28,7 +32,9 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
     match sink {
         None => findings.extend(not_shown(NOT_ISSUED)),
         Some(true) => findings.extend(not_shown(PAUSED)),
-        Some(false) => findings.extend([invoiced(db).await?, credited(db).await?]),
+        Some(false) => {
+            findings.extend([invoiced(db, scope).await?, credited(db, scope).await?]);
+        }
     }
     Ok(findings)
 }
@@ -37,7 +43,7 @@ fn not_shown(why: &'static str) -> [Finding; 2] {
     [INVOICED, CREDITED].map(|promise| Finding::not_shown("I15", promise, why))
 }
 
-async fn charged(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn charged(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -54,12 +60,14 @@ async fn charged(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
             from invoices.invoices as invoice
             left join orders.orders as placed using (order_id)
             where invoice.kind = 'invoice' and invoice.refund is null
+                and ($1::uuid[] is null or invoice.order_id = any ($1))
         )
         select count(*) as "looked_at!", count(complaint) as "violations!",
             coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await?;
@@ -67,7 +75,7 @@ async fn charged(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
 }
 
 /// A failed refund is invoiced again, and that amount is subtracted from the credit.
-async fn given_back(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn given_back(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -91,19 +99,24 @@ async fn given_back(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
             join invoices.invoices as corrected on corrected.invoice_id = note.corrects
             left join payments.refund_requests as asked
                 on asked.order_id = note.order_id and asked.number = note.refund
+            where $1::uuid[] is null or note.order_id = any ($1)
         )
         select count(*) as "looked_at!", count(complaint) as "violations!",
             coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I15", GIVEN_BACK, "credit notes", seen))
 }
 
-async fn numbered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn numbered(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
+    if let Some(left_out) = scope.leaves_out("I15", NUMBERED) {
+        return Ok(left_out);
+    }
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -131,7 +144,7 @@ async fn numbered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
 }
 
 /// Orders sold before the sink existed are exempt.
-async fn invoiced(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn invoiced(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -139,6 +152,7 @@ async fn invoiced(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
             select order_id, max(occurred_at) as sold_at
             from orders.orders join orders.order_events using (order_id)
             where status = 'completed' and type = 'order.completed'
+                and ($1::uuid[] is null or order_id = any ($1))
             group by order_id
         ), checked as (
             select case when sold_at < now() - interval '1 hour'
@@ -158,6 +172,7 @@ async fn invoiced(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(&mut *db)
     .await?;
@@ -172,13 +187,14 @@ async fn invoiced(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I15", INVOICED, "orders", seen).with_remark(remark))
 }
 
-async fn credited(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn credited(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
         with made as (
             select order_id, (data ->> 'number')::integer as number, max(occurred_at) as made_at
-            from orders.order_events where type = 'order.refund-succeeded'
+            from orders.order_events
+            where type = 'order.refund-succeeded' and ($1::uuid[] is null or order_id = any ($1))
             group by order_id, data ->> 'number'
         ), checked as (
             select case when made_at < now() - interval '1 hour'
@@ -199,6 +215,7 @@ async fn credited(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await?;

@@ -4,19 +4,23 @@
 use domain::MailPolicy;
 use sqlx::PgConnection;
 
-use super::{Finding, Seen};
+use super::{Finding, Scope, Seen};
 
 const AT_MOST_ONCE: &str = "what may be sent to a customer once was sent once at most";
 const NOT_FORGOTTEN: &str =
     "every mail is sent, skipped, parked, or under way for as long as its server may put it off";
 
-pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
-    Ok(vec![at_most_once(db).await?, not_forgotten(db).await?])
+/// A recent proof checks the mails of its orders, and all that are neither sent nor skipped.
+pub(super) async fn look(
+    db: &mut PgConnection,
+    scope: &Scope,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    Ok(vec![at_most_once(db, scope).await?, not_forgotten(db, scope).await?])
 }
 
 /// A mail that its server has definitely not accepted does not count. One that an operator sends
 /// again starts a new count.
-async fn at_most_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn at_most_once(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -25,13 +29,18 @@ async fn at_most_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 '%s %s (%s) may have been sent %s times', channel, notification_id, template,
                 transmissions
             ) end as complaint
-            from mail.notifications where policy = 'at-most-once'
+            from mail.notifications
+            where policy = 'at-most-once' and (
+                $1::uuid[] is null or order_id = any ($1)
+                or state in ('queued', 'sending', 'parked')
+            )
         )
         select count(*) as "looked_at!", count(complaint) as "violations!",
             coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await?;
@@ -40,7 +49,7 @@ async fn at_most_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
 
 /// A sender has ten minutes for each mail. A mail that waits behind an earlier one of its order is
 /// not due.
-async fn not_forgotten(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn not_forgotten(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let counted = sqlx::query!(
         r#"
         with checked as (
@@ -65,6 +74,8 @@ async fn not_forgotten(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 )
             end as complaint, state
             from mail.notifications as this
+            where $2::uuid[] is null or order_id = any ($2)
+                or state in ('queued', 'sending', 'parked')
         )
         select count(*) as "looked_at!", count(complaint) as "violations!",
             coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
@@ -74,6 +85,7 @@ async fn not_forgotten(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
         from checked
         "#,
         MailPolicy::DEFERRALS_MAX,
+        scope.orders(),
     )
     .fetch_one(db)
     .await?;

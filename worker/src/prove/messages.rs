@@ -2,12 +2,16 @@
 
 use sqlx::PgConnection;
 
-use super::{Finding, Seen};
+use super::{Finding, Scope, Seen};
 
 const REACHED: &str = "every message has reached every sink, is parked, or under way for an hour";
 const IN_ORDER: &str = "messages are delivered, within an order in order";
 
-pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+/// A recent proof checks the messages since the beginning of its time, and all that are under way.
+pub(super) async fn look(
+    db: &mut PgConnection,
+    scope: &Scope,
+) -> Result<Vec<Finding>, sqlx::Error> {
     let sinks = sqlx::query!(
         r#"
         select count(*) as "all!", count(paused_at) as "paused!",
@@ -24,13 +28,17 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
         return Ok(vec![Finding::of("I7", REACHED, "sinks", seen)]);
     }
     if sinks.all == 0 {
-        return Ok(vec![published(db).await?]);
+        return Ok(vec![published(db, scope).await?]);
     }
-    Ok(vec![reached(db, sinks.paused).await?, in_order(db).await?])
+    Ok(vec![reached(db, scope, sinks.paused).await?, in_order(db, scope).await?])
 }
 
 /// A sink that an operator has paused may be late.
-async fn reached(db: &mut PgConnection, paused: i64) -> Result<Finding, sqlx::Error> {
+async fn reached(
+    db: &mut PgConnection,
+    scope: &Scope,
+    paused: i64,
+) -> Result<Finding, sqlx::Error> {
     let counted = sqlx::query!(
         r#"
         with going as (
@@ -42,20 +50,25 @@ async fn reached(db: &mut PgConnection, paused: i64) -> Result<Finding, sqlx::Er
                 outbox.waiting(shard, seen, reading, after_position, 2147483647)
         ), late as (
             select format(
-                'message %s has been under way to %s since %s', id, sink,
+                'message %s has been under way to %s since %s',
+                (select id from outbox.messages where position = message_position), sink,
                 to_char(written_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
             ) as complaint
-            from under_way join outbox.messages on position = message_position
+            from under_way
             where written_at < now() - interval '1 hour'
             order by written_at, sink
         )
         select
-            (select count(*) from going, outbox.messages) as "looked_at!",
+            (
+                select count(*) from going, outbox.messages
+                where $1::bigint is null or position >= $1
+            ) as "looked_at!",
             (select count(*) from late) as "violations!",
             (select coalesce((array_agg(complaint))[1:5], '{}') from late) as "examples!",
             (select count(*) from under_way) as "under_way!",
             (select count(*) from going join outbox.parked using (sink)) as "parked!"
         "#,
+        scope.first_message(),
     )
     .fetch_one(db)
     .await?;
@@ -77,7 +90,7 @@ async fn reached(db: &mut PgConnection, paused: i64) -> Result<Finding, sqlx::Er
 
 /// Every message before a sink's position is delivered, not wanted, or parked; and once a message
 /// of an order is parked, so are all later ones of that order.
-async fn in_order(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn in_order(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -97,14 +110,19 @@ async fn in_order(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
             join outbox.progress using (sink, shard)
             left join outbox.parked using (sink, aggregateid, sequence)
             where message.sequence > first_parked
+                and ($1::bigint is null or message.position >= $1)
         )
         select
-            (select count(*) from outbox.sinks, outbox.messages) as "looked_at!",
+            (
+                select count(*) from outbox.sinks, outbox.messages
+                where $1 is null or position >= $1
+            ) as "looked_at!",
             count(complaint) as "violations!",
             coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
                 as "examples!"
         from checked
         "#,
+        scope.first_message(),
     )
     .fetch_one(db)
     .await?;
@@ -113,7 +131,7 @@ async fn in_order(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
 
 /// Without sinks, another program delivers. If it has not marked any message as published, there is
 /// nothing to check.
-async fn published(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn published(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -121,7 +139,7 @@ async fn published(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
             select id, published_at,
                 bool_and(published_at is not null)
                     over (partition by aggregateid order by sequence) as all_so_far
-            from outbox.messages
+            from outbox.messages where $1::bigint is null or position >= $1
         ), checked as (
             select case when not all_so_far
                 then format('message %s was published before an earlier one', id)
@@ -135,11 +153,16 @@ async fn published(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.first_message(),
     )
     .fetch_one(&mut *db)
     .await?;
     let waiting = sqlx::query_scalar!(
-        r#"select count(*) as "waiting!" from outbox.messages where published_at is null"#
+        r#"
+        select count(*) as "waiting!" from outbox.messages
+        where published_at is null and ($1::bigint is null or position >= $1)
+        "#,
+        scope.first_message(),
     )
     .fetch_one(db)
     .await?;

@@ -12,7 +12,7 @@ use temporalio_protos::temporal::api::history::v1::History;
 use uuid::Uuid;
 
 use super::logs::LOGS;
-use super::{Finding, ProveError, Seen};
+use super::{Finding, ProveError, Scope, Seen};
 
 const EVENTS: &str = "no card number, name or street in events and messages";
 const HISTORIES: &str = "no card number, name or street in histories (the newest)";
@@ -39,12 +39,14 @@ impl Private {
     }
 }
 
-pub(super) async fn read(db: &mut PgConnection) -> Result<Private, sqlx::Error> {
+pub(super) async fn read(db: &mut PgConnection, scope: &Scope) -> Result<Private, sqlx::Error> {
     let addresses = sqlx::query!(
         r#"
         select order_id, name, line1
         from orders.orders join customers.addresses using (address_id)
+        where $1::uuid[] is null or order_id = any ($1)
         "#,
+        scope.orders(),
     )
     .fetch_all(db)
     .await?;
@@ -55,16 +57,20 @@ pub(super) async fn read(db: &mut PgConnection) -> Result<Private, sqlx::Error> 
 
 pub(super) async fn look(
     db: &mut PgConnection,
+    scope: &Scope,
     private: &Private,
 ) -> Result<Vec<Finding>, sqlx::Error> {
     let (mut looked_at, mut complaints) = (0_i64, Vec::new());
     let mut texts = sqlx::query!(
         r#"
         select order_id as "order_id!", type as "kind!", data::text as "text!"
-        from orders.order_events
+        from orders.order_events where $1::uuid[] is null or order_id = any ($1)
         union all
         select aggregateid::uuid, 'the message of ' || type, payload::text from outbox.messages
+        where $1 is null or position >= $2 and aggregateid = any ($1::uuid[]::text[])
         "#,
+        scope.orders(),
+        scope.first_message(),
     )
     .fetch(db);
     while let Some(told) = texts.try_next().await? {
@@ -85,14 +91,17 @@ pub(super) fn without_temporal() -> Finding {
     Finding::not_shown("I12", HISTORIES, "not checked without Temporal")
 }
 
+/// A recent proof reads histories that began in its time: it knows the addresses of its orders
+/// alone.
 pub(super) async fn look_at_histories(
     client: &Client,
+    scope: &Scope,
     private: &Private,
 ) -> Result<Finding, ProveError> {
     let options = WorkflowListOptions::builder().limit(HISTORIES_READ).build();
     let unreadable = |error: &dyn std::fmt::Display| ProveError::Temporal(error.to_string());
     let newest: Vec<_> = client
-        .list_workflows(super::under_way::of_every_process(), options)
+        .list_workflows(super::under_way::of_every_process() + &scope.started(), options)
         .map_ok(|workflow| (workflow.id().to_owned(), workflow.run_id().to_owned()))
         .try_collect()
         .await

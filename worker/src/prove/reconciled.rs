@@ -3,7 +3,7 @@
 use domain::reconciliation::DifferenceKind;
 use sqlx::PgConnection;
 
-use super::{Finding, Seen};
+use super::{Finding, Scope, Seen};
 
 /// A promise about the provider's records, and the kinds of difference that violate it.
 struct Promise {
@@ -60,7 +60,11 @@ const OLD_AFTER_HOURS: i32 = 48;
 const NONE: &str = "nobody has compared the shop with its provider: run `ordersaga reconcile`";
 const OLD: &str = "the last comparison with the provider is old: run `ordersaga reconcile`";
 
-pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+/// A recent proof counts only its own orders' payments that were never compared.
+pub(super) async fn look(
+    db: &mut PgConnection,
+    scope: &Scope,
+) -> Result<Vec<Finding>, sqlx::Error> {
     let last = sqlx::query!(
         r#"
         select run_id, payments,
@@ -70,7 +74,7 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
             finished_at < now() - make_interval(hours => $1) as "is_old!",
             (
                 select count(*) from payments.charges
-                where captured > 0 and not exists (
+                where captured > 0 and ($2::uuid[] is null or order_id = any ($2)) and not exists (
                     select from finance.runs as covering
                     where covering.state = 'finished'
                         and recorded_at >= covering.covers_from and recorded_at < covering.covers_to
@@ -84,6 +88,7 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
         order by finished_at desc limit 1
         "#,
         OLD_AFTER_HOURS,
+        scope.orders(),
     )
     .fetch_optional(&mut *db)
     .await?;

@@ -9,20 +9,30 @@ use futures::TryStreamExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Finding, Seen};
+use super::{Finding, Scope, Seen};
 
-pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
-    Ok(vec![gapless(db).await?, messages(db).await?, told_anew(db).await?, placed_once(db).await?])
+pub(super) async fn look(
+    db: &mut PgConnection,
+    scope: &Scope,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    Ok(vec![
+        gapless(db, scope).await?,
+        messages(db, scope).await?,
+        told_anew(db, scope).await?,
+        placed_once(db, scope).await?,
+    ])
 }
 
-async fn gapless(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn gapless(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
         with numbered as (
             select order_id, count(*) as events, min(sequence) as first, max(sequence) as last
-            from orders.order_events
+            from orders.order_events where $1::uuid[] is null or order_id = any ($1)
             group by order_id
+        ), placed as (
+            select order_id, version from orders.orders where $1 is null or order_id = any ($1)
         ), checked as (
             select case
                 when version is null then format('order %s has events and no row', order_id)
@@ -33,7 +43,7 @@ async fn gapless(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                     order_id, version, events, first, last
                 )
             end as complaint
-            from numbered full join orders.orders using (order_id)
+            from numbered full join placed using (order_id)
         )
         select
             count(*) as "looked_at!",
@@ -42,21 +52,28 @@ async fn gapless(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I7", "an order's events are numbered without a gap", "orders", seen))
 }
 
-/// Sorted by id, an order's messages must be its events one by one.
-async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+/// Sorted by position, an order's messages must be its events one by one. A recent proof compares
+/// the last messages of each order, as if the earlier ones had been removed.
+async fn messages(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
         with message as (
             select aggregateid::uuid as order_id, sequence, type, payload, position, id,
                 row_number() over (partition by aggregateid order by position) as place
-            from outbox.messages where aggregatetype = 'order'
+            from outbox.messages
+            where aggregatetype = 'order' and (
+                $1::uuid[] is null or position >= $2 and aggregateid = any ($1::uuid[]::text[])
+            )
+        ), told as (
+            select * from orders.order_events where $1 is null or order_id = any ($1)
         ), kept as (
             select order_id, min(sequence) as first from message group by order_id
         ), checked as (
@@ -71,7 +88,7 @@ async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                     or event.data <> payload
                 then format('message %s differs from its event', id)
             end as complaint
-            from orders.order_events as event full join message using (order_id, sequence)
+            from told as event full join message using (order_id, sequence)
             left join kept using (order_id)
         )
         select
@@ -81,6 +98,8 @@ async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
+        scope.first_message(),
     )
     .fetch_one(db)
     .await?;
@@ -88,14 +107,16 @@ async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
 }
 
 /// Derived by the program's own state machines, which are independent of the database's.
-async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn told_anew(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let mut states = HashMap::<Uuid, OrderState>::new();
     let mut complaints = Vec::new();
     let mut events = sqlx::query!(
         r#"
         select order_id, type as kind, version, data, occurred_at from orders.order_events
+        where $1::uuid[] is null or order_id = any ($1)
         order by order_id, sequence
         "#,
+        scope.orders(),
     )
     .fetch(&mut *db);
     while let Some(event) = events.try_next().await? {
@@ -117,8 +138,9 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
             'payment_status', payment_status, 'fulfilment_status', fulfilment_status,
             'unwinding', ending is not null, 'needs_attention', attention, 'tracking', tracking
         )) as "row!"
-        from orders.orders
+        from orders.orders where $1::uuid[] is null or order_id = any ($1)
         "#,
+        scope.orders(),
     )
     .fetch(&mut *db);
     while let Some(order) = orders.try_next().await? {
@@ -137,26 +159,30 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
 }
 
 /// The same request creates one order, and the order's row matches the placed event.
-async fn placed_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn placed_once(db: &mut PgConnection, scope: &Scope) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
         with placed as (
-            select order_id, sequence, data from orders.order_events where type = 'order.placed'
+            select order_id, sequence, data from orders.order_events
+            where type = 'order.placed' and ($1::uuid[] is null or order_id = any ($1))
+        ), kept as (
+            select order_id, customer_id, currency, total, lines, record_version from orders.orders
+            where $1 is null or order_id = any ($1)
         ), checked as (
             select case
-                when placed.order_id is null then format('order %s was never placed', orders.order_id)
-                when orders.order_id is null
+                when placed.order_id is null then format('order %s was never placed', kept.order_id)
+                when kept.order_id is null
                 then format('order %s was placed and has no row', placed.order_id)
-                when sequence <> 1 then format('order %s was placed twice', orders.order_id)
+                when sequence <> 1 then format('order %s was placed twice', kept.order_id)
                 when (
                     data ->> 'customer_id', data #>> '{totals,total,currency}',
                     (data #>> '{totals,total,amount}')::numeric, data -> 'lines',
                     (data ->> 'record_version')::integer
                 ) <> (customer_id, currency, total, lines, record_version)
-                then format('order %s is not what was placed', orders.order_id)
+                then format('order %s is not what was placed', kept.order_id)
             end as complaint
-            from placed full join orders.orders using (order_id)
+            from placed full join kept using (order_id)
         )
         select
             count(*) as "looked_at!",
@@ -165,6 +191,7 @@ async fn placed_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 as "examples!"
         from checked
         "#,
+        scope.orders(),
     )
     .fetch_one(db)
     .await?;

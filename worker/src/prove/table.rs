@@ -6,6 +6,18 @@ use super::{Finding, Verdict};
 /// continuation lines on a narrow terminal.
 pub const PROMISE_COLUMN: usize = 13;
 
+/// What a recent proof has checked, as a sentence without a full stop.
+#[must_use]
+pub fn checked(orders: usize, hours: u16) -> String {
+    let orders = grouped(u64::try_from(orders).unwrap_or(u64::MAX));
+    let time = match hours {
+        1 => "hour".to_owned(),
+        hours => format!("{hours} hours"),
+    };
+    let changed = format!("those that changed in the last {time}");
+    format!("checks {orders} orders: {changed}, and those that have not ended")
+}
+
 /// One line per promise, with its verdict first, and examples below a violated one.
 ///
 /// **Shape.** `I1   holds   debits = credits in each transaction and currency (17,754 transactions)`.
@@ -74,6 +86,15 @@ mod tests {
 
     fn finding(promise: &'static str, looked_at: u64, verdict: Verdict) -> Finding {
         Finding { invariant: "I1", promise, things: "orders", looked_at, verdict, remark: None }
+    }
+
+    #[test]
+    fn a_recent_proof_says_what_it_checks() {
+        let rest = "and those that have not ended";
+        let said = format!("checks 1,207 orders: those that changed in the last 24 hours, {rest}");
+        assert_eq!(checked(1_207, 24), said);
+        let said = format!("checks 0 orders: those that changed in the last hour, {rest}");
+        assert_eq!(checked(0, 1), said);
     }
 
     #[test]

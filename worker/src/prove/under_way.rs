@@ -12,7 +12,7 @@ use temporalio_client::{Client, WorkflowListOptions};
 use uuid::Uuid;
 use workflows::PROCESSES;
 
-use super::{Finding, ProveError, Seen};
+use super::{Finding, ProveError, Scope, Seen};
 use crate::recover::{self, RecoverError, Workflow};
 
 const WORKED_ON: &str = "an order that has not ended is under way or waits to be launched";
@@ -58,8 +58,12 @@ impl Standing {
     }
 }
 
-/// The orders on record.
-pub(super) struct Known(HashMap<Uuid, Standing>);
+/// The orders on record: all, or those of a recent proof, which contain all that have not ended.
+pub(super) struct Known {
+    standings: HashMap<Uuid, Standing>,
+    /// Those that wait to be launched and were placed before the time that a recent proof checks.
+    waiting_long: Vec<Uuid>,
+}
 
 /// A visibility query for the workflows of all workflow types.
 pub(crate) fn of_every_process() -> String {
@@ -70,7 +74,10 @@ pub(crate) fn of_every_process() -> String {
     format!("({})", types.join(" OR "))
 }
 
-pub(super) async fn look(db: &mut PgConnection) -> Result<(Vec<Finding>, Known), sqlx::Error> {
+pub(super) async fn look(
+    db: &mut PgConnection,
+    scope: &Scope,
+) -> Result<(Vec<Finding>, Known), sqlx::Error> {
     let deadlines = deadlines(db).await?;
     let silent = silent(db).await?;
     let open = sqlx::query!(
@@ -89,19 +96,7 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<(Vec<Finding>, Known),
         "{} under way ({} of them wait to be launched), {} unwinding, {} wait for a person",
         open.forward, open.unlaunched, open.unwinding, open.waiting,
     );
-    let orders = sqlx::query!(
-        r#"
-        select order_id as "order_id!", orders.is_terminal(status) as "has_ended!",
-            is_recovery as "waits?"
-        from orders.orders left join orders.launches using (order_id)
-        "#,
-    )
-    .fetch_all(db)
-    .await?;
-    let known = orders
-        .into_iter()
-        .map(|order| (order.order_id, Standing::of(order.has_ended, order.waits)))
-        .collect();
+    let known = known(db, scope).await?;
     let findings = vec![
         Finding::of("I9", "nothing is open past its deadline", "open orders", deadlines)
             .with_remark(Some(remark)),
@@ -112,7 +107,31 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<(Vec<Finding>, Known),
             silent,
         ),
     ];
-    Ok((findings, Known(known)))
+    Ok((findings, known))
+}
+
+async fn known(db: &mut PgConnection, scope: &Scope) -> Result<Known, sqlx::Error> {
+    let orders = sqlx::query!(
+        r#"
+        select order_id as "order_id!", orders.is_terminal(status) as "has_ended!",
+            is_recovery as "waits?",
+            coalesce(launches.placed_at < $2::timestamptz, false) as "is_old_launch!"
+        from orders.orders left join orders.launches using (order_id)
+        where $1::uuid[] is null or order_id = any ($1)
+        "#,
+        scope.orders(),
+        scope.since(),
+    )
+    .fetch_all(db)
+    .await?;
+    let waiting_long = orders.iter().filter(|order| order.is_old_launch);
+    Ok(Known {
+        waiting_long: waiting_long.map(|order| order.order_id).collect(),
+        standings: orders
+            .into_iter()
+            .map(|order| (order.order_id, Standing::of(order.has_ended, order.waits)))
+            .collect(),
+    })
 }
 
 async fn silent(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
@@ -205,25 +224,36 @@ pub(super) fn without_temporal() -> [Finding; 4] {
 }
 
 /// Compares the orders with the workflows, and checks mismatches again.
+///
+/// A recent proof lists the workflows that run, and those that were started in its time. An order
+/// that waits to be launched for longer is therefore looked up by itself.
 pub(super) async fn look_at_workflows(
     pool: &PgPool,
     client: &Client,
-    Known(known): Known,
+    scope: &Scope,
+    Known { standings, waiting_long }: Known,
 ) -> Result<[Finding; 3], ProveError> {
     let running =
         orders_of(client, &format!("{} AND ExecutionStatus='Running'", of_every_process())).await?;
-    let ever = orders_of(client, &of_every_process()).await?;
-    let are =
-        |standing| known.iter().filter(move |(_, is)| **is == standing).map(|(order, _)| *order);
+    let started = orders_of(client, &(of_every_process() + &scope.started())).await?;
+    let are = |standing| {
+        standings.iter().filter(move |(_, is)| **is == standing).map(|(order, _)| *order)
+    };
     let must_run: HashSet<_> = are(Standing::UnderWay).collect();
     let waiting: HashSet<_> = are(Standing::WaitsForLaunch).collect();
     let may_run: HashSet<_> =
         waiting.iter().copied().chain(are(Standing::WaitsForRelaunch)).collect();
-    let differing = running
+    let differing: HashSet<_> = running
         .symmetric_difference(&must_run)
         .filter(|order| !may_run.contains(order))
-        .chain(ever.difference(&running).filter(|order| waiting.contains(order)))
-        .copied();
+        .chain(
+            started
+                .iter()
+                .chain(&waiting_long)
+                .filter(|order| waiting.contains(order) && !running.contains(order)),
+        )
+        .copied()
+        .collect();
     let complaints: Vec<_> = stream::iter(differing)
         .map(|order| look_again(pool, client, OrderId::of(order)))
         .buffer_unordered(LOOKED_AT_AT_ONCE)
@@ -235,10 +265,12 @@ pub(super) async fn look_at_workflows(
     let open = running.iter().filter(|order| must_run.contains(order) || may_run.contains(order));
     let told = told(pool, client, open.copied().collect()).await?;
 
-    let unknown: Vec<_> = ever.iter().copied().filter(|order| !known.contains_key(order)).collect();
+    // In a recent proof, these include orders that have ended and have no recent event.
+    let unknown: Vec<_> =
+        started.iter().copied().filter(|order| !standings.contains_key(order)).collect();
     let missing = still_missing(pool, &unknown).await?;
     let on_record =
-        Finding::of("I11", ON_RECORD, "workflows", Seen::all(count(ever.len()), missing));
+        Finding::of("I11", ON_RECORD, "workflows", Seen::all(count(started.len()), missing));
     Ok([worked_on, told, on_record])
 }
 
