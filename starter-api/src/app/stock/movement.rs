@@ -115,7 +115,7 @@ async fn record(
     sqlx::query_scalar!(
         "insert into inventory.movements (sku, quantity, reason, reference, moved_by, note)
          values ($1, $2, $3, $4, $5, $6)
-         on conflict (sku, reference) do nothing
+         on conflict (sku, reference) where reference is not null do nothing
          returning movement_id",
         sku.as_str(),
         movement.pieces,
