@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -36,6 +37,7 @@ class Program:
     """A built test program."""
 
     name: str
+    kind: str
     source: Path
     folder: Path
     executable: Path
@@ -60,10 +62,23 @@ def programs(messages: Iterable[str]) -> Iterator[Program]:
         if message.get("executable"):
             yield Program(
                 message["target"]["name"],
+                message["target"]["kind"][0],
                 Path(message["target"]["src_path"]),
                 Path(message["manifest_path"]).parent,
                 Path(message["executable"]),
             )
+
+
+def have_binaries(packages: Iterable[dict[str, Any]]) -> set[Path]:
+    """The folders of the packages that also build other programs (`cargo metadata`).
+
+    Their integration tests run these, and cargo may build a test before the program that it runs.
+    """
+    return {
+        Path(package["manifest_path"]).parent
+        for package in packages
+        if any("bin" in target["kind"] for target in package["targets"])
+    }
 
 
 class Runs:
@@ -112,20 +127,28 @@ class Runs:
 def main() -> int:
     cargo = os.environ.get("CARGO", "cargo")
     build = [cargo, "test", "--workspace", "--locked", "--no-run", "--message-format"]
+    described = [cargo, "metadata", "--no-deps", "--locked", "--format-version", "1"]
+    metadata = json.loads(subprocess.check_output(described, cwd=REPO))
+    binaries = have_binaries(metadata["packages"])
     with Runs() as runs:
         building = subprocess.Popen(
             [*build, "json-render-diagnostics"], cwd=REPO, stdout=subprocess.PIPE, text=True
         )
         assert building.stdout is not None
-        alone = []
+        alone, waiting = [], []
         for program in programs(building.stdout):
             if program.name in ALONE:
                 alone.append(program)
+            elif program.kind == "test" and program.folder in binaries:
+                waiting.append(program)
             else:
                 runs.start(program)
         built = building.wait()
+        if built == 0:
+            for program in waiting:
+                runs.start(program)
         failed = runs.failures()
-        ended = [runs.run(program) for program in alone]
+        ended = [runs.run(program) for program in alone if built == 0]
     failed += [program.title for program, code in ended if code != 0]
     if built != 0:
         return built

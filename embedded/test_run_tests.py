@@ -8,7 +8,7 @@ import unittest
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from run_tests import REPO, Program, Runs, programs
+from run_tests import REPO, Program, Runs, have_binaries, programs
 
 
 def artifact(name: str, is_test: bool, executable: str | None) -> str:
@@ -16,7 +16,7 @@ def artifact(name: str, is_test: bool, executable: str | None) -> str:
         {
             "reason": "compiler-artifact",
             "manifest_path": str(REPO / "relay/Cargo.toml"),
-            "target": {"name": name, "src_path": str(REPO / f"relay/tests/{name}.rs")},
+            "target": {"name": name, "kind": ["test"], "src_path": str(REPO / f"relay/tests/{name}.rs")},
             "profile": {"test": is_test},
             "executable": executable,
         }
@@ -33,9 +33,17 @@ class Found(unittest.TestCase):
             "a line of a build script",
         ]
         expected = Program(
-            "mail", REPO / "relay/tests/mail.rs", REPO / "relay", Path("/target/mail-1")
+            "mail", "test", REPO / "relay/tests/mail.rs", REPO / "relay", Path("/target/mail-1")
         )
         self.assertEqual(list(programs(messages)), [expected])
+
+
+    def test_packages_with_programs_are_told_from_libraries(self) -> None:
+        packages = [
+            {"manifest_path": "/cli/Cargo.toml", "targets": [{"kind": ["test"]}, {"kind": ["bin"]}]},
+            {"manifest_path": "/saga/Cargo.toml", "targets": [{"kind": ["lib"]}, {"kind": ["test"]}]},
+        ]
+        self.assertEqual(have_binaries(packages), {Path("/cli")})
 
 
 class Run(unittest.TestCase):
@@ -44,7 +52,7 @@ class Run(unittest.TestCase):
         path = folder / name
         path.write_text(f"#!{sys.executable}\n{script}\n")
         path.chmod(0o755)
-        return Program(name, folder / "tests.rs", folder, path)
+        return Program(name, "test", folder / "tests.rs", folder, path)
 
     def test_a_failure_is_told_and_ends_no_other_program(self) -> None:
         said = io.StringIO()
